@@ -1,0 +1,1 @@
+"""The reference gateway client: store and forward of measures to the ChileMedido input API."""

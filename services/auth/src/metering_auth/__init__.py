@@ -1,0 +1,1 @@
+"""The control plane: providers, gateways, devices, tokens, keys, and the published registry."""

@@ -1,0 +1,1 @@
+"""The Danfoss ECL Portal's data onto the measurement topics, hourly."""

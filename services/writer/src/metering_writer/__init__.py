@@ -1,0 +1,1 @@
+"""Persistence: judged records into TimescaleDB, each exactly once."""
