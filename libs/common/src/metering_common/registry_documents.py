@@ -107,7 +107,7 @@ class SigningKey(Document, tag="key", tag_field="type", frozen=True, kw_only=Tru
 RegistryDocument = Meta | Provider | Gateway | Sensor | Device | SigningKey
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(RegistryDocument)
+_decoder: msgspec.json.Decoder[RegistryDocument] = msgspec.json.Decoder(RegistryDocument)
 
 
 def document_key(document: RegistryDocument) -> str:
