@@ -43,7 +43,7 @@ def consumer(
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed",
     **overrides: Any,
 ) -> AIOKafkaConsumer:
-    """An unstarted consumer from the earliest record on, which commits only when told to. Made inside a running loop."""
+    """An unstarted consumer from the earliest record on; commits only when told to. Made inside a running loop."""
     arguments: dict[str, Any] = {
         **_connection(settings),
         "group_id": group_id,

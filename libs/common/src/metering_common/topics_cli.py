@@ -1,0 +1,66 @@
+"""`metering-topics`: makes the topics from their contracts, or says in what they are weaker than those."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+
+import orjson
+from aiokafka.errors import KafkaError
+
+from metering_common import topics
+from metering_common.settings import KafkaSettings, load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 when every topic holds its contract, 1 when not, 2 for wrong settings."""
+    logging.disable()  # the client's own complaints; what matters is in the one line below
+    options = _parser().parse_args(arguments)
+    settings = load_settings(KafkaSettings)
+    if options.environment:
+        settings = settings.model_copy(update={"environment": options.environment})
+    try:
+        rows = asyncio.run(_apply(settings) if options.command == "apply" else _check(settings))
+    except (KafkaError, OSError) as error:
+        sys.stderr.write(f"metering-topics: {error}\n")
+        return 1
+    _print(rows, as_json=options.json)
+    return 1 if any(row.faults for row in rows) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="metering-topics", description="Topics from contracts/topics/*.yaml.")
+    parser.add_argument("command", choices=["apply", "check"], help="apply: create and strengthen; check: only look")
+    parser.add_argument("--environment", choices=["production", "laptop"], help="instead of KAFKA_ENVIRONMENT")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    return parser
+
+
+async def _apply(settings: KafkaSettings) -> list[topics.Applied]:
+    return await topics.apply(settings)
+
+
+async def _check(settings: KafkaSettings) -> list[topics.Applied]:
+    rows = []
+    for name in topics.load_contracts():
+        try:
+            await topics.check_topics(settings, [name])
+            rows.append(topics.Applied(name, "checked", []))
+        except topics.TopicContractError as error:
+            rows.append(topics.Applied(name, "checked", error.faults))
+    return rows
+
+
+def _print(rows: list[topics.Applied], *, as_json: bool) -> None:
+    if as_json:
+        content = [{"topic": row.topic, "action": row.action, "faults": row.faults} for row in rows]
+        sys.stdout.write(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n")
+        return
+    for row in rows:
+        sys.stdout.write(f"{row.topic}: {row.action}\n")
+        sys.stderr.writelines(f"{fault}\n" for fault in row.faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
