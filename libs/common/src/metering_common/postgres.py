@@ -40,7 +40,7 @@ class TimedPool(asyncpg.Pool):
         )
         self._acquire_seconds = acquire_seconds
 
-    def acquire(self, *, timeout: float | None = None) -> PoolAcquireContext[asyncpg.Record]:
+    def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         return super().acquire(timeout=self._acquire_seconds if timeout is None else timeout)
 
 
