@@ -1,0 +1,301 @@
+"""Behind the door: records leave for Kafka here, and a 201 rests on what `Publisher.publish` returns.
+
+aiokafka's idempotent producer sends again for ever while Kafka is away, its `send` and its `stop()` hang, and after
+some errors it never sends again. So: a deadline of our own, a bound on the bytes in hand, and a circuit breaker whose
+recovery is always the same step, a producer made anew.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Literal, NamedTuple, Self
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.structs import RecordMetadata
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from metering_common import kafka
+from metering_common.clock import Clock
+from metering_common.settings import KafkaSettings
+from metering_common.telemetry import LATENCY_BUCKETS
+from metering_common.topics import load_contracts
+
+Reason = Literal["deadline", "breaker_open", "in_hand", "failed", "closed"]
+
+DEADLINE_SECONDS = 2.5
+MAX_IN_HAND_BYTES = 64 * 1024 * 1024
+MISSES_TO_OPEN = 3
+"""Deadlines missed with no acknowledgement in between, after which Kafka is taken to be away."""
+STALE_SECONDS = 15.0
+"""A record not acknowledged for so long holds its bytes for nothing: its producer is made anew."""
+MEND_EVERY_SECONDS = 0.25
+_START_SECONDS = 3.0
+_ABANDON_SECONDS = 1.0
+_RECORD_OVERHEAD_BYTES = 256
+_RETRY_AFTER_SECONDS: dict[Reason, int] = {"deadline": 2, "breaker_open": 5, "in_hand": 1, "failed": 1, "closed": 1}
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Record(NamedTuple):
+    """What goes to Kafka."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class PublishUnavailableError(Exception):
+    """Not all records are known to be acknowledged; with reason `deadline` or `failed` they may land all the same."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason: Reason = reason
+        self.retry_after_seconds: int = _RETRY_AFTER_SECONDS[reason]
+        super().__init__(f"cannot publish: {reason}, again after {self.retry_after_seconds} s")
+
+
+class RecordTooLargeError(Exception):
+    """A record is larger than its topic takes: sending it again is no use."""
+
+
+class PublisherMetrics:
+    """What every publishing service shows."""
+
+    def __init__(
+        self, registry: CollectorRegistry, in_hand: Callable[[], int], unavailable: Callable[[], str | None]
+    ) -> None:
+        self.published = Counter(
+            "metering_published_records", "Records acknowledged by all in-sync replicas.", ["topic"], registry=registry
+        )
+        self.refused = Counter(
+            "metering_publish_refused", "Calls that ended without all acknowledgements.", ["reason"], registry=registry
+        )
+        self.seconds = Histogram(
+            "metering_publish_seconds",
+            "From the call to the last acknowledgement.",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.remade = Counter("metering_publish_producers_remade", "Producers made anew.", registry=registry)
+        bytes_in_hand = Gauge(
+            "metering_publish_in_hand_bytes", "Bytes sent and not yet acknowledged.", registry=registry
+        )
+        bytes_in_hand.set_function(in_hand)
+        breaker = Gauge("metering_publish_unavailable", "1 while calls are refused at once.", registry=registry)
+        breaker.set_function(lambda: unavailable() is not None)
+
+
+class _Hand:
+    """One producer, and since when each of its records waits for its acknowledgement, oldest first."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.waiting: dict[asyncio.Future[RecordMetadata], float] = {}
+
+
+class Publisher:
+    """Owns its producer. Calls may run side by side."""
+
+    def __init__(
+        self, settings: KafkaSettings, clock: Clock, registry: CollectorRegistry, limits: tuple[float, int]
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._deadline_seconds, self._max_in_hand_bytes = limits
+        self._topic_bytes = {name: contract.max_message_bytes for name, contract in load_contracts().items()}
+        self._metrics = PublisherMetrics(registry, in_hand=lambda: self.in_hand_bytes, unavailable=self.unavailable)
+        self._hand: _Hand | None = None
+        self._why_unavailable: Reason | None = "breaker_open"
+        self._misses = 0
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.in_hand_bytes = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: KafkaSettings,
+        clock: Clock,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        max_in_hand_bytes: int = MAX_IN_HAND_BYTES,
+        registry: CollectorRegistry | None = None,
+    ) -> AsyncIterator[Self]:
+        """Opens also while Kafka is away. At the end it waits, `deadline_seconds` at most, for what is in hand.
+
+        `registry` is where its metrics are shown.
+        """
+        publisher = cls(settings, clock, registry or CollectorRegistry(), (deadline_seconds, max_in_hand_bytes))
+        await publisher._make_producer()
+        mending = asyncio.create_task(publisher._mend())
+        try:
+            yield publisher
+        finally:
+            publisher._why_unavailable = "closed"
+            mending.cancel()
+            await asyncio.wait({mending})
+            await publisher._close()
+
+    def unavailable(self) -> Reason | None:
+        """Why a call would be refused at once; None when it would be tried."""
+        if self._why_unavailable is not None:
+            return self._why_unavailable
+        return "in_hand" if self.in_hand_bytes >= self._max_in_hand_bytes else None
+
+    async def publish(self, records: Sequence[Record], deadline_seconds: float | None = None) -> list[RecordMetadata]:
+        """Where each record stands, once all are acknowledged by all in-sync replicas.
+
+        Raises `RecordTooLargeError` and `PublishUnavailableError`. When cancelled, records may land all the same.
+        """
+        started = self._clock.monotonic()
+        try:
+            acknowledged = await self._publish(records, deadline_seconds or self._deadline_seconds)
+        except PublishUnavailableError as error:
+            self._metrics.refused.labels(error.reason).inc()
+            raise
+        except RecordTooLargeError:
+            self._metrics.refused.labels("too_large").inc()
+            raise
+        self._metrics.seconds.observe(self._clock.monotonic() - started)
+        return acknowledged
+
+    async def _publish(self, records: Sequence[Record], deadline_seconds: float) -> list[RecordMetadata]:
+        hand = self._admit(records)
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                sent = await self._send(hand, records)
+                if sent:
+                    await asyncio.wait(sent)
+            return [acknowledgement.result() for acknowledgement in sent]
+        except TimeoutError:
+            self._missed()
+            raise PublishUnavailableError("deadline") from None
+        except KafkaError as error:
+            if error.retriable:  # of the wait for room or metadata; what was sent is tried again by itself
+                self._missed()
+                raise PublishUnavailableError("deadline") from error
+            if hand is self._hand:  # it does not try this again, and its sequence may have a gap from now on
+                self._break("failed", repr(error))
+            if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+                raise RecordTooLargeError(str(error)) from error
+            raise PublishUnavailableError("failed") from error
+
+    def _admit(self, records: Sequence[Record]) -> _Hand:
+        """Refuses before anything is sent: what is too large, and what there is no room or no Kafka for."""
+        for record in records:
+            if (size := _size(record)) > (limit := self._topic_bytes.get(record.topic, kafka.MAX_REQUEST_BYTES)):
+                raise RecordTooLargeError(f"a record of {size} bytes is more than the {limit} of {record.topic}")
+        if self._why_unavailable is not None or self._hand is None:
+            raise PublishUnavailableError(self._why_unavailable or "breaker_open")
+        size = sum(map(_size, records))
+        if self.in_hand_bytes and self.in_hand_bytes + size > self._max_in_hand_bytes:
+            raise PublishUnavailableError("in_hand")
+        self.in_hand_bytes += size
+        return self._hand
+
+    async def _send(self, hand: _Hand, records: Sequence[Record]) -> list[asyncio.Future[RecordMetadata]]:
+        """One future per record. They are never cancelled: their bytes are in hand until Kafka or we end them."""
+        sent: list[asyncio.Future[RecordMetadata]] = []
+        try:
+            for record in records:
+                topic, key, value, headers = record
+                future = await hand.producer.send(topic, value, key, headers=headers)
+                hand.waiting[future] = self._clock.monotonic()
+                future.add_done_callback(partial(self._settle, hand, record))
+                sent.append(future)
+        finally:
+            self.in_hand_bytes -= sum(_size(record) for record in records[len(sent) :])
+        return sent
+
+    def _settle(self, hand: _Hand, record: Record, future: asyncio.Future[RecordMetadata]) -> None:
+        self.in_hand_bytes -= _size(record)
+        del hand.waiting[future]
+        if not future.cancelled() and future.exception() is None:
+            self._misses = 0
+            self._metrics.published.labels(record.topic).inc()
+
+    def _missed(self) -> None:
+        self._misses += 1
+        if self._misses >= MISSES_TO_OPEN:
+            self._break("breaker_open", f"{self._misses} deadlines missed")
+
+    def _break(self, reason: Reason, why: str) -> None:
+        if self._why_unavailable is None:
+            self._why_unavailable = reason
+            log.error("publisher.unavailable", reason=reason, error=why)
+
+    async def _mend(self) -> None:
+        while True:
+            await asyncio.sleep(MEND_EVERY_SECONDS)
+            if self._is_stale():
+                self._break("failed", f"a record waits for more than {STALE_SECONDS} s")
+            if self._why_unavailable is not None:
+                await self._make_producer()
+
+    def _is_stale(self) -> bool:
+        """Futures stand in the order in which they were sent."""
+        waiting = () if self._hand is None else self._hand.waiting.values()
+        oldest = next(iter(waiting), math.inf)
+        return self._clock.monotonic() - oldest > STALE_SECONDS
+
+    async def _make_producer(self) -> None:
+        """That a producer starts (metadata and a producer id) is the sign that Kafka is back."""
+        producer = kafka.producer(self._settings)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await producer.start()
+        except (KafkaError, OSError, TimeoutError):
+            await _abandon(producer)
+            return
+        except asyncio.CancelledError:
+            await _abandon(producer)
+            raise
+        if self._hand is not None:
+            self._retire(self._hand)
+            self._metrics.remade.inc()
+            log.info("publisher.recovered")
+        self._hand, self._misses, self._why_unavailable = _Hand(producer), 0, None
+
+    def _retire(self, hand: _Hand) -> None:
+        retiring = asyncio.create_task(self._end(hand))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def _end(self, hand: _Hand) -> None:
+        """What can still be acknowledged is waited for; the rest fails, and lets its bytes go."""
+        if hand.waiting:
+            await asyncio.wait(set(hand.waiting), timeout=self._deadline_seconds)
+        await _abandon(hand.producer)
+
+    async def _close(self) -> None:
+        if self._hand is not None:
+            self._retire(self._hand)
+        if self._retiring:
+            await asyncio.wait(set(self._retiring))
+
+
+def _size(record: Record) -> int:
+    """What a record weighs uncompressed, with some room for Kafka's own fields and ours."""
+    headers = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """Ends a producer whatever state it is in: its own `stop()` waits for acknowledgements that never come.
+
+    There is no public way to fail what waits: the connections are closed, the sender ended, the batches failed.
+    """
+    accumulator, sender = producer._message_accumulator, producer._sender  # noqa: SLF001  see the docstring
+    with suppress(Exception):
+        async with asyncio.timeout(_ABANDON_SECONDS):
+            await producer.client.close()
+            await sender.close()
+    accumulator.fail_all(KafkaError("the producer was given up"))
+    with suppress(Exception):
+        async with asyncio.timeout(_ABANDON_SECONDS):
+            await producer.stop()
