@@ -1,0 +1,77 @@
+"""The holes in what the portal has: found between the samples of a read, told with their reason, never filled."""
+
+import itertools
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+from metering_ecl_poller.portal.models import DeviceType, Sample
+
+HOLE_FACTOR = 1.5  # of the expected interval between two samples
+
+
+class GapReason(StrEnum):
+    """Why a hole is there for good."""
+
+    NO_CONTACT = "no_contact"
+    """The portal could not reach the controller; this device keeps no history that could be fetched later."""
+    DEVICE_SILENT = "device_silent"
+    """The portal reached the controller and got nothing from this device."""
+    LOG_OVERWRITTEN = "log_overwritten"
+    """Out of the portal's reach for longer than the controller's log remembers."""
+    CLOCK_CHANGED = "clock_changed"
+    """The controller's clock was set forward: there never was a sample at these times."""
+    NOT_LOGGED = "not_logged"
+    """The controller's log has a hole of its own."""
+
+
+class Gap(msgspec.Struct, frozen=True, order=True):
+    """Nothing between the sample at `from_ms` and the one at `to_ms`."""
+
+    channel: str
+    from_ms: int
+    to_ms: int
+    reason: GapReason
+
+
+class Rhythm(msgspec.Struct, frozen=True):
+    """How often there should be samples, and how long the log remembers them; milliseconds."""
+
+    log_interval_ms: int
+    collection_interval_ms: int
+    log_memory_ms: int
+
+    def interval_of(self, kind: DeviceType) -> int:
+        return self.log_interval_ms if kind is DeviceType.LOG else self.collection_interval_ms
+
+
+def find_gaps(samples: Iterable[Sample], kind: DeviceType, contacts: frozenset[int], rhythm: Rhythm) -> list[Gap]:
+    """Holes per channel. `contacts`: all received times that the controller's other devices show."""
+    by_channel: dict[str, dict[int, int]] = {}
+    for sample in samples:
+        by_channel.setdefault(sample.channel, {})[sample.timestamp_ms] = sample.received_ms
+    longest = rhythm.interval_of(kind) * HOLE_FACTOR
+    gaps = []
+    for channel, received in by_channel.items():
+        stamps = sorted(received)
+        for before, after in itertools.pairwise(stamps):
+            if after - before > longest:
+                reason = _reason(kind, contacts, rhythm, (before, received[before]), (after, received[after]))
+                gaps.append(Gap(channel, before, after, reason))
+    return sorted(gaps)
+
+
+def _reason(
+    kind: DeviceType, contacts: frozenset[int], rhythm: Rhythm, before: tuple[int, int], after: tuple[int, int]
+) -> GapReason:
+    """`before` and `after` are (time stamp, received time) of the samples at the hole's ends."""
+    collected_apart = after[1] - before[1]
+    if 0 <= collected_apart <= rhythm.collection_interval_ms * HOLE_FACTOR < after[0] - before[0]:
+        return GapReason.CLOCK_CHANGED
+    if kind is not DeviceType.LOG:
+        margin = rhythm.collection_interval_ms // 2
+        met = any(before[1] + margin < contact < after[1] - margin for contact in contacts)
+        return GapReason.DEVICE_SILENT if met else GapReason.NO_CONTACT
+    beyond_memory = after[1] - before[0] > rhythm.log_memory_ms
+    return GapReason.LOG_OVERWRITTEN if beyond_memory else GapReason.NOT_LOGGED

@@ -1,0 +1,137 @@
+"""Portal device and channel to platform device and sensor: the mapping a person corrects and the poller applies."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from metering_ecl_poller.domain import units
+from metering_ecl_poller.portal.models import PortalChannel, PortalDevice
+
+SERIAL = re.compile(r"[0-9]{1,10}")  # a 32-bit number
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A mistyped key in a mapping file is refused, so that it cannot do nothing."""
+
+
+class ChannelMapping(_Entry, frozen=True, kw_only=True):
+    """`sensor` null: this channel is not taken. `portal_unit` is what the value is in, as accepted by a person."""
+
+    external_channel_id: str
+    portal_name: str = ""
+    portal_unit: str | None = None
+    sensor: str | None = None
+    sensor_unit: str | None = None
+    """The dictionary's unit of `sensor`."""
+
+
+class DeviceMapping(_Entry, frozen=True, kw_only=True):
+    """One platform device per portal device, by the provider's number for it."""
+
+    external_device_id: str
+    portal_name: str = ""
+    provider: int
+    device_number: str
+    channels: tuple[ChannelMapping, ...]
+
+
+class ControllerMapping(_Entry, frozen=True, kw_only=True):
+    serial: str
+    devices: tuple[DeviceMapping, ...]
+
+    def device(self, device_id: str) -> DeviceMapping | None:
+        return next((device for device in self.devices if device.external_device_id == device_id), None)
+
+
+class MappingFile(_Entry, frozen=True, kw_only=True):
+    """What `discover` proposes and `mapping apply` takes."""
+
+    controllers: tuple[ControllerMapping, ...]
+
+
+class Wire(NamedTuple):
+    """How a channel's values travel: under which sensor name, multiplied by what."""
+
+    sensor: str
+    factor: Decimal
+
+
+class WiredDevice(NamedTuple):
+    """What of a device can be mapped now. `held`: channel to why its values must wait for a mended mapping."""
+
+    wires: dict[str, Wire]
+    held: dict[str, str]
+
+
+def wire(mapping: DeviceMapping, device: PortalDevice) -> WiredDevice:
+    """A channel whose declared unit is no longer the one that was accepted is held: 17 kWh must not become 17 MWh."""
+    declared = {channel.id: channel for channel in device.channels}
+    wires, held = {}, {}
+    for entry in mapping.channels:
+        if entry.sensor is None:
+            continue
+        try:
+            wires[entry.external_channel_id] = _wire(entry, declared.get(entry.external_channel_id))
+        except units.UnitError as error:
+            held[entry.external_channel_id] = str(error)
+    return WiredDevice(wires, held)
+
+
+def _wire(entry: ChannelMapping, channel: PortalChannel | None) -> Wire:
+    unit = channel.unit if channel is not None and channel.unit is not None else entry.portal_unit
+    if units.canonical(unit) != units.canonical(entry.portal_unit):
+        raise units.UnitError(f"the portal's unit is {unit}, the mapping was made for {entry.portal_unit}")
+    by = units.factor(entry.portal_unit, entry.sensor_unit or "")
+    scale = channel.scale if channel is not None else Decimal(1)
+    return Wire(entry.sensor or "", units.converted(by, scale))
+
+
+def faults(file: MappingFile, sensor_units: dict[str, str]) -> list[str]:
+    """What a person must correct before the file can be applied. `sensor_units`: the dictionary, names and aliases."""
+    found = [f"controller {serial} stands in the file twice" for serial in _twice(c.serial for c in file.controllers)]
+    for controller in file.controllers:
+        numbers = _twice(f"{device.provider}/{device.device_number}" for device in controller.devices)
+        found += [f"{controller.serial}: device number {number} is used twice" for number in numbers]
+        devices = _twice(device.external_device_id for device in controller.devices)
+        found += [f"{controller.serial}: portal device {device} is mapped twice" for device in devices]
+        for device in controller.devices:
+            found += [f"{controller.serial} {device.device_number}: {fault}" for fault in _of(device, sensor_units)]
+    return found
+
+
+def _of(device: DeviceMapping, sensor_units: dict[str, str]) -> list[str]:
+    channels = _twice(channel.external_channel_id for channel in device.channels)
+    found = [f"channel {channel} is mapped twice" for channel in channels]
+    taken = [channel for channel in device.channels if channel.sensor is not None]
+    found += [f"two channels feed {sensor}" for sensor in _twice(channel.sensor or "" for channel in taken)]
+    for channel in taken:
+        unit = sensor_units.get(channel.sensor or "")
+        if unit is None:
+            found.append(f"channel {channel.external_channel_id}: {channel.sensor} is not in the dictionary")
+            continue
+        try:
+            units.factor(channel.portal_unit, unit)
+        except units.UnitError as error:
+            found.append(f"channel {channel.external_channel_id}: {error}")
+    return found
+
+
+def with_units(controller: ControllerMapping, sensor_units: dict[str, str]) -> ControllerMapping:
+    """The dictionary's units written down: a mapping version means the same for ever."""
+
+    def completed(channel: ChannelMapping) -> ChannelMapping:
+        return msgspec.structs.replace(channel, sensor_unit=sensor_units.get(channel.sensor or ""))
+
+    devices = tuple(
+        msgspec.structs.replace(device, channels=tuple(completed(channel) for channel in device.channels))
+        for device in controller.devices
+    )
+    return msgspec.structs.replace(controller, devices=devices)
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

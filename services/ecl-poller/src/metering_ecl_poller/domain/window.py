@@ -1,0 +1,57 @@
+"""From when a device's readings are asked for, and how far its cursors move: the difference between once and a hole."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from metering_ecl_poller.portal.models import Sample
+
+OVERLAP_MS = 3_600_000  # asked for again every time; the writer knows what is new
+
+
+class Cursor(msgspec.Struct, frozen=True, order=True):
+    """The last sample handed over, last in the order in which the portal received them.
+
+    Not the highest time stamp: a clock that is set back makes newer samples with lower time stamps.
+    """
+
+    received_ms: int
+    timestamp_ms: int
+
+
+Cursors = Mapping[str, Cursor]
+"""By channel, of one device."""
+
+
+def from_ms(cursors: Cursors, now_ms: int, memory_ms: int) -> int:
+    """An hour before the rearmost channel; without any, as far back as the controller remembers.
+
+    A channel that has fallen silent holds the others back no further than that memory; a clock that ran ahead must
+    not blind us for what comes after it was mended.
+    """
+    stamps = [cursor.timestamp_ms for cursor in cursors.values()]
+    if not stamps:
+        return now_ms - memory_ms
+    return min(max(min(stamps), max(stamps) - memory_ms), now_ms) - OVERLAP_MS
+
+
+def far_from_ms(cursors: Cursors, now_ms: int, memory_ms: int) -> int:
+    """Where to look when nothing new was found: the clock may have been set back."""
+    stamps = [cursor.timestamp_ms for cursor in cursors.values()]
+    return min([now_ms, *stamps]) - memory_ms - OVERLAP_MS
+
+
+def is_new(sample: Sample, cursors: Cursors) -> bool:
+    cursor = cursors.get(sample.channel)
+    return cursor is None or Cursor(sample.received_ms, sample.timestamp_ms) > cursor
+
+
+def advanced(samples: Iterable[Sample], cursors: Cursors, held: frozenset[str]) -> dict[str, Cursor]:
+    """The cursors that move once these samples are acknowledged; held channels stay where they are."""
+    moved: dict[str, Cursor] = {}
+    for sample in samples:
+        reached = Cursor(sample.received_ms, sample.timestamp_ms)
+        known = moved.get(sample.channel) or cursors.get(sample.channel)
+        if sample.channel not in held and (known is None or reached > known):
+            moved[sample.channel] = reached
+    return moved
