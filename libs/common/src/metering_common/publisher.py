@@ -6,20 +6,19 @@ recovery is always the same step, a producer made anew.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal, NamedTuple, Self
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metering_common import kafka
 from metering_common.clock import Clock
+from metering_common.one_producer import OneProducer
 from metering_common.settings import KafkaSettings
 from metering_common.telemetry import LATENCY_BUCKETS
 from metering_common.topics import load_contracts
@@ -33,8 +32,6 @@ MISSES_TO_OPEN = 3
 STALE_SECONDS = 15.0
 """A record not acknowledged for so long holds its bytes for nothing: its producer is made anew."""
 MEND_EVERY_SECONDS = 0.25
-_START_SECONDS = 3.0
-_ABANDON_SECONDS = 1.0
 _RECORD_OVERHEAD_BYTES = 256
 _RETRY_AFTER_SECONDS: dict[Reason, int] = {"deadline": 2, "breaker_open": 5, "in_hand": 1, "failed": 1, "closed": 1}
 
@@ -90,14 +87,6 @@ class PublisherMetrics:
         breaker.set_function(lambda: unavailable() is not None)
 
 
-class _Hand:
-    """One producer, and since when each of its records waits for its acknowledgement, oldest first."""
-
-    def __init__(self, producer: AIOKafkaProducer) -> None:
-        self.producer = producer
-        self.waiting: dict[asyncio.Future[RecordMetadata], float] = {}
-
-
 class Publisher:
     """Owns its producer. Calls may run side by side."""
 
@@ -109,11 +98,12 @@ class Publisher:
         self._deadline_seconds, self._max_in_hand_bytes = limits
         self._topic_bytes = {name: contract.max_message_bytes for name, contract in load_contracts().items()}
         self._metrics = PublisherMetrics(registry, in_hand=lambda: self.in_hand_bytes, unavailable=self.unavailable)
-        self._hand: _Hand | None = None
+        self._current: OneProducer | None = None
+        self._producers: set[OneProducer] = set()
+        """The one that takes, and those before it that still wait for acknowledgements."""
         self._why_unavailable: Reason | None = "breaker_open"
         self._misses = 0
         self._retiring: set[asyncio.Task[None]] = set()
-        self.in_hand_bytes = 0
 
     @classmethod
     @asynccontextmanager
@@ -126,7 +116,7 @@ class Publisher:
         max_in_hand_bytes: int = MAX_IN_HAND_BYTES,
         registry: CollectorRegistry | None = None,
     ) -> AsyncIterator[Self]:
-        """Opens also while Kafka is away. At the end it waits, `deadline_seconds` at most, for what is in hand.
+        """Opens also while Kafka is away. At the end it waits, `deadline_seconds` at most, for what is in producer.
 
         `registry` is where its metrics are shown.
         """
@@ -140,6 +130,11 @@ class Publisher:
             mending.cancel()
             await asyncio.wait({mending})
             await publisher._close()
+
+    @property
+    def in_hand_bytes(self) -> int:
+        """Sent and not yet acknowledged."""
+        return sum(producer.bytes for producer in self._producers)
 
     def unavailable(self) -> Reason | None:
         """Why a call would be refused at once; None when it would be tried."""
@@ -165,10 +160,10 @@ class Publisher:
         return acknowledged
 
     async def _publish(self, records: Sequence[Record], deadline_seconds: float) -> list[RecordMetadata]:
-        hand = self._admit(records)
+        producer = self._admit(records)
         try:
             async with asyncio.timeout(deadline_seconds):
-                sent = await self._send(hand, records)
+                sent = await self._send(producer, records)
                 if sent:
                     await asyncio.wait(sent)
             return [acknowledgement.result() for acknowledgement in sent]
@@ -179,42 +174,42 @@ class Publisher:
             if error.retriable:  # of the wait for room or metadata; what was sent is tried again by itself
                 self._missed()
                 raise PublishUnavailableError("deadline") from error
-            if hand is self._hand:  # it does not try this again, and its sequence may have a gap from now on
+            if producer is self._current:  # it does not try this again, and its sequence may have a gap from now on
                 self._break("failed", repr(error))
             if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
                 raise RecordTooLargeError(str(error)) from error
             raise PublishUnavailableError("failed") from error
 
-    def _admit(self, records: Sequence[Record]) -> _Hand:
+    def _admit(self, records: Sequence[Record]) -> OneProducer:
         """Refuses before anything is sent: what is too large, and what there is no room or no Kafka for."""
         for record in records:
             if (size := _size(record)) > (limit := self._topic_bytes.get(record.topic, kafka.MAX_REQUEST_BYTES)):
                 raise RecordTooLargeError(f"a record of {size} bytes is more than the {limit} of {record.topic}")
-        if self._why_unavailable is not None or self._hand is None:
+        if self._why_unavailable is not None or self._current is None:
             raise PublishUnavailableError(self._why_unavailable or "breaker_open")
         size = sum(map(_size, records))
         if self.in_hand_bytes and self.in_hand_bytes + size > self._max_in_hand_bytes:
             raise PublishUnavailableError("in_hand")
-        self.in_hand_bytes += size
-        return self._hand
+        self._current.take(size)
+        return self._current
 
-    async def _send(self, hand: _Hand, records: Sequence[Record]) -> list[asyncio.Future[RecordMetadata]]:
+    async def _send(self, producer: OneProducer, records: Sequence[Record]) -> list[asyncio.Future[RecordMetadata]]:
         """One future per record. They are never cancelled: their bytes are in hand until Kafka or we end them."""
         sent: list[asyncio.Future[RecordMetadata]] = []
         try:
             for record in records:
                 topic, key, value, headers = record
-                future = await hand.producer.send(topic, value, key, headers=headers)
-                hand.waiting[future] = self._clock.monotonic()
-                future.add_done_callback(partial(self._settle, hand, record))
+                future = await producer.client.send(topic, value, key, headers=headers)
+                producer.sent_at[future] = self._clock.monotonic()
+                future.add_done_callback(partial(self._settle, producer, record))
                 sent.append(future)
         finally:
-            self.in_hand_bytes -= sum(_size(record) for record in records[len(sent) :])
+            producer.take(-sum(_size(record) for record in records[len(sent) :]))
         return sent
 
-    def _settle(self, hand: _Hand, record: Record, future: asyncio.Future[RecordMetadata]) -> None:
-        self.in_hand_bytes -= _size(record)
-        del hand.waiting[future]
+    def _settle(self, producer: OneProducer, record: Record, future: asyncio.Future[RecordMetadata]) -> None:
+        producer.take(-_size(record))
+        del producer.sent_at[future]
         if not future.cancelled() and future.exception() is None:
             self._misses = 0
             self._metrics.published.labels(record.topic).inc()
@@ -238,43 +233,32 @@ class Publisher:
                 await self._make_producer()
 
     def _is_stale(self) -> bool:
-        """Futures stand in the order in which they were sent."""
-        waiting = () if self._hand is None else self._hand.waiting.values()
-        oldest = next(iter(waiting), math.inf)
-        return self._clock.monotonic() - oldest > STALE_SECONDS
+        return self._current is not None and self._clock.monotonic() - self._current.oldest_sent_at > STALE_SECONDS
 
     async def _make_producer(self) -> None:
-        """That a producer starts (metadata and a producer id) is the sign that Kafka is back."""
-        producer = kafka.producer(self._settings)
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await producer.start()
-        except (KafkaError, OSError, TimeoutError):
-            await _abandon(producer)
+        """That a producer starts is the sign that Kafka is back."""
+        producer = await OneProducer.start(self._settings)
+        if producer is None:
             return
-        except asyncio.CancelledError:
-            await _abandon(producer)
-            raise
-        if self._hand is not None:
-            self._retire(self._hand)
+        if self._current is not None:
+            self._retire(self._current)
             self._metrics.remade.inc()
             log.info("publisher.recovered")
-        self._hand, self._misses, self._why_unavailable = _Hand(producer), 0, None
+        self._current, self._misses, self._why_unavailable = producer, 0, None
+        self._producers.add(producer)
 
-    def _retire(self, hand: _Hand) -> None:
-        retiring = asyncio.create_task(self._end(hand))
+    def _retire(self, producer: OneProducer) -> None:
+        retiring = asyncio.create_task(self._end(producer))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
 
-    async def _end(self, hand: _Hand) -> None:
-        """What can still be acknowledged is waited for; the rest fails, and lets its bytes go."""
-        if hand.waiting:
-            await asyncio.wait(set(hand.waiting), timeout=self._deadline_seconds)
-        await _abandon(hand.producer)
+    async def _end(self, producer: OneProducer) -> None:
+        await producer.end(self._deadline_seconds)
+        self._producers.discard(producer)
 
     async def _close(self) -> None:
-        if self._hand is not None:
-            self._retire(self._hand)
+        if self._current is not None:
+            self._retire(self._current)
         if self._retiring:
             await asyncio.wait(set(self._retiring))
 
@@ -283,19 +267,3 @@ def _size(record: Record) -> int:
     """What a record weighs uncompressed, with some room for Kafka's own fields and ours."""
     headers = sum(len(name) + len(value) for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Ends a producer whatever state it is in: its own `stop()` waits for acknowledgements that never come.
-
-    There is no public way to fail what waits: the connections are closed, the sender ended, the batches failed.
-    """
-    accumulator, sender = producer._message_accumulator, producer._sender  # noqa: SLF001  see the docstring
-    with suppress(Exception):
-        async with asyncio.timeout(_ABANDON_SECONDS):
-            await producer.client.close()
-            await sender.close()
-    accumulator.fail_all(KafkaError("the producer was given up"))
-    with suppress(Exception):
-        async with asyncio.timeout(_ABANDON_SECONDS):
-            await producer.stop()
