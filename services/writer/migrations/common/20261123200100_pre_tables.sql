@@ -1,0 +1,162 @@
+-- What the writer keeps: rows, ledger, refusals, dimensions, offsets. The flavours' folders make hypertables of some.
+-- migrate:up
+SET LOCAL lock_timeout = '4s';
+SET LOCAL statement_timeout = '30s';
+
+-- The 8-byte columns first save 8 bytes a row; the key with the time second fills 1.7 times as fast as the other way.
+CREATE TABLE measurement (
+    ts timestamptz NOT NULL,
+    value double precision NOT NULL,
+    rev bigint NOT NULL,
+    device_id integer NOT NULL,
+    sensor_id smallint NOT NULL,
+    quality smallint NOT NULL,
+    PRIMARY KEY (device_id, ts, sensor_id)
+);
+COMMENT ON TABLE measurement IS 'One row per (device, time, sensor): of two values the one received later (higher rev) stands';
+COMMENT ON COLUMN measurement.rev IS 'received-at in milliseconds << 20 | tie-breaker (docs/data.md)';
+COMMENT ON COLUMN measurement.quality IS '0 good, 1 implausible, 2 clock doubtful, 3 sensor fault';
+
+CREATE TABLE ingest_batch (
+    received_at timestamptz NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rev bigint NOT NULL,
+    raw_offset bigint NOT NULL,
+    batch_id uuid NOT NULL,
+    device_id integer NOT NULL,
+    provider_id integer NOT NULL,
+    gateway_id integer,
+    raw_partition integer NOT NULL,
+    measures integer NOT NULL,
+    "values" integer NOT NULL,
+    accepted integer NOT NULL,
+    refused integer NOT NULL,
+    not_taken integer NOT NULL,
+    repeated integer NOT NULL,
+    written integer NOT NULL,
+    corrected integer NOT NULL,
+    present integer NOT NULL,
+    superseded integer NOT NULL,
+    refusals_beyond integer NOT NULL,
+    item smallint NOT NULL,
+    items smallint NOT NULL,
+    clock_doubtful boolean NOT NULL,
+    source text NOT NULL,
+    status text NOT NULL,
+    raw_topic text NOT NULL,
+    registry_epoch text NOT NULL,
+    registry_position bigint NOT NULL,
+    traceparent text,
+    replays text,
+    replayed_as uuid,
+    error text,
+    PRIMARY KEY (batch_id, item, received_at),
+    CHECK (status IN ('judged', 'dead')),
+    CHECK ("values" = accepted + refused + not_taken + repeated),
+    CHECK (status = 'dead' OR accepted = written + corrected + present + superseded)
+);
+CREATE INDEX ingest_batch_device ON ingest_batch (device_id, received_at);
+COMMENT ON TABLE ingest_batch IS 'The ledger: one row per judged record, with all counts of the accounting';
+COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one judged again';
+COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that judged this record again';
+
+CREATE TABLE rejected_measure (
+    received_at timestamptz NOT NULL,
+    first_at timestamptz,
+    last_at timestamptz,
+    batch_id uuid NOT NULL,
+    device_id integer NOT NULL,
+    provider_id integer NOT NULL,
+    count integer NOT NULL,
+    item smallint NOT NULL,
+    ordinal smallint NOT NULL,
+    sensor_id smallint,
+    rule text NOT NULL,
+    sensor_name text NOT NULL,
+    samples jsonb NOT NULL,
+    replayed_as uuid,
+    PRIMARY KEY (batch_id, item, ordinal, received_at)
+);
+CREATE INDEX rejected_measure_device ON rejected_measure (device_id, received_at);
+COMMENT ON TABLE rejected_measure IS 'What was refused: one row per (record, sensor, rule), with some raw values';
+COMMENT ON COLUMN rejected_measure.replayed_as IS 'the batch that judged the record again: this refusal is closed';
+
+CREATE TABLE provider (
+    id integer PRIMARY KEY,
+    name text NOT NULL,
+    active boolean NOT NULL,
+    deleted_at timestamptz
+);
+CREATE TABLE gateway (
+    id integer PRIMARY KEY,
+    provider_id integer NOT NULL,
+    name text NOT NULL,
+    active boolean NOT NULL,
+    deleted_at timestamptz
+);
+CREATE TABLE sensor (
+    id smallint PRIMARY KEY,
+    position integer NOT NULL,
+    name text NOT NULL,
+    alias text,
+    unit text NOT NULL,
+    kind text NOT NULL,
+    minimum double precision,
+    maximum double precision,
+    fault double precision,
+    rollover double precision,
+    deleted_at timestamptz
+);
+CREATE TABLE device (
+    id integer PRIMARY KEY,
+    provider_id integer NOT NULL,
+    number text NOT NULL,
+    zone text NOT NULL,
+    interval_seconds integer,
+    sensors smallint[] NOT NULL,
+    meter_exchanges timestamptz[] NOT NULL,
+    active boolean NOT NULL,
+    deleted_at timestamptz
+);
+CREATE INDEX device_number ON device (number, provider_id);
+COMMENT ON TABLE device IS 'Kept from the registry topic by one writer; what left the registry carries deleted_at';
+
+CREATE TABLE consumer_offset (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    batch_id uuid,
+    item smallint,
+    PRIMARY KEY (topic, partition)
+);
+COMMENT ON TABLE consumer_offset IS 'How far each partition is stored, written in the transaction of the rows; batch and item are the last record''s';
+
+CREATE TABLE writer_lease (
+    name text PRIMARY KEY,
+    holder uuid NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+COMMENT ON TABLE writer_lease IS 'Which writer keeps the dimension tables, by the clock of the database';
+
+CREATE TABLE storage_retention (
+    relation text PRIMARY KEY,
+    time_column text NOT NULL,
+    keep interval
+);
+COMMENT ON TABLE storage_retention IS 'How long rows are kept; no interval means for ever. Read by apply_retention()';
+INSERT INTO storage_retention (relation, time_column, keep) VALUES
+    ('measurement', 'ts', NULL),
+    ('ingest_batch', 'received_at', '90 days'),
+    ('rejected_measure', 'received_at', '90 days');
+
+GRANT SELECT, INSERT, UPDATE ON
+    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, writer_lease
+    TO storage_writer;
+GRANT SELECT ON storage_retention TO storage_writer;
+GRANT SELECT ON
+    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, storage_retention
+    TO storage_reader;
+
+-- migrate:down
+DROP TABLE storage_retention, writer_lease, consumer_offset, device, sensor, gateway, provider,
+    rejected_measure, ingest_batch, measurement;

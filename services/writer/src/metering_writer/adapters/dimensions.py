@@ -1,0 +1,180 @@
+"""Keeps `provider`, `gateway`, `sensor` and `device` as the registry has them: one writer does, by a lease."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from metering_common.clock import Clock
+from metering_common.postgres import TimedPool
+from metering_common.registry import RegistryReplica
+from metering_common.registry_documents import Device, Gateway, Provider, RegistryDocument, Sensor
+from metering_common.settings import KafkaSettings
+from metering_writer.adapters.session import Session
+from metering_writer.metrics import WriterMetrics
+from metering_writer.queries import sql
+
+LEASE = "dimensions"
+CHANGES_WAIT_SECONDS = 0.2  # changes that come together are written together
+RETENTION_SECONDS = 3_600.0
+UNKNOWN_ZONE = "UTC"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class LeaseLostError(Exception):
+    """Another writer keeps the dimension tables now."""
+
+
+class DimensionKeeper:
+    """Runs for ever beside the writing; whatever goes wrong is logged and tried again."""
+
+    def __init__(
+        self,
+        pool: TimedPool,
+        kafka: KafkaSettings,
+        clock: Clock,
+        metrics: WriterMetrics,
+        *,
+        holder: UUID,
+        lease_seconds: float,
+    ) -> None:
+        self._pool, self._kafka, self._clock, self._metrics = pool, kafka, clock, metrics
+        self._holder, self._lease_seconds = holder, lease_seconds
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if await self._take():
+                    await self._keep()
+            except LeaseLostError:
+                log.info("dimensions.lease_lost")
+            except Exception as error:  # noqa: BLE001  nothing may end it; what it was is logged
+                self._metrics.dimension_failures.inc()
+                log.warning("dimensions.failed", error=repr(error))
+            self._metrics.dimensions_kept.set(0)
+            await asyncio.sleep(self._lease_seconds / 3)
+
+    async def give_back(self) -> None:
+        """So that another writer takes over at once."""
+        async with self._pool.acquire() as session:
+            await session.execute(sql.give_lease_back, LEASE, self._holder)
+
+    async def _take(self) -> bool:
+        async with self._pool.acquire() as session:
+            return bool(await session.fetchval(sql.take_lease, LEASE, self._holder, self._lease_seconds))
+
+    async def _keep(self) -> None:
+        """Holds the lease: everything once, with what is absent marked, then each change."""
+        changed: dict[str, RegistryDocument | None] = {}
+        async with RegistryReplica.open(self._kafka, self._clock, changed.__setitem__) as replica:
+            while not replica.ready:
+                await self._renew()
+                await asyncio.sleep(min(CHANGES_WAIT_SECONDS, self._lease_seconds / 3))
+            zones = await self._zones()
+            changed.clear()
+            await self._write(_Documents.of(list(replica.registry.documents()), zones), everything=True)
+            log.info("dimensions.kept", devices=len(replica.registry.devices))
+            self._metrics.dimensions_kept.set(1)
+            await self._follow(changed, lambda: list(replica.registry.documents()), zones)
+
+    async def _follow(
+        self,
+        changed: dict[str, RegistryDocument | None],
+        documents: Callable[[], list[RegistryDocument]],
+        zones: frozenset[str],
+    ) -> None:
+        renew_at = expire_at = self._clock.monotonic()
+        while True:
+            if self._clock.monotonic() >= renew_at:
+                await self._renew()
+                renew_at = self._clock.monotonic() + self._lease_seconds / 3
+            if self._clock.monotonic() >= expire_at:
+                await self._apply_retention()
+                expire_at = self._clock.monotonic() + RETENTION_SECONDS
+            if changed:
+                removed = None in changed.values()
+                chosen = documents() if removed else [document for document in changed.values() if document is not None]
+                changed.clear()
+                await self._write(_Documents.of(chosen, zones), everything=removed)
+            await asyncio.sleep(min(CHANGES_WAIT_SECONDS, self._lease_seconds / 3))
+
+    async def _renew(self) -> None:
+        if not await self._take():
+            raise LeaseLostError
+
+    async def _zones(self) -> frozenset[str]:
+        async with self._pool.acquire() as session:
+            return frozenset(row["name"] for row in await session.fetch(sql.zones))
+
+    async def _apply_retention(self) -> None:
+        async with self._pool.acquire() as session:
+            await session.execute(sql.apply_retention)
+
+    async def _write(self, documents: "_Documents", *, everything: bool) -> None:
+        async with self._pool.acquire() as session, session.transaction():
+            if not await session.fetchval(sql.hold_lease, LEASE, self._holder):
+                raise LeaseLostError
+            await documents.upsert(session)
+            if everything:
+                await documents.mark_absent(session)
+
+
+class _Documents:
+    """Registry documents by kind, as the tables' columns."""
+
+    def __init__(
+        self,
+        providers: list[Provider],
+        gateways: list[Gateway],
+        sensors: list[Sensor],
+        devices: list[Device],
+        zones: frozenset[str],
+    ) -> None:
+        self._providers, self._gateways, self._sensors, self._devices = providers, gateways, sensors, devices
+        self._zones = zones
+
+    @classmethod
+    def of(cls, documents: Sequence[RegistryDocument], zones: frozenset[str]) -> "_Documents":
+        return cls(
+            [one for one in documents if isinstance(one, Provider)],
+            [one for one in documents if isinstance(one, Gateway)],
+            [one for one in documents if isinstance(one, Sensor)],
+            [one for one in documents if isinstance(one, Device)],
+            zones,
+        )
+
+    async def upsert(self, session: Session) -> None:
+        await session.execute(sql.upsert_providers, *_columns(self._providers, "id", "name", "active"))
+        await session.execute(sql.upsert_gateways, *_columns(self._gateways, "id", "provider", "name", "active"))
+        await session.execute(
+            sql.upsert_sensors,
+            *_columns(self._sensors, "id", "position", "name", "alias", "unit", "kind"),
+            *_columns(self._sensors, "minimum", "maximum", "fault", "rollover"),
+        )
+        await session.executemany(sql.upsert_device, [self._device_row(device) for device in self._devices])
+
+    async def mark_absent(self, session: Session) -> None:
+        await session.execute(sql.mark_deleted_providers, *_columns(self._providers, "id"))
+        await session.execute(sql.mark_deleted_gateways, *_columns(self._gateways, "id"))
+        await session.execute(sql.mark_deleted_sensors, *_columns(self._sensors, "id"))
+        await session.execute(sql.mark_deleted_devices, *_columns(self._devices, "id"))
+
+    def _device_row(self, device: Device) -> tuple[object, ...]:
+        """A zone that the server does not know would break every query on days: that one device is shown in UTC."""
+        zone = device.zone
+        if zone not in self._zones:
+            log.error("dimensions.unknown_zone", device=device.id, zone=zone)
+            zone = UNKNOWN_ZONE
+        exchanges = [_EPOCH + timedelta(seconds=at) for at in device.meter_exchanges]
+        return (
+            device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors), exchanges,
+            device.active,
+        )  # fmt: skip
+
+
+def _columns(documents: Sequence[RegistryDocument], *names: str) -> list[list[object]]:
+    return [[getattr(document, name) for document in documents] for name in names]

@@ -1,0 +1,230 @@
+"""First stop of a measure in the writer: judged records are read from the offset that the database has, no other."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from metering_common.clock import Clock
+from metering_common.postgres import TimedPool
+from metering_common.topics import JUDGED
+from metering_writer.adapters import offset_rows
+from metering_writer.adapters.decode import decode, identity
+from metering_writer.domain import offsets
+from metering_writer.domain.offsets import Log, Stop, StopReason, Stored
+from metering_writer.domain.records import Record
+from metering_writer.metrics import WriterMetrics
+from metering_writer.queries import sql
+
+RECORDS_PER_POLL = 100  # so that little is decoded at once: a record may have 4 MiB
+POLL_SECONDS = 0.5
+STOPPED_CHECK_SECONDS = 2.0
+COMMIT_SECONDS = 5.0
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class BatchLimits(NamedTuple):
+    """A batch is full when one of these is reached."""
+
+    rows: int
+    records: int
+    record_bytes: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a partition is read on."""
+
+    expected: int
+    compare_with: Stored | None
+    """Set while the record before the stored offset is still to be compared."""
+    gap_at: int | None = None
+    """An offset that the log did not have when it was looked for once before."""
+
+
+class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Reads batches. Partitions are doubtful when assigned, and read only after the database has been asked."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, pool: TimedPool, limits: BatchLimits, metrics: WriterMetrics, clock: Clock
+    ) -> None:
+        self._consumer, self._pool, self._limits = consumer, pool, limits
+        self._metrics, self._clock = metrics, clock
+        self._doubtful: set[int] = set()
+        self._places: dict[int, _Place] = {}
+        self._stopped: dict[int, tuple[Stop, Stored]] = {}
+        self._look_at_stopped_at = 0.0
+
+    def subscribe(self) -> None:
+        self._consumer.subscribe([JUDGED], listener=self)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Nothing is waited for: what is in hand is fenced by the database."""
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._consumer.pause(*assigned)
+        self._places.clear()
+        self._stopped.clear()
+        self._doubtful = {one.partition for one in assigned}
+        self._metrics.partitions.set(len(assigned))
+        self._show_stopped()
+        log.info("partitions.assigned", partitions=sorted(self._doubtful))
+
+    def doubt(self, partitions: Iterable[int] | None = None) -> None:
+        """Ask the database anew: about these partitions, or about all after a lost connection."""
+        chosen = set(self._places) if partitions is None else set(partitions) & set(self._places)
+        for partition in chosen - self._doubtful:
+            self._doubt_one(partition, None)
+
+    async def batch(self, is_leaving: Callable[[], bool]) -> list[Record]:
+        """The next records, in the order of their partitions' offsets; empty when nothing came for a while.
+
+        Raises what the database raises, and `UnknownSchemaVersionError`.
+        """
+        await self._look_at_doubtful()
+        records: list[Record] = []
+        rows = size = 0
+        until = self._clock.monotonic() + POLL_SECONDS
+        while (
+            not is_leaving()
+            and (left := until - self._clock.monotonic()) > 0
+            and not self._is_full(records, rows, size)
+        ):
+            consumed = await self._consumer.getmany(timeout_ms=int(left * 1_000) + 1, max_records=RECORDS_PER_POLL)
+            fresh = [record for part in consumed.values() for record in self._accept(part)]
+            if self._doubtful:  # a rebalance, or a gap: every partition is read again from the database's offset
+                self.doubt()
+                return []
+            if fresh and not records:
+                until = self._clock.monotonic() + self._limits.seconds
+            records += fresh
+            rows += sum(record.judged.counts.accepted for record in fresh)
+            size += sum(len(record.source.value or b"") for record in fresh)
+        return self._with_lag(records)
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """To Kafka too, for those who watch the group's lag; nothing is lost when it fails."""
+        last = {TopicPartition(JUDGED, record.partition): record.offset + 1 for record in records}
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._consumer.commit(last)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("offsets.not_committed", error=repr(error))
+
+    def stopped_reason(self) -> str | None:
+        """A check for the admin server."""
+        return "; ".join(f"partition {number}: {stop.detail}" for number, (stop, _) in self._stopped.items()) or None
+
+    def _is_full(self, records: Sequence[Record], rows: int, size: int) -> bool:
+        limits = self._limits
+        return rows >= limits.rows or len(records) >= limits.records or size >= limits.record_bytes
+
+    def _with_lag(self, records: list[Record]) -> list[Record]:
+        oldest = min((record.source.timestamp_ms for record in records), default=None)
+        lag = 0.0 if oldest is None else max(0.0, (self._clock.now_ms() - oldest) / 1_000)
+        self._metrics.lag_seconds.set(lag)
+        return records
+
+    def _accept(self, consumed: Sequence[ConsumerRecord]) -> list[Record]:
+        """Those that follow on what is stored. Others make the partition doubtful or stop it."""
+        accepted: list[Record] = []
+        for one in consumed:
+            place = self._places.get(one.partition)
+            if place is None or one.offset < place.expected:
+                continue
+            if one.offset > place.expected and place.gap_at != place.expected:
+                log.warning("offsets.gap", partition=one.partition, expected=place.expected, found=one.offset)
+                self._doubt_one(one.partition, place.expected)
+                return accepted
+            if place.compare_with is not None:
+                if stop := offsets.stop_by_record(place.compare_with, identity(one)):
+                    self._stop(one.partition, stop, place.compare_with)
+                    return accepted
+                place.compare_with = None
+            else:
+                accepted.append(decode(one))
+            place.expected = one.offset + 1
+        return accepted
+
+    def _doubt_one(self, partition: int, gap_at: int | None) -> None:
+        self._places[partition].gap_at = gap_at
+        self._doubtful.add(partition)
+        self._pause(partition)
+
+    async def _look_at_doubtful(self) -> None:
+        if self._stopped and self._clock.monotonic() >= self._look_at_stopped_at:
+            await self._look_at_stopped()
+        if not self._doubtful:
+            return
+        asked = set(self._doubtful)
+        logs = await self._ask_kafka(asked)
+        stored = await self._ask_database(logs)
+        for partition in asked & self._doubtful:
+            self._settle(partition, stored[partition], logs[partition])
+
+    def _settle(self, partition: int, stored: Stored, kept: Log) -> None:
+        """The partition is read on, from the record before the stored offset where that one can be compared."""
+        self._doubtful.discard(partition)
+        gap_at = place.gap_at if (place := self._places.get(partition)) else None
+        if stop := offsets.stop_by_bounds(stored, kept):
+            return self._stop(partition, stop, stored)
+        comparing = offsets.can_compare(stored, kept)
+        start = stored.next_offset - comparing
+        self._places[partition] = _Place(start, stored if comparing else None, gap_at)
+        try:
+            self._consumer.seek(TopicPartition(JUDGED, partition), start)
+            self._consumer.resume(TopicPartition(JUDGED, partition))
+        except IllegalStateError:  # taken away meanwhile; a new assignment comes
+            self._places.pop(partition, None)
+        return None
+
+    async def _ask_kafka(self, partitions: Collection[int]) -> dict[int, Log]:
+        asked = [TopicPartition(JUDGED, partition) for partition in sorted(partitions)]
+        starts = await self._consumer.beginning_offsets(asked)
+        ends = await self._consumer.end_offsets(asked)
+        return {one.partition: Log(starts[one], ends[one]) for one in asked}
+
+    async def _ask_database(self, logs: dict[int, Log]) -> dict[int, Stored]:
+        """What is stored; a partition seen for the first time begins where the log does."""
+        async with self._pool.acquire() as session:
+            stored = await offset_rows.read(session, logs)
+            for partition in logs.keys() - stored.keys():
+                await session.execute(sql.add_offset, JUDGED, partition, logs[partition].start)
+            return stored if stored.keys() == logs.keys() else await offset_rows.read(session, logs)
+
+    def _stop(self, partition: int, stop: Stop, stored: Stored) -> None:
+        self._pause(partition)
+        self._places.pop(partition, None)
+        self._stopped[partition] = stop, stored
+        self._look_at_stopped_at = self._clock.monotonic() + STOPPED_CHECK_SECONDS
+        self._metrics.lost_records.inc(stop.lost)
+        self._show_stopped()
+        log.critical("partition.stopped", partition=partition, reason=stop.reason, detail=stop.detail, lost=stop.lost)
+
+    async def _look_at_stopped(self) -> None:
+        """An operator has said where to go on when the row is another one."""
+        self._look_at_stopped_at = self._clock.monotonic() + STOPPED_CHECK_SECONDS
+        async with self._pool.acquire() as session:
+            stored = await offset_rows.read(session, self._stopped)
+        for partition in [one for one, (_, before) in self._stopped.items() if stored.get(one) != before]:
+            del self._stopped[partition]
+            self._doubtful.add(partition)
+            log.info("partition.continued", partition=partition)
+        self._show_stopped()
+
+    def _show_stopped(self) -> None:
+        for reason in StopReason:
+            alike = sum(stop.reason is reason for stop, _ in self._stopped.values())
+            self._metrics.stopped_partitions.labels(reason.value).set(alike)
+
+    def _pause(self, partition: int) -> None:
+        try:
+            self._consumer.pause(TopicPartition(JUDGED, partition))
+        except IllegalStateError:  # taken away meanwhile
+            return

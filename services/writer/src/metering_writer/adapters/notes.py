@@ -1,0 +1,83 @@
+"""What operations see of the writing: one log line per batch with its batch ids, metrics, and why it is not ready."""
+
+import structlog
+
+from metering_common.messages import Status
+from metering_writer.application import StoredBatch
+from metering_writer.domain.accounts import total
+from metering_writer.domain.records import Record
+from metering_writer.metrics import WriterMetrics
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class WriterNotes:
+    """`application.Notes`, and the readiness checks."""
+
+    def __init__(self, metrics: WriterMetrics) -> None:
+        self._metrics = metrics
+        self._database_failure: str | None = None
+        self.stopped: str | None = None
+        """Why the consumer has stopped for good."""
+
+    def stored(self, batch: StoredBatch, seconds: float) -> None:
+        fate = total(batch.fates)
+        self._count(batch, seconds)
+        for name, count in fate._asdict().items():
+            self._metrics.values.labels(name).inc(count)
+        if self._database_failure is not None:
+            self._database_failure = None
+            self._metrics.database_down.set(0)
+            log.info("database.recovered")
+        log.info(
+            "records.stored",
+            batch_ids=list(dict.fromkeys(str(record.headers.batch_id) for record in batch.records)),
+            records=len(batch.records),
+            redelivered=batch.redelivered,
+            trimmed=batch.trimmed,
+            seconds=round(seconds, 4),
+            **fate._asdict(),
+        )
+
+    def database_failed(self, error: Exception) -> None:
+        """Logged once per kind of failure, not once per attempt."""
+        failure = f"{type(error).__name__}: {error}"
+        self._metrics.database_failures.labels(getattr(error, "sqlstate", None) or type(error).__name__).inc()
+        self._metrics.database_down.set(1)
+        if failure != self._database_failure:
+            log.warning("database.failed", error=failure)
+        self._database_failure = failure
+
+    def died(self, record: Record) -> None:
+        self._metrics.dead.inc()
+        log.error(
+            "record.dead",
+            batch_ids=[str(record.headers.batch_id)],
+            source=str(record.source.position),
+            error=record.fault,
+        )
+
+    def stop(self, reason: str) -> None:
+        """For good, until the process is started anew."""
+        self.stopped = reason
+        self._metrics.stopped.set(1)
+        log.critical("consumer.stopped", reason=reason)
+
+    def database_reason(self) -> str | None:
+        """A check for the admin server."""
+        return self._database_failure
+
+    def stopped_reason(self) -> str | None:
+        """A check for the admin server."""
+        return self.stopped
+
+    def _count(self, batch: StoredBatch, seconds: float) -> None:
+        self._metrics.batch_seconds.observe(seconds)
+        self._metrics.batch_records.observe(len(batch.records))
+        self._metrics.redelivered.inc(batch.redelivered)
+        self._metrics.trimmed.inc(batch.trimmed)
+        for status in Status:
+            alike = sum(record.judged.status is status for record in batch.records)
+            self._metrics.records.labels(status.value).inc(alike)
+        self._metrics.refused.inc(sum(record.judged.counts.refused for record in batch.records))
+        self._metrics.not_taken.inc(sum(record.judged.counts.not_taken for record in batch.records))

@@ -1,0 +1,81 @@
+"""The one transaction of a batch: offsets locked and compared, rows, refusals, ledger, offsets moved on."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from metering_common.messages import Counts, Judged, Rows, Status
+from metering_common.postgres import TimedPool
+from metering_writer.adapters import ledger, offset_rows
+from metering_writer.adapters.measurement_rows import write_rows
+from metering_writer.adapters.offset_rows import OffsetLocks
+from metering_writer.adapters.session import Session
+from metering_writer.application import OffsetsBehindError, StoredBatch
+from metering_writer.domain import offsets
+from metering_writer.domain.columns import blocks_of
+from metering_writer.domain.records import Record, first_of_each
+from metering_writer.queries import sql
+
+MOST_RACES = 5
+"""Lost races in a row after which the caller's patience is the better one."""
+_RACES = (asyncpg.UniqueViolationError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+
+class PostgresStore:
+    """Stores records; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
+
+    def __init__(self, pool: TimedPool, lock_patience_seconds: float) -> None:
+        self._pool = pool
+        self._locks = OffsetLocks(pool, lock_patience_seconds)
+
+    async def store(self, records: Sequence[Record]) -> StoredBatch:
+        """As `application.Store`. A lost race against another writer is run again, without COPY into the table."""
+        for _ in range(MOST_RACES):
+            try:
+                return await self._store_once(records, all_staged=False)
+            except asyncpg.UniqueViolationError:
+                return await self._store_once(records, all_staged=True)
+            except _RACES:
+                continue
+        return await self._store_once(records, all_staged=True)
+
+    async def prove_healthy(self, record: Record) -> None:
+        """A ledger row and one good value at the record's own place and time, taken back."""
+        timestamp = next(
+            (at for rows in record.judged.rows for at in rows.timestamps), record.headers.received_at_ms // 1000
+        )
+        harmless = record._replace(
+            judged=Judged(
+                raw=record.judged.raw,
+                status=Status.JUDGED,
+                counts=Counts(measures=1, values=1, accepted=1),
+                rows=[Rows(sensors=(0,), timestamps=[timestamp], values=[0.0])],
+            )
+        )
+        async with self._pool.acquire() as session:
+            taken_back = session.transaction(isolation="repeatable_read")
+            await taken_back.start()
+            try:
+                await self._write(session, [harmless], all_staged=False)
+            finally:
+                await taken_back.rollback()
+
+    async def _store_once(self, records: Sequence[Record], *, all_staged: bool) -> StoredBatch:
+        async with self._pool.acquire() as session, session.transaction(isolation="repeatable_read"):
+            stored = await self._locks.lock(session, {record.partition for record in records})
+            if behind := offsets.behind(records, stored):
+                raise OffsetsBehindError(behind)
+            fresh = offsets.not_yet_stored(records, stored)
+            if not fresh:
+                return StoredBatch([], [], 0, len(records))
+            batch = await self._write(session, fresh, all_staged=all_staged)
+            await offset_rows.advance(session, {record.partition: record for record in fresh})
+        return batch._replace(trimmed=len(records) - len(fresh))
+
+    async def _write(self, session: Session, fresh: Sequence[Record], *, all_staged: bool) -> StoredBatch:
+        await session.execute(sql.plan_by_keys)
+        records = await ledger.without_known(session, first_of_each(fresh))
+        fates = await write_rows(session, blocks_of(records), len(records), all_staged=all_staged)
+        await ledger.write_ledger(session, records, fates)
+        await ledger.close_replayed(session, records)
+        return StoredBatch(records, fates, len(fresh) - len(records), 0)

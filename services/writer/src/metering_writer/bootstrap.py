@@ -1,0 +1,112 @@
+"""The only place that names the writer's concrete adapters: opened downwards, closed upwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+
+from metering_common import kafka, postgres, topics
+from metering_common.admin import AdminServer
+from metering_common.clock import SystemClock
+from metering_common.publisher import Publisher
+from metering_common.telemetry import loop_lag, new_registry
+from metering_writer.adapters.dead_letters import KafkaDeadLetters
+from metering_writer.adapters.dimensions import DimensionKeeper
+from metering_writer.adapters.judged_log import BatchLimits, JudgedLog
+from metering_writer.adapters.loop import WriterLoop
+from metering_writer.adapters.notes import WriterNotes
+from metering_writer.adapters.store import PostgresStore
+from metering_writer.application import Writing
+from metering_writer.flavour import check_flavour
+from metering_writer.metrics import WriterMetrics
+from metering_writer.settings import WriterSettings
+
+GROUP = "writer"
+FETCH_BYTES = 8 * 1024 * 1024  # compressed, in hand at most: the writer stays small whatever the backlog is
+PARTITION_FETCH_BYTES = 1024 * 1024  # a larger record still comes, alone
+NEVER_MS = 24 * 3_600_000  # a database away for hours is no reason to give partitions back
+CLOSE_SECONDS = 5
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@asynccontextmanager
+async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
+    """The service, ready to run."""
+    clock = SystemClock()
+    registry = new_registry("writer", "metering-writer")
+    metrics = WriterMetrics(registry)
+    notes = WriterNotes(metrics)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(loop_lag(registry, clock))
+        admin = await stack.enter_async_context(AdminServer(settings.admin_host, settings.admin_port, registry, clock))
+        await topics.check_topics(settings.kafka, [topics.JUDGED, topics.DEAD, topics.REGISTRY])
+        pool = await stack.enter_async_context(_pool(settings))
+        async with pool.acquire() as session:
+            flavour = await check_flavour(session, allow_old=settings.allow_old_timescaledb)
+        log.info("storage.opened", flavour=flavour)
+        publisher = await stack.enter_async_context(Publisher.open(settings.kafka, clock, registry=registry))
+        dead_letters = KafkaDeadLetters(publisher, clock, asyncio.sleep)
+        store = PostgresStore(pool, settings.lock_patience_seconds)
+        writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
+        consumer = kafka.consumer(settings.kafka, **_consumer_settings(settings))
+        judged = JudgedLog(consumer, pool, _limits(settings), metrics, clock)
+        judged.subscribe()
+        await stack.enter_async_context(_started(consumer))
+        dimensions = DimensionKeeper(
+            pool, settings.kafka, clock, metrics, holder=uuid4(), lease_seconds=settings.lease_seconds
+        )
+        loop = WriterLoop(judged, writing, dimensions, notes, asyncio.sleep)
+        admin.add_check("database", notes.database_reason)
+        admin.add_check("partitions", judged.stopped_reason)
+        admin.add_check("consumer", notes.stopped_reason)
+        admin.ready = True
+        yield loop
+        admin.ready = False
+        await loop.leave()
+        with suppress(Exception):
+            await dimensions.give_back()
+
+
+def _pool(settings: WriterSettings) -> Any:
+    return postgres.pool(
+        settings.database_url,
+        application_name="metering-writer",
+        min_size=1,
+        max_size=4,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+        lock_timeout_seconds=settings.statement_timeout_seconds,
+    )
+
+
+def _limits(settings: WriterSettings) -> BatchLimits:
+    return BatchLimits(settings.batch_rows, settings.batch_records, settings.batch_bytes, settings.batch_seconds)
+
+
+def _consumer_settings(settings: WriterSettings) -> dict[str, Any]:
+    session_ms = round(settings.session_timeout_seconds * 1_000)
+    return {
+        "group_id": GROUP,
+        "group_instance_id": settings.group_instance_id,
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": max(100, session_ms // 10),
+        "max_poll_interval_ms": NEVER_MS,
+        "fetch_max_bytes": FETCH_BYTES,
+        "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
+    }
+
+
+@asynccontextmanager
+async def _started(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
+    """Its `stop()` waits for Kafka, which may be away."""
+    await consumer.start()
+    try:
+        yield
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await consumer.stop()

@@ -1,0 +1,37 @@
+"""Law 1 behind the validator: each accepted value is written, corrected, already present or superseded."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from metering_writer.domain.columns import Block
+
+
+class Fate(NamedTuple):
+    """What became of a record's accepted values."""
+
+    written: int = 0
+    """The key had no value."""
+    corrected: int = 0
+    """It had another one, received earlier."""
+    present: int = 0
+    """It had this very one."""
+    superseded: int = 0
+    """It had another one, received later, which stays."""
+
+    def plus(self, other: Self) -> "Fate":
+        return Fate(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+def written_by(blocks: Iterable[Block], records: int) -> list[Fate]:
+    """The fate per record of blocks whose every row is new."""
+    written = np.zeros(records, np.int64)
+    for block in blocks:
+        written += np.bincount(block.record, minlength=records) * len(block.sensors)
+    return [Fate(written=count) for count in written.tolist()]
+
+
+def total(fates: Sequence[Fate]) -> Fate:
+    """All records' together."""
+    return Fate(*(sum(column) for column in zip(*fates, strict=True))) if fates else Fate()

@@ -1,0 +1,145 @@
+"""Fourth stop of a measure in the writer: accepted rows become sorted blocks of columns and PostgreSQL's COPY bytes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metering_writer.domain.records import Record
+
+POSTGRES_EPOCH_S = 946_684_800  # 2000-01-01 UTC
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+
+COPY_COLUMNS = ("ts", "value", "rev", "device_id", "sensor_id", "quality")
+STAGED_COLUMNS = (*COPY_COLUMNS, "record")
+
+# One row of PostgreSQL's binary COPY: the number of fields, then each field behind its length. Big-endian.
+_FIELDS: list[tuple[str, str]] = [
+    ("n", ">i2"),
+    ("l1", ">i4"),
+    ("ts", ">i8"),
+    ("l2", ">i4"),
+    ("value", ">f8"),
+    ("l3", ">i4"),
+    ("rev", ">i8"),
+    ("l4", ">i4"),
+    ("device", ">i4"),
+    ("l5", ">i4"),
+    ("sensor", ">i2"),
+    ("l6", ">i4"),
+    ("quality", ">i2"),
+]
+COPY_ROW = np.dtype(_FIELDS)
+STAGED_ROW = np.dtype([*_FIELDS, ("l7", ">i4"), ("record", ">i4")])
+_LENGTHS = {"l1": 8, "l2": 8, "l3": 8, "l4": 4, "l5": 2, "l6": 2, "l7": 4}
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Measures that name the same sensors, sorted by (device, time, rev). One entry per measure."""
+
+    sensors: tuple[int, ...]
+    device: Integers
+    ts: Integers
+    """Unix seconds."""
+    rev: Integers
+    record: Integers
+    """Index into the batch's records."""
+    values: NDArray[np.float64]
+    """One row per measure, one column per sensor."""
+    quality: NDArray[np.int16]
+    """As `values`."""
+
+    def only(self, chosen: Mask) -> "Block":
+        """The chosen measures, in the same order."""
+        return Block(
+            self.sensors,
+            self.device[chosen],
+            self.ts[chosen],
+            self.rev[chosen],
+            self.record[chosen],
+            self.values[chosen],
+            self.quality[chosen],
+        )
+
+
+@dataclass(slots=True)
+class _Lists:
+    """What is gathered of one sensor list before it becomes arrays."""
+
+    device: list[int] = field(default_factory=list)
+    ts: list[int] = field(default_factory=list)
+    rev: list[int] = field(default_factory=list)
+    record: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    quality: list[int] = field(default_factory=list)
+    """Empty as long as every value so far is good."""
+
+
+def blocks_of(records: Sequence[Record]) -> list[Block]:
+    """All rows of the records, which must have passed `records.check`, as one block per list of sensors."""
+    gathered: dict[tuple[int, ...], _Lists] = {}
+    for index, record in enumerate(records):
+        for rows in record.judged.rows:
+            if rows.values:
+                lists = gathered.setdefault(rows.sensors, _Lists())
+                measures = len(rows.timestamps)
+                if rows.quality and not lists.quality:
+                    lists.quality.extend([0] * len(lists.values))
+                if lists.quality or rows.quality:
+                    lists.quality.extend(rows.quality or [0] * len(rows.values))
+                lists.device.extend([record.headers.device_id] * measures)
+                lists.ts.extend(rows.timestamps)
+                lists.rev.extend([record.headers.rev] * measures)
+                lists.record.extend([index] * measures)
+                lists.values.extend(rows.values)
+    return [_sorted_block(sensors, lists) for sensors, lists in gathered.items()]
+
+
+def _sorted_block(sensors: tuple[int, ...], lists: _Lists) -> Block:
+    shape = (len(lists.ts), len(sensors))
+    device, ts, rev, record = (
+        np.array(column, np.int64) for column in (lists.device, lists.ts, lists.rev, lists.record)
+    )
+    values = np.array(lists.values, np.float64).reshape(shape)
+    quality = np.array(lists.quality, np.int16).reshape(shape) if lists.quality else np.zeros(shape, np.int16)
+    order = np.lexsort((rev, ts, device))
+    return Block(sensors, device[order], ts[order], rev[order], record[order], values[order], quality[order])
+
+
+def copy_rows(blocks: Iterable[Block]) -> list[bytes]:
+    """Binary COPY data of `COPY_COLUMNS`, in pieces to be sent one after another."""
+    return [COPY_HEADER, *(_rows(block, COPY_ROW).tobytes() for block in blocks), COPY_TRAILER]
+
+
+def staged_rows(blocks: Iterable[Block]) -> list[bytes]:
+    """Binary COPY data of `STAGED_COLUMNS`: with the record that each value came from, to count by it."""
+    pieces = [COPY_HEADER]
+    for block in blocks:
+        rows = _rows(block, STAGED_ROW)
+        rows["record"] = block.record[:, None]
+        pieces.append(rows.tobytes())
+    return [*pieces, COPY_TRAILER]
+
+
+def _rows(block: Block, row: np.dtype[Any]) -> NDArray[Any]:
+    """One row of bytes per value, filled by broadcasting: only the measures have been sorted, never the rows."""
+    names = row.names or ()
+    rows = np.empty(block.values.shape, row)
+    rows["n"] = sum(name.startswith("l") for name in names)
+    for name in names:
+        if name in _LENGTHS:
+            rows[name] = _LENGTHS[name]
+    rows["ts"] = ((block.ts - POSTGRES_EPOCH_S) * 1_000_000)[:, None]
+    rows["value"] = block.values
+    rows["rev"] = block.rev[:, None]
+    rows["device"] = block.device[:, None]
+    rows["sensor"] = np.array(block.sensors)[None, :]
+    rows["quality"] = block.quality
+    return rows

@@ -1,0 +1,52 @@
+"""Every metric of the writer, with its help text."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from metering_common.telemetry import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_writer.domain.accounts import Fate
+from metering_writer.domain.offsets import StopReason
+
+
+class WriterMetrics:
+    """Law 1 for this process, and what operations watch."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+            return Counter(f"metering_writer_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(f"metering_writer_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(f"metering_writer_{name}", text, buckets=buckets, registry=registry)
+
+        self.records = counter("records_total", "Judged records stored, by status.", ["status"])
+        self.values = counter(
+            "values_total", "Accepted values, by what became of them: they add up to all accepted.", ["fate"]
+        )
+        self.refused = counter("refused_values_total", "Values whose refusal was stored.")
+        self.not_taken = counter("not_taken_values_total", "Values not taken, as the ledger counts them.")
+        self.redelivered = counter("redelivered_records_total", "Records whose verdict was there already.")
+        self.trimmed = counter("trimmed_records_total", "Records in hand that had been stored in the meantime.")
+        self.dead = counter("dead_records_total", "Records sent to the dead letters.")
+        self.batch_seconds = histogram("batch_seconds", "Time of one transaction.", BATCH_BUCKETS)
+        self.batch_records = histogram("batch_records", "Records of one transaction.", COUNT_BUCKETS)
+        self.database_failures = counter(
+            "database_failures_total", "Transactions that the database did not take, by SQLSTATE.", ["sqlstate"]
+        )
+        self.database_down = gauge("database_down", "1 while the last transaction has failed.")
+        self.lag_seconds = gauge("lag_seconds", "Age of the oldest record not yet stored, 0 when there is none.")
+        self.partitions = gauge("partitions", "Partitions assigned to this writer.")
+        self.stopped_partitions = gauge(
+            "stopped_partitions", "Partitions that wait for an operator (metering-writer consumer-offset).", ["reason"]
+        )
+        self.lost_records = counter("lost_records_total", "Records gone from Kafka before they were stored.")
+        self.stopped = gauge("stopped", "1 when too many records died and the consumer has stopped.")
+        self.dimensions_kept = gauge("dimensions_kept", "1 while this writer keeps the dimension tables.")
+        self.dimension_failures = counter("dimension_failures_total", "Failed attempts to bring them up to date.")
+        for fate in Fate._fields:
+            self.values.labels(fate)
+        for reason in StopReason:
+            self.stopped_partitions.labels(reason.value)

@@ -1,0 +1,264 @@
+-- name: plan_by_keys
+-- For this transaction: every look-up goes by key, whatever statistics say of a table that was empty a minute ago.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
+
+-- name: lock_offsets
+-- The partitions' rows, locked in one order for everybody: whoever holds them is the only one to write their records.
+SELECT partition, next_offset FROM consumer_offset
+WHERE topic = $1 AND partition = ANY ($2::integer[])
+ORDER BY topic, partition
+FOR UPDATE;
+
+-- name: read_offsets
+-- The partitions' rows, as they are stored.
+SELECT partition, next_offset, batch_id, item FROM consumer_offset
+WHERE topic = $1 AND partition = ANY ($2::integer[]);
+
+-- name: list_offsets
+-- All rows, for the operator.
+SELECT topic, partition, next_offset, batch_id, item FROM consumer_offset ORDER BY topic, partition;
+
+-- name: add_offset
+-- A partition that is seen for the first time.
+INSERT INTO consumer_offset (topic, partition, next_offset) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: set_offset
+-- The operator's word: go on here, and compare nothing.
+INSERT INTO consumer_offset (topic, partition, next_offset) VALUES ($1, $2, $3)
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, batch_id = NULL, item = NULL;
+
+-- name: advance_offsets
+-- In the transaction of the rows: what comes next, and which record was the last.
+UPDATE consumer_offset AS kept SET next_offset = moved.next_offset, batch_id = moved.batch_id, item = moved.item
+FROM unnest($2::integer[], $3::bigint[], $4::uuid[], $5::smallint[]) AS moved (partition, next_offset, batch_id, item)
+WHERE kept.topic = $1 AND kept.partition = moved.partition;
+
+-- name: blocking_sessions
+-- Ends whatever session holds the lock that the given one waits for: a stopped process keeps its lock while it sleeps.
+SELECT pid, pg_terminate_backend(pid) AS terminated FROM unnest(pg_blocking_pids($1)) AS pid;
+
+-- name: known_records
+-- Records that have their verdict already.
+SELECT asked.batch_id, asked.item
+FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at),
+    LATERAL (
+        SELECT FROM ingest_batch AS b
+        WHERE b.batch_id = asked.batch_id AND b.item = asked.item AND b.received_at = asked.received_at
+        LIMIT 1
+    ) AS known;
+
+-- name: devices_with_rows
+-- Devices that have any row in the range of times which the batch brings of them: the others need no closer look.
+SELECT asked.device_id
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS asked (device_id, since, upto),
+    LATERAL (
+        SELECT FROM measurement AS m
+        WHERE m.device_id = asked.device_id
+            AND m.ts >= to_timestamp(asked.since) AND m.ts <= to_timestamp(asked.upto)
+            AND m.ts >= to_timestamp($4::bigint) AND m.ts <= to_timestamp($5::bigint)
+        LIMIT 1
+    ) AS present;
+
+-- name: measures_with_rows
+-- Of the measures asked for, the places of those that have any row.
+SELECT asked.place
+FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts, place),
+    LATERAL (
+        SELECT FROM measurement AS m
+        WHERE m.device_id = asked.device_id AND m.ts = to_timestamp(asked.ts)
+            AND m.ts >= to_timestamp($3::bigint) AND m.ts <= to_timestamp($4::bigint)
+        LIMIT 1
+    ) AS present;
+
+-- name: make_staging
+-- Where rows wait that are perhaps there already; of this session, emptied by every commit.
+CREATE TEMPORARY TABLE IF NOT EXISTS measurement_staging (
+    ts timestamptz, value double precision, rev bigint, device_id integer, sensor_id smallint, quality smallint,
+    record integer
+) ON COMMIT DELETE ROWS;
+
+-- name: count_staged
+-- Per record, what the upsert will find, when every key was staged once.
+SELECT s.record,
+    count(*) FILTER (WHERE m.rev IS NULL) AS written,
+    count(*) FILTER (WHERE m.rev < s.rev AND (m.value <> s.value OR m.quality <> s.quality)) AS corrected,
+    count(*) FILTER (WHERE m.value = s.value AND m.quality = s.quality) AS present,
+    count(*) FILTER (WHERE m.rev >= s.rev AND (m.value <> s.value OR m.quality <> s.quality)) AS superseded
+FROM measurement_staging AS s
+LEFT JOIN LATERAL (
+    SELECT m.rev, m.value, m.quality FROM measurement AS m
+    WHERE m.device_id = s.device_id AND m.ts = s.ts AND m.sensor_id = s.sensor_id
+    LIMIT 1
+) AS m ON true
+GROUP BY s.record;
+
+-- name: count_staged_repeated
+-- As count_staged, when some keys were staged more than once: each is compared with what stands once those received
+-- before it are stored.
+WITH ordered AS (
+    SELECT s.*, m.rev AS stored_rev, m.value AS stored_value, m.quality AS stored_quality,
+        lag(s.rev) OVER versions AS earlier_rev, lag(s.value) OVER versions AS earlier_value,
+        lag(s.quality) OVER versions AS earlier_quality
+    FROM measurement_staging AS s
+    LEFT JOIN LATERAL (
+        SELECT m.rev, m.value, m.quality FROM measurement AS m
+        WHERE m.device_id = s.device_id AND m.ts = s.ts AND m.sensor_id = s.sensor_id
+        LIMIT 1
+    ) AS m ON true
+    WINDOW versions AS (PARTITION BY s.device_id, s.ts, s.sensor_id ORDER BY s.rev, s.record)
+), standing AS (
+    SELECT record, rev, value, quality,
+        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_rev ELSE stored_rev END AS base_rev,
+        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_value ELSE stored_value END AS base_value,
+        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_quality ELSE stored_quality END
+            AS base_quality
+    FROM ordered
+)
+SELECT record,
+    count(*) FILTER (WHERE base_rev IS NULL) AS written,
+    count(*) FILTER (WHERE base_rev < rev AND (base_value <> value OR base_quality <> quality)) AS corrected,
+    count(*) FILTER (WHERE base_value = value AND base_quality = quality) AS present,
+    count(*) FILTER (WHERE base_rev >= rev AND (base_value <> value OR base_quality <> quality)) AS superseded
+FROM standing
+GROUP BY record;
+
+-- name: upsert_staged
+-- Of two values for one key the one received later stands; an equal value still raises rev.
+INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
+SELECT ts, value, rev, device_id, sensor_id, quality FROM measurement_staging
+ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
+SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
+WHERE measurement.rev < excluded.rev;
+
+-- name: upsert_staged_repeated
+-- As upsert_staged: of a key that was staged more than once only the value received last.
+INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
+SELECT DISTINCT ON (device_id, ts, sensor_id) ts, value, rev, device_id, sensor_id, quality
+FROM measurement_staging
+ORDER BY device_id, ts, sensor_id, rev DESC, record
+ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
+SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
+WHERE measurement.rev < excluded.rev;
+
+-- name: close_batch
+-- The record was judged again: its ledger row says by which batch.
+UPDATE ingest_batch SET replayed_as = $1
+WHERE device_id = $2 AND received_at = $3 AND raw_topic = $4 AND raw_partition = $5 AND raw_offset = $6
+RETURNING batch_id, item;
+
+-- name: close_refusals
+-- The old refusals of a record that was judged again.
+UPDATE rejected_measure SET replayed_as = $1
+WHERE batch_id = $2 AND item = $3 AND received_at = $4;
+
+-- name: flavour
+-- Whether this database's tables are TimescaleDB's, and of which version; no row on plain PostgreSQL.
+SELECT extversion FROM pg_extension WHERE extname = 'timescaledb';
+
+-- name: has_hypertable
+-- Whether `measurement` has been made a hypertable (asked only where the extension is).
+SELECT EXISTS (SELECT FROM timescaledb_information.hypertables WHERE hypertable_name = 'measurement');
+
+-- name: take_lease
+-- Gets or renews the lease when it is free, ours, or past its time by the database's clock.
+INSERT INTO writer_lease (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE writer_lease.holder = excluded.holder OR writer_lease.expires_at < clock_timestamp()
+RETURNING true;
+
+-- name: give_lease_back
+-- A writer that leaves lets the next one take over at once.
+UPDATE writer_lease SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2;
+
+-- name: hold_lease
+-- In a transaction that only the holder may commit.
+SELECT true FROM writer_lease WHERE name = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR UPDATE;
+
+-- name: zones
+-- The zones that this server knows: a device in another one would break every query on days.
+SELECT name FROM pg_timezone_names;
+
+-- name: apply_retention
+-- Makes the tables keep what storage_retention says.
+SELECT apply_retention();
+
+-- name: upsert_providers
+-- Providers as the registry has them.
+INSERT INTO provider AS kept (id, name, active)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::boolean[])
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, active = excluded.active, deleted_at = NULL
+WHERE (kept.name, kept.active, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.name, excluded.active, true);
+
+-- name: upsert_gateways
+-- Gateways as the registry has them.
+INSERT INTO gateway AS kept (id, provider_id, name, active)
+SELECT * FROM unnest($1::integer[], $2::integer[], $3::text[], $4::boolean[])
+ON CONFLICT (id) DO UPDATE
+SET provider_id = excluded.provider_id, name = excluded.name, active = excluded.active, deleted_at = NULL
+WHERE (kept.provider_id, kept.name, kept.active, kept.deleted_at IS NULL)
+    IS DISTINCT FROM (excluded.provider_id, excluded.name, excluded.active, true);
+
+-- name: upsert_sensors
+-- The dictionary as the registry has it.
+INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, fault, rollover)
+SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[],
+    $7::double precision[], $8::double precision[], $9::double precision[], $10::double precision[])
+ON CONFLICT (id) DO UPDATE
+SET position = excluded.position, name = excluded.name, alias = excluded.alias, unit = excluded.unit,
+    kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, fault = excluded.fault,
+    rollover = excluded.rollover, deleted_at = NULL
+WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.fault,
+    kept.rollover, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
+    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.fault, excluded.rollover, true);
+
+-- name: upsert_device
+-- A device as the registry has it; one at a time, since its lists are of different lengths.
+INSERT INTO device AS kept (id, provider_id, number, zone, interval_seconds, sensors, meter_exchanges, active)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE
+SET provider_id = excluded.provider_id, number = excluded.number, zone = excluded.zone,
+    interval_seconds = excluded.interval_seconds, sensors = excluded.sensors,
+    meter_exchanges = excluded.meter_exchanges, active = excluded.active, deleted_at = NULL
+WHERE (kept.provider_id, kept.number, kept.zone, kept.interval_seconds, kept.sensors, kept.meter_exchanges,
+    kept.active, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.provider_id, excluded.number, excluded.zone,
+    excluded.interval_seconds, excluded.sensors, excluded.meter_exchanges, excluded.active, true);
+
+-- name: mark_deleted_providers
+-- What is absent from the registry: all but the given ones.
+UPDATE provider SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
+
+-- name: mark_deleted_gateways
+-- What is absent from the registry: all but the given ones.
+UPDATE gateway SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
+
+-- name: mark_deleted_sensors
+-- What is absent from the registry: all but the given ones.
+UPDATE sensor SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::smallint[]);
+
+-- name: mark_deleted_devices
+-- What is absent from the registry: all but the given ones.
+UPDATE device SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
+
+-- name: records_to_replay
+-- Records of a device with something refused, or with values not taken, that no replay has judged again yet.
+SELECT b.batch_id, b.item, b.received_at, b.raw_topic, b.raw_partition, b.raw_offset, b.refused, b.not_taken,
+    (SELECT count(*) FROM rejected_measure AS r
+        WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at
+            AND ($4::text IS NULL OR r.rule = $4)) AS refusals
+FROM ingest_batch AS b
+WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.replayed_as IS NULL AND b.status = 'judged'
+    AND CASE WHEN $4::text IS NULL THEN b.refused > 0 OR b.not_taken > 0 ELSE EXISTS (
+        SELECT FROM rejected_measure AS r
+        WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at AND r.rule = $4
+    ) END
+ORDER BY b.received_at, b.batch_id, b.item;
+
+-- name: records_not_yet_stored
+-- Of the replayed records asked for, how many have no verdict yet.
+SELECT count(*) AS open
+FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at)
+WHERE NOT EXISTS (
+    SELECT FROM ingest_batch AS b
+    WHERE b.batch_id = asked.batch_id AND b.item = asked.item AND b.received_at = asked.received_at
+);

@@ -1,0 +1,98 @@
+"""The service as a whole, with Kafka and PostgreSQL: from the judged topic to the row, once, from the right place."""
+
+import asyncio
+import json
+
+import aiohttp
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from metering_common.headers import encode_headers
+from metering_common.postgres import TimedPool
+from metering_common.settings import KafkaSettings
+from metering_common.topics import JUDGED
+from metering_writer.bootstrap import GROUP
+from metering_writer.domain.records import Record
+from metering_writer.settings import WriterSettings
+from metering_writer.testing import MEASURED_AT, Judge, headers, judged, record, rows, running, until
+
+
+def some_records(count: int, partition: int = 0, first: int = 0) -> list[Record]:
+    return [
+        record(headers(device=partition), judged(rows(timestamps=(MEASURED_AT + 60 * number,))), number, partition)
+        for number in range(first, first + count)
+    ]
+
+
+async def count(pool: TimedPool, table: str = "measurement") -> int:
+    return int(await pool.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def stored(pool: TimedPool, records: int) -> None:
+    async def enough() -> bool:
+        return await count(pool, "ingest_batch") >= records
+
+    await until(enough)
+
+
+async def test_what_was_judged_stands_in_sql(settings: WriterSettings, judge: Judge, pool: TimedPool) -> None:
+    async with running(settings):
+        await judge.send(*some_records(20), *some_records(20, partition=5))
+        await stored(pool, 40)
+    assert await count(pool) == 80
+    offsets = await pool.fetch("SELECT partition, next_offset FROM consumer_offset WHERE next_offset > 0 ORDER BY 1")
+    assert [tuple(row) for row in offsets] == [(0, 20), (5, 20)]
+
+
+async def test_the_group_has_the_offsets_too(
+    settings: WriterSettings, judge: Judge, pool: TimedPool, kafka: KafkaSettings
+) -> None:
+    async with running(settings):
+        await judge.send(*some_records(3))
+        await stored(pool, 3)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    committed = await admin.list_consumer_group_offsets(GROUP)
+    await admin.close()
+    assert committed[TopicPartition(JUDGED, 0)].offset == 3
+
+
+async def test_a_writer_started_anew_goes_on_where_the_database_is(
+    settings: WriterSettings, judge: Judge, pool: TimedPool
+) -> None:
+    await judge.send(*some_records(5))
+    async with running(settings):
+        await stored(pool, 5)
+    await judge.send(*some_records(5, first=5))
+    async with running(settings):
+        await stored(pool, 10)
+    assert await count(pool) == 20
+    assert await pool.fetchval("SELECT sum(written) FROM ingest_batch") == 20
+
+
+async def test_an_unreadable_record_is_set_aside_and_its_neighbours_are_stored(
+    settings: WriterSettings, judge: Judge, pool: TimedPool
+) -> None:
+    good, bad, other = some_records(3)
+    await judge.send(good)
+    await judge.send_raw((0, encode_headers(bad.headers), b"{"), (0, [], b"also bad"))
+    await judge.send(other)
+    async with running(settings):
+        await stored(pool, 4)
+    statuses = await pool.fetch("SELECT status, count(*) FROM ingest_batch GROUP BY status ORDER BY status")
+    assert [tuple(row) for row in statuses] == [("dead", 2), ("judged", 2)]
+
+
+async def test_it_says_that_it_is_ready_and_counts(
+    settings: WriterSettings, judge: Judge, pool: TimedPool, unused_tcp_port: int
+) -> None:
+    chosen = settings.model_copy(update={"admin_port": unused_tcp_port})
+    async with running(chosen), aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+        await judge.send(*some_records(4))
+        await stored(pool, 4)
+        await asyncio.sleep(0.1)
+        ready = await client.get("/readyz")
+        assert json.loads(await ready.text())["ready"] is True
+        metrics = await (await client.get("/metrics")).text()
+    assert 'metering_writer_values_total{fate="written"} 8.0' in metrics
+    assert 'metering_writer_records_total{status="judged"} 4.0' in metrics
