@@ -1,0 +1,132 @@
+"""What people see of the client: progress and notices on stderr, the result on stdout, for programs as JSON."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from metering_gateway.domain.claims import Claims
+from metering_gateway.notices import Notice
+from metering_gateway.outbox import Outbox
+from metering_gateway.summary import Summary
+
+_REFUSED_SHOWN = 100
+_STYLES = {"trouble": "yellow", "refused": "red", "unknown-device": "red", "credentials": "red", "warning": "yellow"}
+_ERRORS = Console(stderr=True, soft_wrap=True, highlight=False)
+_OUTPUT = Console(soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    _ERRORS.print(escape(text))
+
+
+def notice(notice: Notice) -> None:
+    _ERRORS.print(f"[{_STYLES.get(notice.kind, 'dim')}]{notice.kind}[/]: {escape(notice.text)}")
+
+
+class _Sent(ProgressColumn):
+    """Read at each repaint: sending has no callback of its own."""
+
+    def __init__(self, sent: Callable[[], int]) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def render(self, task: Task) -> Text:
+        del task
+        return Text(f"{self._sent()} measures sent")
+
+
+@contextmanager
+def progress(title: str, rows: int, sent: Callable[[], int], *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar of the file's rows as they are stored; gives the function that moves it. None without a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows stored,"))
+    shown = not quiet and _ERRORS.is_terminal
+    with Progress(*columns, _Sent(sent), TimeElapsedColumn(), console=_ERRORS, disable=not shown) as bar:
+        task = bar.add_task(title, total=rows)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def summary(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        _write(summary.document())
+        return
+    run = summary.run
+    _OUTPUT.print(
+        f"stored {run.stored_measures} measures ({run.stored_values} values), sent {run.sent_measures} "
+        f"({run.sent_values} values) in {summary.requests} requests, {summary.repeats} repeated"
+    )
+    for rule, count in run.warnings.items():
+        _OUTPUT.print(f"  warnings {escape(rule)}: {count}")
+    if summary.waiting or summary.refused:
+        _OUTPUT.print(
+            f"in the outbox: {summary.waiting} waiting ({summary.unknown} of unknown devices), "
+            f"{summary.refused} refused; see: metering-gateway outbox"
+        )
+
+
+def outbox(box: Outbox, *, as_json: bool) -> None:
+    account, devices, refused = box.account(), box.pending_by_device(), box.refused(_REFUSED_SHOWN)
+    if as_json:
+        _write({"account": account, "devices": devices, "refused": refused})
+        return
+    _OUTPUT.print(
+        f"{account['sent_measures']} sent, {account['waiting']} waiting ({account['unknown']} of unknown devices), "
+        f"{account['refused']} refused, {account['forgotten_measures']} given up"
+    )
+    if devices:
+        _OUTPUT.print(_devices(devices))
+    for row in refused:
+        answer = f"{row['status']} {row['answer']}"
+        _OUTPUT.print(f"refused: {escape(str(row['device_number']))} at {row['timestamp']}: {escape(answer)}")
+
+
+def token(claims: Claims, *, as_json: bool) -> None:
+    if as_json:
+        _write({"provider": claims.provider, "gateway": claims.gateway, "expiresAt": claims.expires_at})
+        return
+    expires = datetime.fromtimestamp(claims.expires_at, UTC)
+    _OUTPUT.print(
+        f"gateway {claims.gateway} of provider {claims.provider}, to be used before {expires:%Y-%m-%d %H:%M}Z"
+    )
+
+
+def device(document: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _write(document)
+        return
+    table = Table("sensor", "alias", "unit", title=f"device {document.get('number')} (id {document.get('id')})")
+    for sensor in document.get("sensors", []):
+        table.add_row(*(escape(str(sensor.get(name, ""))) for name in ("name", "alias", "unit")))
+    _OUTPUT.print(table)
+
+
+def _devices(devices: list[dict[str, Any]]) -> Table:
+    table = Table("device", "waiting", "from", "to", "state")
+    for row in devices:
+        state = "waits to be sent"
+        if row["unknown"]:
+            state = f"unknown to the platform, tried again at {_moment(row['retry_at_ms'] // 1000)}"
+        table.add_row(
+            escape(row["device_number"]), str(row["measures"]), _moment(row["first"]), _moment(row["last"]), state
+        )
+    return table
+
+
+def _moment(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def _write(document: Any) -> None:
+    json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")

@@ -1,0 +1,159 @@
+"""The client's front: store measures, have them sent, know what became of them."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from metering_gateway.api import InputApi
+from metering_gateway.clock import GatewayClock, LocalTime, SystemTime
+from metering_gateway.domain.answers import Answer
+from metering_gateway.domain.measures import Measure, SensorValues
+from metering_gateway.domain.pace import BackOff
+from metering_gateway.line import Line
+from metering_gateway.notices import Notify, log_notice
+from metering_gateway.outbox import Outbox
+from metering_gateway.sender import Sender
+from metering_gateway.summary import Summary, summarise
+from metering_gateway.token_file import TokenFile, exclusive
+from metering_gateway.tokens import Tokens
+
+_POLL_SECONDS = 0.2
+_DEVICE_SETTLED = frozenset({HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
+OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, SENDING_LOCK = "outbox.sqlite", "token.json", "token.lock", "sending.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """`url`: the platform's base URL without a path. `state_directory`: made with mode 700 if it is missing.
+
+    `wait_seconds`: ask for the verdict inside each 201 (0: do not, at most 10). `follow_verdicts`: remember each
+    batch and read its verdict later. `answer_seconds`: the longest wait for one answer.
+    """
+
+    url: str
+    state_directory: Path
+    wait_seconds: int = 0
+    follow_verdicts: bool = False
+    answer_seconds: float = 30.0
+    unknown_retry_seconds: float = 3_600.0
+    back_off: BackOff = field(default_factory=BackOff)
+
+
+class AnotherSenderError(Exception):
+    """Another process sends from this state directory; what was stored is in its hands."""
+
+
+class Gateway:
+    """`async with Gateway(config) as gateway: gateway.store("29", {"Corriente A": 1.4}); await gateway.flush()`.
+
+    `store` returns when the measure is durable; everything after that survives a kill at any moment.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        notify: Notify = log_notice,
+        local_time: LocalTime | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._config = config
+        self._notify = notify
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, no secret
+        self.clock = GatewayClock(local_time or SystemTime())
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        config, directory = self._config, self._config.state_directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.outbox = Outbox(directory / OUTBOX_FILE)
+        self._stack.callback(self.outbox.close)
+        self._api = await self._stack.enter_async_context(InputApi(config.url, config.answer_seconds))
+        tokens = Tokens(TokenFile(directory / TOKEN_FILE), directory / TOKEN_LOCK, self._api, self.clock)
+        self._line = Line(tokens, self.clock, config.back_off, self._notify, rng=self._rng)
+        self._sender = Sender(
+            self.outbox,
+            self._api,
+            self._line,
+            self.clock,
+            self._notify,
+            wait_seconds=config.wait_seconds,
+            follow=config.follow_verdicts,
+            unknown_retry_seconds=config.unknown_retry_seconds,
+        )
+        self._before = self.outbox.account()
+        return self
+
+    @property
+    def sent_measures(self) -> int:
+        """Measures that the platform answered with 201, to this process."""
+        return self._sender.sent
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def store(self, device_number: str, values: SensorValues, timestamp: int | None = None) -> None:
+        """Stores one measure. Without a `timestamp` (Unix seconds, by the platform's clock) it is of this moment.
+
+        As long as the platform's clock is not known, this moment is corrected before the measure is first sent.
+        Raises UnstorableMeasureError, and sqlite3.Error when the disk takes no more; then nothing was stored.
+        """
+        known = timestamp is not None or self.clock.offset is not None
+        moment = self.clock.now_ms() // 1000 if timestamp is None else timestamp
+        self.outbox.store([Measure(device_number, moment, values)], corrected=known)
+
+    async def flush(self) -> Summary:
+        """Sends until nothing is due, however long the platform is away; cancel it to give up, nothing is lost.
+
+        Raises AnotherSenderError, NoTokenError and CredentialsRefusedError.
+        """
+        with self._alone():
+            await self._sender.drain()
+        return self.summary()
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Sends beside what is done inside it, and at its end until nothing is due.
+
+        Raises as `flush`, but only at the end: that nothing can be sent is no reason to stop storing.
+        """
+        done = asyncio.Event()
+        task = asyncio.create_task(self._send_until(done))
+        try:
+            yield
+            done.set()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def device(self, number: str) -> Answer:
+        """The device by the provider's number: 200 with its sensors, or 404."""
+        return await self._line.ask(lambda access: self._api.device(access, number), _DEVICE_SETTLED)
+
+    def summary(self) -> Summary:
+        """What was done since this process began, and what stands in the outbox now."""
+        return summarise(self._before, self.outbox.account(), self._sender.requests, self._line.repeats)
+
+    async def _send_until(self, done: asyncio.Event) -> None:
+        with self._alone():
+            last = False
+            while not last:
+                last = done.is_set()
+                await self._sender.drain()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), _POLL_SECONDS)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with exclusive(self._config.state_directory / SENDING_LOCK) as mine:
+            if not mine:
+                raise AnotherSenderError(f"another process sends from {self._config.state_directory}")
+            yield

@@ -1,0 +1,80 @@
+"""The poor line to the platform: asks until there is a real answer, refreshing, waiting and backing off in between."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
+from http import HTTPStatus
+
+from metering_gateway.clock import GatewayClock
+from metering_gateway.domain.answers import Answer, retry_after_seconds
+from metering_gateway.domain.pace import BackOff
+from metering_gateway.notices import Notice, Notify
+from metering_gateway.tokens import RefreshFailedError, Tokens
+
+Call = Callable[[str], Awaitable[Answer]]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Line:
+    """All calls that need an access token go through here. `repeats` counts answers that were none."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        clock: GatewayClock,
+        back_off: BackOff,
+        notify: Notify,
+        *,
+        rng: random.Random,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._back_off = back_off
+        self._notify = notify
+        self._rng = rng
+        self._sleep = sleep
+        self._failures = 0
+        self._not_before = clock.steady_seconds()
+        self._trouble: str | None = None
+        self.repeats = 0
+
+    async def ask(self, call: Call, settled: Collection[int]) -> Answer:
+        """The first answer whose status is among `settled`; `call` gets the access token. Without end if need be.
+
+        Raises NoTokenError and CredentialsRefusedError.
+        """
+        while True:
+            await self._sleep(max(0.0, self._not_before - self._clock.steady_seconds()))
+            answer = await self._try(call)
+            if answer.status in settled:
+                self._succeeded()
+                return answer
+            self._failed(answer)
+
+    async def _try(self, call: Call) -> Answer:
+        """401 is answered by one refresh; a second one with the fresh token is a trouble like others."""
+        try:
+            access = await self._tokens.access()
+            answer = await call(access)
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                answer = await call(await self._tokens.renew(access))
+        except RefreshFailedError as error:
+            return error.answer
+        return answer
+
+    def _succeeded(self) -> None:
+        self._failures = 0
+        if self._trouble is not None:
+            self._trouble = None
+            self._notify(Notice("recovered", "the platform answers again"))
+
+    def _failed(self, answer: Answer) -> None:
+        self._failures += 1
+        self.repeats += 1
+        delay = self._back_off.delay(self._failures, retry_after_seconds(answer.headers), self._rng.random())
+        self._not_before = self._clock.steady_seconds() + delay
+        trouble = answer.summary()
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._notify(Notice("trouble", f"{trouble} (sending again in {delay:.1f} s)"))

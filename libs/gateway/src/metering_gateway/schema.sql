@@ -1,0 +1,49 @@
+-- The outbox of one gateway. A measure stands in `measure` from before it is first sent until the platform's 201,
+-- or in `refused` with the answer if it alone was at fault. Law of the file, true after every transaction:
+-- stored = sent + measure + refused + forgotten.
+
+CREATE TABLE IF NOT EXISTS device (
+    id INTEGER PRIMARY KEY,
+    number TEXT NOT NULL UNIQUE,
+    unknown_since_ms INTEGER,
+    retry_at_ms INTEGER,
+    answer TEXT
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS measure (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    device_id INTEGER NOT NULL REFERENCES device (id),
+    timestamp INTEGER NOT NULL,
+    corrected INTEGER NOT NULL,
+    sensor_values TEXT NOT NULL,
+    value_count INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS refused (
+    id INTEGER PRIMARY KEY,
+    device_id INTEGER NOT NULL REFERENCES device (id),
+    timestamp INTEGER NOT NULL,
+    sensor_values TEXT NOT NULL,
+    value_count INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    refused_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS account (
+    name TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS verdict_due (
+    location TEXT PRIMARY KEY,
+    value_count INTEGER NOT NULL,
+    sent_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS replay (
+    source TEXT PRIMARY KEY,
+    shift_days INTEGER NOT NULL,
+    rows_stored INTEGER NOT NULL,
+    finished INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,147 @@
+"""Sends the outbox to the platform, one request at a time and in order, until nothing more is due."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from metering_gateway.api import BASE_PATH, InputApi
+from metering_gateway.clock import GatewayClock
+from metering_gateway.domain import packing
+from metering_gateway.domain.answers import AT_FAULT, Answer, Delivered, Halve, Refuse, TakeOut, decide
+from metering_gateway.domain.measures import StoredMeasure
+from metering_gateway.domain.server_clock import Offset, best, measured_offset, server_time_ms
+from metering_gateway.line import Line
+from metering_gateway.notices import Notice, Notify
+from metering_gateway.outbox import Outbox
+
+CLOCK_SAMPLES = 3
+CLOCK_EVERY_SECONDS = 900.0  # a quarter of an hour of a bad quartz (100 ppm) is 90 ms
+_SETTLED = frozenset({HTTPStatus.CREATED}) | AT_FAULT
+
+
+class Sender:
+    """One request in flight, so that two values for one key arrive in the order in which they were stored.
+
+    `wait_seconds` above 0 asks for the verdict inside the 201; `follow` remembers where to read it later.
+    `requests` counts this process's answered calls of POST /measurements.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        api: InputApi,
+        line: Line,
+        clock: GatewayClock,
+        notify: Notify,
+        *,
+        wait_seconds: int,
+        follow: bool,
+        unknown_retry_seconds: float,
+    ) -> None:
+        self._outbox = outbox
+        self._api = api
+        self._line = line
+        self._clock = clock
+        self._notify = notify
+        self._wait_seconds = wait_seconds
+        self._follow = follow
+        self._unknown_retry_ms = round(unknown_retry_seconds * 1000)
+        self._clock_due = clock.steady_seconds()
+        self.requests = self.sent = 0
+
+    async def drain(self) -> None:
+        """Returns when nothing is due: what is left belongs to unknown devices. Repeats without end if need be.
+
+        Raises NoTokenError and CredentialsRefusedError.
+        """
+        while self._outbox.has_uncorrected() or self._outbox.due(self._clock.local_ms(), limit=1):
+            await self.keep_clock()
+            packed = packing.pack(self._outbox.due(self._clock.local_ms()))
+            await self._send_all(packed)
+
+    async def keep_clock(self) -> None:
+        """Measures the offset if it is due, and corrects what was stored before it was known."""
+        if self._clock.steady_seconds() >= self._clock_due:
+            self._clock.offset = best([await self._sample() for _ in range(CLOCK_SAMPLES)])
+            self._clock_due = self._clock.steady_seconds() + CLOCK_EVERY_SECONDS
+            offset = self._clock.offset
+            self._notify(Notice("clock", f"{offset.offset_ms:+d} ms to the platform's (±{offset.error_ms} ms)"))
+        if self._clock.offset is not None and self._outbox.has_uncorrected():
+            self._outbox.correct(round(self._clock.offset.offset_ms / 1000))
+
+    async def _sample(self) -> Offset:
+        sent = received = 0
+
+        async def call(access: str) -> Answer:
+            nonlocal sent, received
+            sent = self._clock.local_ms()
+            answer = await self._api.server_time(access)
+            received = self._clock.local_ms()
+            return answer
+
+        answer = await self._line.ask(call, {HTTPStatus.OK})
+        return measured_offset(sent, server_time_ms(answer.document()), received)
+
+    async def _send_all(self, packed: Sequence[StoredMeasure]) -> None:
+        """Sends one request's worth, in parts where it must be; the parts keep their order."""
+        parts = [packed] if packed else []
+        while parts:
+            part = parts.pop()
+            numbers = packing.device_numbers(part)
+            answer = await self._post(packing.body(part))
+            match decide(answer, len(part), numbers):
+                case Delivered():
+                    self._delivered(part, answer)
+                case Refuse():
+                    self._refuse(part[0], answer)
+                case Halve():
+                    first, second = packing.halves(part)
+                    parts += [second, first]
+                case TakeOut(devices):
+                    self._take_out(devices, answer)
+                    rest = [measure for measure in part if measure.device_number not in devices]
+                    parts += [rest] if rest else []
+
+    async def _post(self, body: bytes) -> Answer:
+        answer = await self._line.ask(lambda access: self._api.send(access, body, self._wait_seconds), _SETTLED)
+        self.requests += 1
+        return answer
+
+    def _delivered(self, part: Sequence[StoredMeasure], answer: Answer) -> None:
+        location = _verdict_path(answer) if self._follow else None
+        warnings = _warnings(answer)
+        figures = Counter(f"warning:{w.get('kind')}:{w.get('rule')}" for w in warnings)
+        self._outbox.delivered(part, location, figures, self._clock.local_ms())
+        self.sent += len(part)
+        for warning in warnings:
+            self._notify(Notice("warning", _warning_line(warning)))
+
+    def _refuse(self, measure: StoredMeasure, answer: Answer) -> None:
+        self._outbox.refuse(measure, answer, self._clock.local_ms())
+        which = f"device {measure.device_number}, timestamp {measure.timestamp}"
+        self._notify(Notice("refused", f"{which}: kept as refused: {answer.summary()}"))
+
+    def _take_out(self, devices: Sequence[str], answer: Answer) -> None:
+        now = self._clock.local_ms()
+        self._outbox.take_out(devices, answer, now, now + self._unknown_retry_ms)
+        again = f"kept, tried again in {self._unknown_retry_ms / 60_000:.0f} min"
+        self._notify(Notice("unknown-device", f"{', '.join(devices)}: not registered on the platform; {again}"))
+
+
+def _verdict_path(answer: Answer) -> str | None:
+    """Only the path is taken, under the published base: the access token must not follow a name elsewhere."""
+    path = urlsplit(answer.headers.get("location", "")).path
+    return path if path.startswith(f"{BASE_PATH}/") else None
+
+
+def _warnings(answer: Answer) -> list[Mapping[str, Any]]:
+    warnings = answer.document().get("warnings")
+    return [w for w in warnings if isinstance(w, dict)] if isinstance(warnings, list) else []
+
+
+def _warning_line(warning: Mapping[str, Any]) -> str:
+    where = f"device {warning.get('deviceNumber')}, {warning.get('sensorName')}"
+    at = f" at {warning['timestamp']}" if warning.get("timestamp") is not None else ""
+    return f"{where}{at}: {warning.get('kind')} by {warning.get('rule')}: {warning.get('message')}"

@@ -1,0 +1,198 @@
+"""The published API on a free port of this machine, in memory: counts what arrives, fails as it is told to."""
+
+import asyncio
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from metering_gateway.testing.faults import Fault, Faults, no_faults
+from metering_gateway.testing.token_family import TokenFamily
+
+_LANDING = frozenset({Fault.NONE, Fault.UNAVAILABLE_LANDED, Fault.CUT_LANDED})
+_MAX_MEASURES, _SPAN = 100, 86_400
+Key = tuple[str, int, str]
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Platform:
+    """`arrivals`: every value that was taken, per (device, timestamp, sensor), in the order of its arrival.
+
+    `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
+    answered by 422. `statuses` counts the answers of POST /measurements, `concurrent` the most at one time.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: Collection[str] | None = None,
+        poison: Collection[tuple[str, int]] = (),
+        max_body_bytes: int = 1 << 20,
+        faults: Faults = no_faults,
+        refresh_faults: Faults = no_faults,
+        access_seconds: int = 10_800,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        self.url = ""
+        self.devices = devices
+        self.poison = poison
+        self.faults = faults
+        self.refresh_faults = refresh_faults
+        self.family = TokenFamily(access_seconds)
+        self.arrivals: dict[Key, list[Any]] = defaultdict(list)
+        self.requests: list[list[dict[str, Any]]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.statuses: Counter[int] = Counter()
+        self.prefers: list[str] = []
+        self.concurrent = 0
+        self._under_way = 0
+        self._max_body_bytes = max_body_bytes
+        self._now_ms = now_ms
+
+    def issued_token(self) -> str:
+        """What the operator prints for a new gateway: `{"refreshToken": …}`."""
+        return json.dumps({"refreshToken": self.family.issue(self._now())})
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/api/v1/auth/token/refresh", self._refresh)
+        app.router.add_get("/api/v1/server-time", self._server_time)
+        app.router.add_get("/api/v1/devices/number/{number}", self._device)
+        app.router.add_post("/api/v1/measurements", self._measurements)
+        return app
+
+    async def _refresh(self, request: web.Request) -> web.StreamResponse:
+        fault = self.refresh_faults()
+        token = (await request.json())["refreshToken"]
+        pair = self.family.rotate(token, self._now()) if fault in _LANDING else None
+        if fault is not Fault.NONE:
+            return _failed(request, fault)
+        if pair is None:
+            return _problem(401, "invalid-token", "this refresh token is no longer good")
+        return web.json_response({"accessToken": pair[0], "refreshToken": pair[1]})
+
+    async def _server_time(self, request: web.Request) -> web.StreamResponse:
+        if not self._authorised(request):
+            return _problem(401, "expired-token", "expired")
+        now = self._now_ms()
+        moment = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return web.json_response({"timestamp": now // 1000, "datetime": moment})
+
+    async def _device(self, request: web.Request) -> web.StreamResponse:
+        number = request.match_info["number"]
+        if not self._authorised(request):
+            return _problem(401, "expired-token", "expired")
+        if self.devices is not None and number not in self.devices:
+            return _problem(404, "not-found", "no such device")
+        return web.json_response({"id": 29, "number": number, "sensors": [{"name": "Corriente A", "unit": "A"}]})
+
+    async def _measurements(self, request: web.Request) -> web.StreamResponse:
+        self._under_way += 1
+        self.concurrent = max(self.concurrent, self._under_way)
+        try:
+            await asyncio.sleep(0.002)
+            answer = await self._judge(request)
+        finally:
+            self._under_way -= 1
+        self.statuses[answer.status] += 1
+        return answer
+
+    async def _judge(self, request: web.Request) -> web.StreamResponse:
+        self.prefers.append(request.headers.get("Prefer", ""))
+        fault = self.faults()
+        if not self._authorised(request):
+            return _problem(401, "expired-token", "expired")
+        body = await request.read()
+        refusal = self._refusal(body)
+        if refusal is None and fault in _LANDING:
+            self._take(json.loads(body))
+        if fault is not Fault.NONE:
+            return _failed(request, fault)
+        return refusal or web.json_response({"success": True, "warnings": self.warnings}, status=201)
+
+    def _refusal(self, body: bytes) -> web.Response | None:
+        if len(body) > self._max_body_bytes:
+            return _problem(413, "too-large", f"at most {self._max_body_bytes} bytes")
+        elements = json.loads(body)
+        unknown = [
+            i for i, e in enumerate(elements) if self.devices is not None and e["deviceNumber"] not in self.devices
+        ]
+        if unknown:
+            errors = [{"pointer": f"/{i}/deviceNumber", "detail": "unknown device"} for i in unknown]
+            return _problem(422, "unknown-devices", "devices that are not registered", errors)
+        measures = [(e["deviceNumber"], m["timestamp"]) for e in elements for m in e["measures"]]
+        times = [at for _, at in measures if at < 10**11]
+        if not measures or len(measures) > _MAX_MEASURES or (times and max(times) - min(times) > _SPAN):
+            return _problem(422, "limits", "1 to 100 measures within a day")
+        if any(measure in self.poison for measure in measures):
+            return _problem(422, "shape", "a measure is at fault")
+        return None
+
+    def _take(self, elements: list[dict[str, Any]]) -> None:
+        self.requests.append(elements)
+        for element in elements:
+            for measure in element["measures"]:
+                for value in measure["sensorValues"]:
+                    key = (element["deviceNumber"], measure["timestamp"], value["sensorName"])
+                    self.arrivals[key].append(value["sensorValue"])
+
+    def _authorised(self, request: web.Request) -> bool:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return scheme == "Bearer" and self.family.good(token, self._now())
+
+    def _now(self) -> int:
+        return self._now_ms() // 1000
+
+
+@asynccontextmanager
+async def running(platform: Platform) -> AsyncIterator[Platform]:
+    """Serves it on a free port of 127.0.0.1; its `url` is set."""
+    runner = web.AppRunner(platform.application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    platform.url = f"http://{host}:{port}"
+    try:
+        yield platform
+    finally:
+        await runner.cleanup()
+
+
+def _failed(request: web.Request, fault: Fault) -> web.StreamResponse:
+    if fault in {Fault.CUT, Fault.CUT_LANDED} and request.transport is not None:
+        request.transport.abort()
+    page = "<html>proxy</html>"
+    match fault:
+        case Fault.TOO_MANY:
+            return _problem(429, "rate", "too many requests", headers={"Retry-After": "0"})
+        case Fault.TIMEOUT:
+            return web.Response(status=408, text="too slow")
+        case Fault.BAD_GATEWAY:
+            return web.Response(status=502, text=page, content_type="text/html")
+        case Fault.CAPTIVE_PORTAL:
+            return web.Response(status=200, text=page, content_type="text/html")
+        case _:
+            return _problem(503, "unavailable", "not acknowledged in time", headers={"Retry-After": "0"})
+
+
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> web.Response:
+    document = {"type": "about:blank", "title": code, "status": status, "detail": detail, "code": code}
+    if errors:
+        document["errors"] = errors
+    text = json.dumps(document)
+    return web.Response(status=status, text=text, content_type="application/problem+json", headers=headers)
