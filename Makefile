@@ -1,0 +1,61 @@
+# Everything one does with the platform. Plain `make` lists it.
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name)))),python3)
+BIN := .venv/bin
+LOCAL := $(BIN)/metering-local
+PACKAGES := deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/validator services/writer
+# What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
+APART := not docker and not promtool and not chromium and not kubernetes and not chaos
+# Where `make check` has just run, its tests are not run again.
+SLOW := $(if $(CHECKED), and not fast)
+T ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs clean follow test check lock bench chaos
+
+help: ## Print this list
+	@echo "The metering platform on this machine: make TARGET"
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+demo: .venv/.made ## Send two days of a real house over HTTP, account for every value, leave the platform up to look at
+	@$(BIN)/metering-demo
+
+up: .venv/.made ## Bring the platform up and wait until it is ready; harmless when it is; brings back what was killed
+	@$(LOCAL) up
+
+down: .venv/.made ## End the platform; its data stays in .state
+	@$(LOCAL) down
+
+status: .venv/.made ## Show every process, its memory, and whether it is ready
+	@$(LOCAL) status
+
+logs: .venv/.made ## Follow all logs, or those of one process: make logs NAME=validator
+	@$(LOCAL) logs --follow $(NAME)
+
+follow: .venv/.made ## Print what happened to one batch: make follow BATCH=its id
+	@$(LOCAL) follow "$(BATCH)"
+
+clean: .venv/.made ## End the platform and delete its data and secrets (.state)
+	@$(LOCAL) clean
+
+test: .venv/.made ## Run every test on a Kafka and a PostgreSQL of its own; make test T=path narrows
+	@$(BIN)/python -u -m pytest -m "$(APART)$(SLOW)" $(T)
+
+check: .venv/.made ## Check format, lint, types and import contracts, and run the fast tests: what CI runs first
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@for package in $(PACKAGES) tests bench; do \
+	  [ -z "$$(find $$package -name '*.py' -print -quit)" ] || $(BIN)/mypy --no-error-summary $$package || exit 1; done
+	@$(BIN)/lint-imports --no-cache > .import-linter.log 2>&1 && rm .import-linter.log || { cat .import-linter.log; exit 1; }
+	@$(BIN)/python -u -m pytest -q -m fast
+
+lock: .venv/.made ## Resolve all packages anew into requirements.lock
+	@$(BIN)/python -m metering_local.lock | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
+
+bench: .venv/.made ## Measure the way of a measure as ratios to limits taken in the same run
+	@$(BIN)/python -m bench
+
+chaos: .venv/.made ## Kill processes at random for some minutes and count (seeds are printed)
+	@$(BIN)/python -u -m pytest -m chaos $(T)
+
+.venv/.made: requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
+	@deploy/local/make-venv.sh "$(PYTHON)"
