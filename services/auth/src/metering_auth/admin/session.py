@@ -1,0 +1,74 @@
+"""What a command of metering-admin works with: one connection, who runs it, and the settings it asks for."""
+
+import argparse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from metering_auth.audit import Actor, operator
+from metering_auth.registry.outbox import Connection
+from metering_auth.settings import DatabaseSettings, StoreSettings
+from metering_common import postgres
+from metering_common.postgres import TimedPool
+from metering_common.settings import load_settings
+
+STATEMENT_SECONDS = 600.0  # an import of 100,000 devices on a busy machine
+
+
+class CommandError(Exception):
+    """The command cannot be done; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command prints: `value` with --json, else `text`, or a table of `value` without one."""
+
+    value: Any
+    text: str | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one command."""
+
+    pool: TimedPool
+    connection: Connection
+    actor: Actor
+    quiet: bool
+    """No progress bars: the output is read by a program."""
+
+    def store_settings(self) -> StoreSettings:
+        """For commands about tokens and keys."""
+        return load_settings(StoreSettings)
+
+
+Command = Callable[[Session, argparse.Namespace], Awaitable[Answer]]
+Parsers = Any  # argparse has no public name for what add_subparsers returns
+
+
+@asynccontextmanager
+async def session(*, quiet: bool) -> AsyncIterator[Session]:
+    """Connected as the environment says."""
+    settings = load_settings(DatabaseSettings)
+    async with (
+        postgres.pool(
+            settings.database_url,
+            application_name="metering-admin",
+            max_size=2,
+            statement_timeout_seconds=STATEMENT_SECONDS,
+            lock_timeout_seconds=STATEMENT_SECONDS,
+            patience_seconds=5,
+        ) as pool,
+        pool.acquire() as connection,
+    ):
+        yield Session(pool, connection, operator(), quiet)
+
+
+def add_command(parsers: Parsers, name: str, run: Command, sentence: str) -> argparse.ArgumentParser:
+    """One command with its sentence of help; every command takes --json."""
+    parser: argparse.ArgumentParser = parsers.add_parser(name, help=sentence, description=sentence)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser

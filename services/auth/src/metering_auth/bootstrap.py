@@ -1,0 +1,119 @@
+"""The only place that names auth's concrete parts: opened in this order, closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from metering_auth.identity.adapters.bodies import Intake
+from metering_auth.identity.adapters.facade import Facade
+from metering_auth.identity.adapters.http import application
+from metering_auth.identity.adapters.oauth import OAuth
+from metering_auth.identity.client_revocation import ClientRevocation
+from metering_auth.identity.domain.limits import AttemptLimit, Rate
+from metering_auth.identity.instants import Instants, database_clock
+from metering_auth.identity.key_lifecycle import KeyLifecycle
+from metering_auth.identity.refresh import Refresher
+from metering_auth.identity.restore import ForgottenTokens
+from metering_auth.identity.schedule import Schedule
+from metering_auth.identity.signing_keys import SigningKeys
+from metering_auth.identity.token_store import TokenStore
+from metering_auth.metrics import AuthMetrics
+from metering_auth.registry.relay import Relay
+from metering_auth.settings import AuthSettings
+from metering_common import postgres, telemetry, topics
+from metering_common.admin import AdminServer
+from metering_common.clock import SystemClock
+
+STATEMENT_SECONDS = 2.0  # of a refresh; also how long a stopped process may hold a revocation up
+RELAY_STATEMENT_SECONDS = 120.0  # a comparison reads all tables
+
+
+class AuthService:
+    """The parts that run until the service stops; it is told which ports were taken."""
+
+    def __init__(self, relay: Relay, schedule: Schedule, http_port: int, admin_port: int) -> None:
+        self._relay = relay
+        self._schedule = schedule
+        self.http_port = http_port
+        self.admin_port = admin_port
+
+    async def drain(self) -> None:
+        """Both stop after what they have in hand; the lease is free for the next replica at once."""
+        self._schedule.stop()
+        await self._relay.stop()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._relay.run())
+            tasks.create_task(self._schedule.run())
+
+
+@asynccontextmanager
+async def build(settings: AuthSettings, instants: Instants = database_clock) -> AsyncIterator[AuthService]:
+    """The whole service. Tests bring a controlled clock for tokens and keys."""
+    clock = SystemClock()
+    registry = telemetry.new_registry("auth", "metering-auth")
+    metrics = AuthMetrics(registry)
+    await topics.check_topics(settings.kafka, [topics.REGISTRY])
+    async with (
+        telemetry.loop_lag(registry, clock),
+        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        postgres.pool(
+            settings.database_url,
+            application_name="auth",
+            min_size=2,
+            max_size=settings.database_connections,
+            statement_timeout_seconds=STATEMENT_SECONDS,
+            lock_timeout_seconds=STATEMENT_SECONDS,
+        ) as pool,
+        postgres.pool(
+            settings.database_url,
+            application_name="auth-relay",
+            max_size=3,
+            statement_timeout_seconds=RELAY_STATEMENT_SECONDS,
+            lock_timeout_seconds=RELAY_STATEMENT_SECONDS,
+        ) as relay_pool,
+    ):
+        keys = SigningKeys(settings.keyring())
+        schedule = Schedule(
+            pool,
+            keys,
+            KeyLifecycle(settings.keyring(), settings.key_times(), instants),
+            metrics,
+            settings.schedule_seconds,
+        )
+        await schedule.prepare()
+        store = TokenStore(pool, instants)
+        forgotten = ForgottenTokens(store, keys, settings.lifetimes(), metrics)
+        per_address = AttemptLimit(Rate(settings.attempts_per_address_per_minute))
+        per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
+        limits = (per_address, per_gateway)
+        refresher = Refresher(store, keys, settings.lifetimes(), forgotten, limits, metrics, clock.monotonic)
+        intake = Intake(settings.max_body_bytes, settings.body_seconds, settings.trusted_proxies)
+        revocation = ClientRevocation(store, keys, per_address, clock.monotonic)
+        standard = OAuth(refresher, revocation, store, keys, intake, settings.public_url)
+        relay = Relay(relay_pool, settings.kafka, metrics)
+        admin.add_check("database", schedule.not_ready_reason)
+        async with _serving(application(Facade(refresher, intake), standard, metrics, clock), settings) as port:
+            service = AuthService(relay, schedule, port, admin.port)
+            admin.ready = True
+            try:
+                yield service
+            finally:
+                admin.ready = False
+                await forgotten.close()
+                await service.drain()
+
+
+@asynccontextmanager
+async def _serving(app: web.Application, settings: AuthSettings) -> AsyncIterator[int]:
+    """The port it listens on. Handlers read and cap bodies themselves, so nothing is inflated before them."""
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=settings.drain_seconds / 2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

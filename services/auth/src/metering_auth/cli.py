@@ -1,0 +1,76 @@
+"""metering-admin: operations' hand on registry, tokens and keys. Reads the environment of .state/local.env."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from metering_auth.admin import meter_commands, owner_commands
+from metering_auth.admin.session import Answer, CommandError, session
+from metering_auth.identity.key_lifecycle import UnknownKeyError
+from metering_auth.identity.signing_keys import NoSigningKeyError
+from metering_auth.registry.domain.texts import InvalidEntryError
+from metering_common import logs
+from metering_common.sealed import SealedError
+
+FAILED = 1  # exit status
+UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done, 1 not done, 2 wrong arguments or settings."""
+    given = _parser().parse_args(arguments)
+    logs.configure("metering-admin", "error")
+    try:
+        answer = asyncio.run(_run(given))
+    except (InvalidEntryError, CommandError, NoSigningKeyError, UnknownKeyError, SealedError) as error:
+        return _fail(str(error))
+    except UNREACHABLE as error:
+        return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
+    _print(answer, as_json=given.json)
+    return FAILED if answer.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="metering-admin", description=__doc__)
+    groups = parser.add_subparsers(required=True)
+    for commands in (owner_commands, meter_commands):
+        commands.register(groups)
+    return parser
+
+
+async def _run(given: argparse.Namespace) -> Answer:
+    async with session(quiet=given.json or not sys.stderr.isatty()) as opened:
+        answer: Answer = await given.run(opened, given)
+        return answer
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    if not as_json and answer.text is not None:
+        print(answer.text)
+    elif not as_json and isinstance(answer.value, list):
+        _print_table(answer.value)
+    else:
+        print(orjson.dumps(answer.value, default=str).decode())
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    table = Table(*(rows[0] if rows else ("nothing",)), box=None)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def _fail(reason: str) -> int:
+    print(f"metering-admin: {reason}", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

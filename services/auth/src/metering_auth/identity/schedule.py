@@ -1,0 +1,88 @@
+"""What auth does by itself: keys take turns, and expired tokens are forgotten. Every replica looks."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from metering_auth.identity.key_lifecycle import KeyLifecycle
+from metering_auth.identity.signing_keys import QUERIES, Connection, SigningKeys
+from metering_auth.metrics import AuthMetrics
+from metering_common.postgres import TimedPool
+from metering_common.registry_documents import KeyState
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+FORGET_EVERY_TURNS = 30
+FORGET_TOKENS = 5_000  # in one statement
+FAILURES_UNTIL_NOT_READY = 3
+
+
+class Schedule:
+    """Looks every few seconds; the database being away is told to /readyz and tried again."""
+
+    def __init__(
+        self, pool: TimedPool, keys: SigningKeys, lifecycle: KeyLifecycle, metrics: AuthMetrics, every_seconds: float
+    ) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._every_seconds = every_seconds
+        self._failures = 0
+        self._stopping = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """The first key where there is none, and all keys in memory; raises what makes starting pointless."""
+        async with self._pool.acquire() as connection:
+            kid = await self._lifecycle.ensure_first(connection)
+            if kid is not None:
+                log.info("key.first_made", kid=kid)
+            await self._keys.load(connection)
+
+    async def run(self) -> None:
+        """Until it is stopped."""
+        turn = 0
+        while not self._stopping.is_set():
+            turn += 1
+            await self._attempt(forget=turn % FORGET_EVERY_TURNS == 0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._every_seconds)
+
+    def stop(self) -> None:
+        """No other turn begins."""
+        self._stopping.set()
+
+    def not_ready_reason(self) -> str | None:
+        """For /readyz."""
+        if self._failures < FAILURES_UNTIL_NOT_READY:
+            return None
+        return "the database does not answer"
+
+    async def _attempt(self, *, forget: bool) -> None:
+        try:
+            async with self._pool.acquire() as connection:
+                await self._turn(connection, forget=forget)
+            self._failures = 0
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._failures += 1
+            log.warning("schedule.failed", error=f"{type(error).__name__}: {error}")
+
+    async def _turn(self, connection: Connection, *, forget: bool) -> None:
+        for step in await self._lifecycle.follow_schedule(connection):
+            log.info("key.step", step=type(step).__name__, kid=getattr(step, "kid", None))
+        await self._keys.load(connection)
+        await self._watch(connection)
+        if forget:
+            now = await connection.fetchval(QUERIES.now, None)
+            await connection.execute(QUERIES.forget_expired_tokens, now, FORGET_TOKENS)
+
+    async def _watch(self, connection: Connection) -> None:
+        rows = await connection.fetch(QUERIES.kept_keys)
+        for state in KeyState:
+            self._metrics.keys.labels(state).set(sum(row["state"] == state for row in rows))
+        active = next((row["active_at"] for row in rows if row["state"] == KeyState.ACTIVE), None)
+        if active is not None:
+            age = await connection.fetchval(QUERIES.now, None) - active
+            self._metrics.key_age_seconds.set(age.total_seconds())

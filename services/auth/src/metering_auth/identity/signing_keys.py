@@ -1,0 +1,86 @@
+"""The keys that this process knows: private parts opened from their seals, public parts for verification and JWKS."""
+
+from collections.abc import Iterable, Mapping
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
+
+from metering_auth.identity.domain.tokens import SigningMaterial
+from metering_common.postgres import load_queries
+from metering_common.registry_documents import KeyState
+from metering_common.sealed import Keyring
+
+QUERIES = load_queries("metering_auth.identity")
+Connection = asyncpg.Connection | PoolConnectionProxy
+
+
+class NoSigningKeyError(Exception):
+    """No key is active: nothing can be signed."""
+
+
+class SigningKeys:
+    """A copy of the keys in memory; `load` brings it up to date."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._private: dict[str, SigningMaterial] = {}
+        self._public: dict[str, RSAPublicKey] = {}
+        self._states: dict[str, KeyState] = {}
+        self._accept_until: dict[str, int | None] = {}
+
+    async def load(self, connection: Connection) -> None:
+        """Reads all keys that are not retired; raises `SealedError` for a private part it cannot open."""
+        self._take(await connection.fetch(QUERIES.kept_keys))
+
+    async def active(self, connection: Connection, kid: str | None) -> SigningMaterial:
+        """The key of which the database says that it is active; loaded if it is new here."""
+        if kid is None:
+            raise NoSigningKeyError("no signing key is active")
+        if kid not in self._private:
+            await self.load(connection)
+        return self._private[kid]
+
+    def usable(self, kid: str) -> SigningMaterial | None:
+        """The key if its private part is still kept."""
+        return self._private.get(kid)
+
+    @property
+    def believed(self) -> Mapping[str, RSAPublicKey]:
+        """Public keys whose signatures count: all but withdrawn ones."""
+        return {kid: key for kid, key in self._public.items() if self._states[kid] is not KeyState.WITHDRAWN}
+
+    @property
+    def decoy(self) -> RSAPublicKey:
+        """Some public key, to verify against where no key fits."""
+        for key in self._public.values():
+            return key
+        raise NoSigningKeyError("there is no key at all")
+
+    def offered(self, now: int) -> dict[str, RSAPublicKey]:
+        """What third parties may believe at a Unix second: the door's own rule."""
+        return {
+            kid: key for kid, key in self.believed.items() if (until := self._accept_until[kid]) is None or now < until
+        }
+
+    def _take(self, rows: Iterable[asyncpg.Record]) -> None:
+        found = {row["kid"]: row for row in rows}
+        self._states = {kid: KeyState(row["state"]) for kid, row in found.items()}
+        self._accept_until = {kid: row["accept_until"] for kid, row in found.items()}
+        self._public = {kid: self._public.get(kid) or _public_key(row["public_key"]) for kid, row in found.items()}
+        kept = {kid: row["private_sealed"] for kid, row in found.items() if row["private_sealed"] is not None}
+        self._private = {kid: self._private.get(kid) or self._opened(kid, sealed) for kid, sealed in kept.items()}
+
+    def _opened(self, kid: str, sealed: bytes) -> SigningMaterial:
+        key = load_der_private_key(self._keyring.open(sealed, kid.encode()), password=None)
+        if not isinstance(key, RSAPrivateKey):
+            raise TypeError(f"key {kid} is no RSA key")
+        return SigningMaterial(kid, key)
+
+
+def _public_key(pem: str) -> RSAPublicKey:
+    key = load_pem_public_key(pem.encode())
+    if not isinstance(key, RSAPublicKey):
+        raise TypeError("a public key is no RSA key")
+    return key

@@ -1,0 +1,101 @@
+"""From rows of auth's tables to the documents that the door, the validator and the writer read."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from metering_common.postgres import load_queries
+from metering_common.registry_documents import (
+    Device,
+    Gateway,
+    KeyState,
+    Meta,
+    Provider,
+    RegistryDocument,
+    Sensor,
+    SensorKind,
+    SigningKey,
+)
+
+QUERIES = load_queries("metering_auth.registry")
+ROWS_PER_FETCH = 5_000
+
+
+def provider_from(row: asyncpg.Record) -> Provider:
+    return Provider(id=row["id"], name=row["name"], active=row["active"], revoked_at=row["revoked_at"])
+
+
+def gateway_from(row: asyncpg.Record) -> Gateway:
+    return Gateway(
+        id=row["id"],
+        provider=row["provider_id"],
+        name=row["name"],
+        active=row["active"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def sensor_from(row: asyncpg.Record) -> Sensor:
+    return Sensor(
+        id=row["id"],
+        position=row["position"],
+        name=row["name"],
+        unit=row["unit"],
+        kind=SensorKind(row["kind"]),
+        alias=row["alias"],
+        minimum=row["minimum"],
+        maximum=row["maximum"],
+        fault=row["fault"],
+        rollover=row["rollover"],
+    )
+
+
+def device_from(row: asyncpg.Record) -> Device:
+    return Device(
+        id=row["id"],
+        provider=row["provider_id"],
+        number=row["number"],
+        sensors=tuple(row["sensors"]),
+        zone=row["zone"],
+        interval_seconds=row["interval_seconds"],
+        meter_exchanges=tuple(row["meter_exchanges"]),
+        active=row["active"],
+    )
+
+
+def key_from(row: asyncpg.Record) -> SigningKey:
+    return SigningKey(
+        kid=row["kid"],
+        public_key=row["public_key"],
+        state=KeyState(row["state"]),
+        accept_until=row["accept_until"],
+    )
+
+
+def meta_from(row: asyncpg.Record) -> Meta:
+    return Meta(epoch=str(row["epoch"]), created_at=int(row["epoch_at"].timestamp()))
+
+
+async def all_documents(connection: Any) -> AsyncIterator[RegistryDocument]:
+    """Every document that should stand on the topic, `meta` first; call it inside a transaction (cursors)."""
+    publication = await connection.fetchrow(QUERIES.publication)
+    if publication["epoch"] is not None:
+        yield meta_from(publication)
+    for query, document_from, arguments in (
+        (QUERIES.public_keys, key_from, ()),
+        (QUERIES.providers, provider_from, ()),
+        (QUERIES.gateways, gateway_from, (None,)),
+        (QUERIES.sensors, sensor_from, ()),
+        (QUERIES.devices, device_from, (None,)),
+    ):
+        async for row in connection.cursor(query, *arguments, prefetch=ROWS_PER_FETCH):
+            yield document_from(row)
+
+
+def as_plain(document: msgspec.Struct) -> dict[str, Any]:
+    """A document with every field, defaults too, under its published name: for lists and the audit."""
+    values = {field.encode_name: getattr(document, field.name) for field in msgspec.structs.fields(document)}
+    plain: dict[str, Any] = msgspec.to_builtins(values)
+    return plain
