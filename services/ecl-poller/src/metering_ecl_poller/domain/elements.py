@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from metering_ecl_poller.domain.mapping import Wire
 from metering_ecl_poller.domain.units import converted
-from metering_ecl_poller.portal.models import Sample
+from metering_ecl_poller.portal.models import Sample, Value
 
 MAX_MEASURES = 100
 MAX_SPAN_SECONDS = 86_400
@@ -15,36 +15,43 @@ MAX_PLAIN_DIGITS = 40  # a number of more places is written with an exponent
 
 
 class Element(NamedTuple):
-    """One record's value. `doubtful`: its time stamps come from a clock that is wrong."""
+    """One record's value. `doubtful`: its time stamps come from a clock that is wrong. `answered_ms`: when it came."""
 
     body: bytes
     doubtful: bool
+    answered_ms: int
     measures: int
     values: int
+
+
+class _Key(NamedTuple):
+    """What the measures of one element share, and the time stamp by which they differ."""
+
+    answered_ms: int
+    doubtful: bool
+    timestamp: int
 
 
 def to_elements(
     number: str, samples: Iterable[Sample], wires: dict[str, Wire], doubtful: frozenset[int]
 ) -> list[Element]:
-    """In the order of time; good and doubtful clocks apart; channels without a wire are left out.
+    """In the order of time; answers apart, good and doubtful clocks apart; channels without a wire are left out.
 
     `doubtful`: the received times whose samples are so (see clock_check.py). A fraction of a second is cut off.
     """
-    rows: dict[tuple[bool, int], list[tuple[str, str]]] = {}
+    rows: dict[_Key, list[tuple[str, str]]] = {}
     for sample in samples:
         if sample.channel in wires:
             wire = wires[sample.channel]
-            row = rows.setdefault((sample.received_ms in doubtful, sample.timestamp_ms // 1_000), [])
-            row.append((wire.sensor, json_value(sample, wire.factor)))
-    ordered = sorted(rows)
-    return [_element(number, [(key[1], rows[key]) for key in keys], keys[0][0]) for keys in _packed(ordered)]
+            key = _Key(sample.answered_ms, sample.received_ms in doubtful, sample.timestamp_ms // 1_000)
+            rows.setdefault(key, []).append((wire.sensor, json_value(sample.value, wire.factor)))
+    return [_element(number, {key: rows[key] for key in keys}) for keys in _packed(sorted(rows))]
 
 
-def _packed(keys: list[tuple[bool, int]]) -> Iterator[list[tuple[bool, int]]]:
-    pack: list[tuple[bool, int]] = []
+def _packed(keys: list[_Key]) -> Iterator[list[_Key]]:
+    pack: list[_Key] = []
     for key in keys:
-        full = len(pack) == MAX_MEASURES or (pack and key[1] - pack[0][1] > MAX_SPAN_SECONDS)
-        if full or (pack and key[0] != pack[0][0]):
+        if pack and (len(pack) == MAX_MEASURES or not _fits(pack[0], key)):
             yield pack
             pack = []
         pack.append(key)
@@ -52,25 +59,33 @@ def _packed(keys: list[tuple[bool, int]]) -> Iterator[list[tuple[bool, int]]]:
         yield pack
 
 
-def _element(number: str, measures: list[tuple[int, list[tuple[str, str]]]], doubtful: bool) -> Element:  # noqa: FBT001  named by its type at the one call
+def _fits(first: _Key, key: _Key) -> bool:
+    return key[:2] == first[:2] and key.timestamp - first.timestamp <= MAX_SPAN_SECONDS
+
+
+def _element(number: str, rows: dict[_Key, list[tuple[str, str]]]) -> Element:
     """Values are written as text into the JSON: a float would round what the portal said."""
-    texts = [f'{{"timestamp":{stamp},"sensorValues":[{",".join(map(_value_text, row))}]}}' for stamp, row in measures]
-    body = f'{{"deviceNumber":{_text(number)},"measures":[{",".join(texts)}]}}'
-    return Element(body.encode(), doubtful, len(measures), sum(len(row) for _, row in measures))
+    first = next(iter(rows))
+    measures = [
+        f'{{"timestamp":{key.timestamp},"sensorValues":[{",".join(map(_value_text, row))}]}}'
+        for key, row in rows.items()
+    ]
+    body = f'{{"deviceNumber":{_text(number)},"measures":[{",".join(measures)}]}}'
+    return Element(body.encode(), first.doubtful, first.answered_ms, len(rows), sum(map(len, rows.values())))
 
 
 def _value_text(pair: tuple[str, str]) -> str:
     return f'{{"sensorName":{_text(pair[0])},"sensorValue":{pair[1]}}}'
 
 
-def json_value(sample: Sample, by: Decimal) -> str:
+def json_value(value: Value, by: Decimal) -> str:
     """A number times the factor, exactly; anything else as JSON, untouched, for the validator to refuse by rule."""
-    if not isinstance(sample.value, Decimal):
-        return _text(sample.value)
+    if not isinstance(value, Decimal):
+        return _text(value)
     try:
-        product = converted(sample.value, by)
+        product = converted(value, by)
     except (Inexact, Overflow):
-        return _text(str(sample.value))
+        return _text(str(value))
     return format(product, "f") if abs(product.adjusted()) < MAX_PLAIN_DIGITS else str(product)
 
 

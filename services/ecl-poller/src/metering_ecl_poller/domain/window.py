@@ -55,3 +55,13 @@ def advanced(samples: Iterable[Sample], cursors: Cursors, held: frozenset[str]) 
         if sample.channel not in held and (known is None or reached > known):
             moved[sample.channel] = reached
     return moved
+
+
+def settled(samples: tuple[Sample, ...], *, complete: bool) -> tuple[Sample, ...]:
+    """Without the newest collection when a read was cut off in the middle of it: the next read has it whole.
+
+    A clock can only be judged by all samples of one collection.
+    """
+    last = max((sample.received_ms for sample in samples), default=0)
+    whole = tuple(sample for sample in samples if sample.received_ms < last)
+    return samples if complete or not whole else whole

@@ -44,6 +44,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     serial: str
     call: Call
     device: str | None
+    read_id: str | None
+    """Shared by the pages of one read."""
     http_status: int
     body: bytes
     received_at_ms: int
@@ -57,6 +59,7 @@ class PageWanted(NamedTuple):
     device: str
     from_ms: int
     number: int
+    read_id: str
     backward: bool = False
     size: int | None = None
 
@@ -80,7 +83,7 @@ class PortalClient:
     ) -> None:
         self._session, self._dialect, self._clock, self._on_answer = session, dialect, clock, on_answer
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        self._new_request_id = new_request_id
+        self.new_request_id = new_request_id
 
     async def master_data(self, account: Account) -> MasterData:
         """Raises `PortalError` or what `on_answer` raises."""
@@ -101,17 +104,17 @@ class PortalClient:
             names.page_size: str(wanted.size or names.wanted_page_size),
             names.page_number: str(wanted.number),
         }
-        answer = await self._ask(account, "readings", self._dialect.paths.readings, arguments, wanted.device)
+        answer = await self._ask(account, "readings", self._dialect.paths.readings, arguments, wanted)
         document = self._document(account, answer)
         try:
-            return read_readings(document, self._dialect, wanted.device)
+            return read_readings(document, self._dialect, wanted.device, answer.received_at_ms)
         except ShapeError as error:
             raise AnswerUnreadableError(account.serial, answer.call, str(error)) from None
 
     async def _ask(
-        self, account: Account, call: Call, template: str, arguments: dict[str, str], device: str | None = None
+        self, account: Account, call: Call, template: str, arguments: dict[str, str], wanted: PageWanted | None = None
     ) -> Answer:
-        request_id = self._new_request_id()
+        request_id = self.new_request_id()
         traced = arguments | {self._dialect.request.client_request_id: request_id}
         url = build_url(template, account, traced, self._dialect)
         started = self._clock.monotonic()
@@ -120,7 +123,8 @@ class PortalClient:
         answer = Answer(
             serial=account.serial,
             call=call,
-            device=device,
+            device=wanted and wanted.device,
+            read_id=wanted and wanted.read_id,
             http_status=status,
             body=body,
             received_at_ms=self._clock.now_ms(),

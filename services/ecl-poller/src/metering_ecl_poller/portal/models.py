@@ -56,13 +56,16 @@ class MasterData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One value: `timestamp_ms` is the controller's clock in UTC, `received_ms` the portal's when it fetched it."""
+    """One value: `timestamp_ms` is the controller's clock in UTC, `received_ms` the portal's when it fetched it,
+    `answered_ms` ours when the portal told us.
+    """
 
     device: str
     channel: str
     timestamp_ms: int
     received_ms: int
     value: Value
+    answered_ms: int
 
 
 class ReadingsPage(msgspec.Struct, frozen=True, kw_only=True):

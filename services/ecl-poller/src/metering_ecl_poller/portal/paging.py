@@ -33,9 +33,11 @@ async def read_forward(client: PortalClient, account: Account, wanted: Wanted, n
     A page that repeats the one before, or fewer samples than the portal counts, mean that the dialect has paging
     wrong: `AnswerUnreadableError`, since going on would take a part for the whole.
     """
-    walk = _Walk(account.serial)
+    walk, read_id = _Walk(account.serial), client.new_request_id()
     for turn in range(names.page_cap):
-        page = await client.readings_page(account, PageWanted(wanted.device, wanted.from_ms, names.first_page + turn))
+        page = await client.readings_page(
+            account, PageWanted(wanted.device, wanted.from_ms, names.first_page + turn, read_id)
+        )
         walk.add(page)
         if walk.is_last(page) or (wanted.until_ms is not None and walk.passed(wanted.until_ms)):
             return walk.reading(complete=True)

@@ -127,7 +127,7 @@ def _device_type(text: Any, names: DeviceFields) -> DeviceType:
     return folded.get(str(text).casefold(), DeviceType.OTHER)
 
 
-def read_readings(document: Any, dialect: Dialect, asked_device: str) -> ReadingsPage:
+def read_readings(document: Any, dialect: Dialect, asked_device: str, answered_ms: int) -> ReadingsPage:
     """Samples wherever they are nested; duplicates are left to the caller.
 
     Raises `ShapeError` when there is data and not one sample in it can be read: then the dialect is wrong, and the
@@ -135,7 +135,7 @@ def read_readings(document: Any, dialect: Dialect, asked_device: str) -> Reading
     """
     names = dialect.readings
     data = document if isinstance(document, list) else field(document, names.container)
-    walk = _Walk(dialect)
+    walk = _Walk(dialect, answered_ms)
     walk.visit(data, _Context(asked_device), 0)
     if data and not walk.samples and not (walk.empty_groups and not walk.unreadable):
         why = walk.unreadable[0] if walk.unreadable else f"nothing under {', '.join(names.container)} is a sample"
@@ -161,8 +161,9 @@ class _Context(NamedTuple):
 class _Walk:
     """Collects samples from a tree of lists and objects, each level adding to the context of those below."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, answered_ms: int) -> None:
         self._names = dialect.readings
+        self._answered_ms = answered_ms
         self.samples: list[Sample] = []
         self.unreadable: list[str] = []
         self.empty_groups = 0
@@ -215,7 +216,8 @@ class _Walk:
         except (ValueError, OverflowError):
             self.unreadable.append(f"{where}: time stamp {str(context.timestamp)[:40]!r} cannot be read")
             return
-        self.samples.append(Sample(context.device, context.channel, timestamp, received, number_or_raw(value)))
+        number = number_or_raw(value)
+        self.samples.append(Sample(context.device, context.channel, timestamp, received, number, self._answered_ms))
 
 
 def number_or_raw(value: Any) -> Value:

@@ -1,0 +1,99 @@
+"""Where the portal's answers and the measures made of them leave for Kafka; it returns after the acknowledgements."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from metering_common.batch_id import new_batch_id
+from metering_common.clock import Clock
+from metering_common.headers import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.publisher import Publisher, PublishUnavailableError, Record
+from metering_common.registry import RegistryReplica
+from metering_common.registry_documents import Device
+from metering_common.rev import rev_of_mapping
+from metering_common.topics import RAW
+from metering_ecl_poller.adapters.answers import to_record
+from metering_ecl_poller.domain.elements import Element
+from metering_ecl_poller.metrics import PollerMetrics
+from metering_ecl_poller.portal.client import Answer
+
+MAX_ITEMS = 100  # records of one batch; rev_at_the_door's limit, kept here so that a batch is a batch everywhere
+DEADLINE_SECONDS = 15.0
+TRIES = 3  # of one publication: a broker that changes leaders is back in seconds
+
+
+class RegistryUnsureError(Exception):
+    """Whether a device exists cannot be said now: the registry replica is behind and could not catch up."""
+
+
+class KafkaOutlet:
+    """One per process; calls may run side by side."""
+
+    def __init__(self, publisher: Publisher, replica: RegistryReplica, clock: Clock, metrics: PollerMetrics) -> None:
+        self._publisher, self._replica = publisher, replica
+        self._clock, self._metrics = clock, metrics
+
+    async def keep(self, answer: Answer, mapping_version: int) -> None:
+        """The answer verbatim, before anything is made of it. Raises `PublishUnavailableError`."""
+        self._metrics.answers.labels(answer.call, str(answer.http_status)).inc()
+        await self._publish([to_record(answer, mapping_version)])
+
+    async def find_device(self, provider: int, number: str) -> Device | None:
+        """None only when it surely does not exist; raises `RegistryUnsureError`."""
+        device = self._replica.registry.device_by_number(provider, number)
+        if device is not None:
+            return device
+        if not await self._replica.catch_up():
+            raise RegistryUnsureError("the registry could not be read to its end")
+        return self._replica.registry.device_by_number(provider, number)
+
+    async def hand_over(self, device: Device, elements: Sequence[Element], mapping_version: int) -> list[str]:
+        """The ids of the batches, once all their records are acknowledged. Raises `PublishUnavailableError`."""
+        version = self._replica.version
+        if version is None:
+            raise RegistryUnsureError("the registry is not yet read")
+        batches = []
+        for batch in _hundreds(elements):
+            records = self._records(device, batch, mapping_version, version)
+            batches.append(str(records[0][0]))
+            await self._publish([record for _, record in records])
+        return batches
+
+    def _records(
+        self, device: Device, batch: Sequence[Element], mapping_version: int, version: RegistryVersion
+    ) -> list[tuple[object, Record]]:
+        batch_id = new_batch_id(self._clock.now_ms())
+        records: list[tuple[object, Record]] = []
+        for item, element in enumerate(batch):
+            headers = RecordHeaders(
+                batch_id=batch_id,
+                item=item,
+                items=len(batch),
+                provider_id=device.provider,
+                gateway_id=None,
+                device_id=device.id,
+                source="ecl",
+                received_at_ms=element.answered_ms,
+                rev=rev_of_mapping(element.answered_ms, mapping_version),
+                registry=version,
+                clock_doubtful=element.doubtful,
+            )
+            key = str(device.id).encode()
+            records.append((batch_id, Record(RAW, key, element.body, encode_headers(headers))))
+        return records
+
+    async def _publish(self, records: Sequence[Record]) -> None:
+        """A repetition may double a record: everything behind tolerates that."""
+        for left in reversed(range(TRIES)):
+            try:
+                await self._publisher.publish(records, DEADLINE_SECONDS)
+            except PublishUnavailableError as error:
+                if not left or error.reason == "closed":
+                    raise
+                await asyncio.sleep(error.retry_after_seconds)
+            else:
+                return
+
+
+def _hundreds(elements: Sequence[Element]) -> Iterator[Sequence[Element]]:
+    for start in range(0, len(elements), MAX_ITEMS):
+        yield elements[start : start + MAX_ITEMS]

@@ -1,0 +1,156 @@
+"""Takes controllers that are due, asks a bounded number of them at once, and writes down how each ended."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from metering_common.clock import Clock
+from metering_common.publisher import PublishUnavailableError, RecordTooLargeError
+from metering_ecl_poller.adapters.outlet import RegistryUnsureError
+from metering_ecl_poller.adapters.store import Store
+from metering_ecl_poller.application import Polling
+from metering_ecl_poller.domain import outcome
+from metering_ecl_poller.domain.job import Job, LeaseLostError, Result
+from metering_ecl_poller.domain.patience import Patience
+from metering_ecl_poller.metrics import PollerMetrics
+from metering_ecl_poller.portal.errors import PortalBusyError, PortalError, PortalUnreachableError
+
+MOST_PER_CLAIM = 32
+COUNT_EVERY_SECONDS = 15.0
+OUR_OWN = (PublishUnavailableError, RecordTooLargeError, RegistryUnsureError, OSError, asyncpg.PostgresError)
+"""Not the portal's fault, and worth another try."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Runner:
+    """The service's loop. One request at a time per controller: a controller is one job, and a job is sequential."""
+
+    def __init__(
+        self, store: Store, polling: Polling, clock: Clock, metrics: PollerMetrics, limits: tuple[int, float]
+    ) -> None:
+        self._store, self._polling = store, polling
+        self._clock, self._metrics = clock, metrics
+        self._most, self._idle_seconds = limits
+        self._patience = Patience()
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.database_trouble: str | None = None
+        """For readiness: why the book cannot be read."""
+
+    async def run(self) -> None:
+        """For ever; after `drain` it still keeps the leases of what is in hand."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._renew())
+            group.create_task(self._count())
+            group.create_task(self._take_due())
+
+    async def drain(self) -> None:
+        """Takes nothing more and waits for what is in hand; the caller sets the limit of time."""
+        self._stopping = True
+        if self._in_hand:
+            await asyncio.wait(set(self._in_hand))
+
+    async def _take_due(self) -> None:
+        while not self._stopping:
+            taken = await self._claim()
+            for job in taken:
+                task = asyncio.create_task(self.work(job))
+                self._in_hand.add(task)
+                task.add_done_callback(self._in_hand.discard)
+            self._metrics.in_hand.set(len(self._in_hand))
+            await self._rest(len(taken))
+
+    async def _rest(self, taken: int) -> None:
+        """Until a place is free; with places free and nothing due, for the idle time."""
+        if len(self._in_hand) >= self._most:
+            await asyncio.wait(set(self._in_hand), return_when=asyncio.FIRST_COMPLETED)
+        elif not taken:
+            await asyncio.sleep(self._idle_seconds)
+
+    async def _claim(self) -> list[Job]:
+        free = min(self._most - len(self._in_hand), MOST_PER_CLAIM)
+        resting = self._patience.resting(self._clock.monotonic())
+        try:
+            jobs = await self._store.claim(self._clock.now_ms(), free, resting)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._trouble(repr(error))
+            return []
+        self._trouble(None)
+        return [] if self._stopping else jobs
+
+    def _trouble(self, what: str | None) -> None:
+        if (what is None) != (self.database_trouble is None):
+            log.warning("book.unreachable" if what else "book.reached", error=what)
+        self.database_trouble = what
+
+    async def work(self, job: Job) -> None:
+        """One controller to its end, whatever that is; nothing of it reaches another controller."""
+        with structlog.contextvars.bound_contextvars(controller=job.serial):
+            started = self._clock.monotonic()
+            try:
+                result = await self.attempt(job)
+                self._metrics.poll_seconds.observe(self._clock.monotonic() - started)
+                await self._store.finish(job, result)
+            except LeaseLostError as error:
+                log.warning("controller.lost", error=str(error))
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("controller.not_written_down", error=repr(error))
+
+    async def attempt(self, job: Job) -> Result:
+        """Raises `LeaseLostError`; every other way of ending is a result."""
+        try:
+            await self._polling.poll(job)
+        except PortalError as error:
+            self._blame(job, error)
+            return self._failure(job, error, error.kind)
+        except OUR_OWN as error:
+            return self._failure(job, error, "ours")
+        except LeaseLostError:
+            raise
+        except Exception as error:  # a defect with one controller's data must not stop the others
+            log.exception("controller.defect")
+            return self._failure(job, error, "defect")
+        self._patience.answered(job.account.portal)
+        self._metrics.polls.labels("done").inc()
+        if job.state in ("failing", "denied"):
+            log.info("controller.recovered", after_attempts=job.attempts)
+        return outcome.succeeded(job, self._clock.now_ms())
+
+    def _failure(self, job: Job, error: Exception, kind: str) -> Result:
+        """Told once when it begins and once when it ends, not every hour in between."""
+        self._metrics.polls.labels(kind).inc()
+        result = outcome.failed(job, error, self._clock.now_ms())
+        if result.state != job.state:
+            event = "controller.denied" if result.state == "denied" else "controller.failing"
+            log.warning(event, kind=kind, error=str(error))
+        return result
+
+    def _blame(self, job: Job, error: PortalError) -> None:
+        portal, now = job.account.portal, self._clock.monotonic()
+        if isinstance(error, PortalBusyError):
+            self._patience.busy(portal, now, error.retry_after_seconds)
+        elif isinstance(error, PortalUnreachableError):
+            self._patience.failed(portal, now)
+        else:
+            self._patience.answered(portal)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._store.lease_seconds / 3)
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._store.renew()
+
+    async def _count(self) -> None:
+        while True:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                now = self._clock.now_ms()
+                rows = await self._store.counts(now)
+                self._metrics.controllers.clear()
+                for row in rows:
+                    self._metrics.controllers.labels(row["state"]).set(row["controllers"])
+                overdue = max((float(row["overdue"]) for row in rows if row["overdue"] is not None), default=0.0)
+                self._metrics.overdue_seconds.set(max(0.0, overdue))
+            await asyncio.sleep(COUNT_EVERY_SECONDS)

@@ -1,0 +1,133 @@
+"""The only place that names the poller's concrete parts, in the order in which they are opened."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from metering_common.admin import AdminServer
+from metering_common.clock import Clock, SystemClock
+from metering_common.postgres import TimedPool, pool
+from metering_common.publisher import Publisher
+from metering_common.registry import RegistryReplica
+from metering_common.sealed import Keyring, MasterKey
+from metering_common.settings import KafkaSettings
+from metering_common.telemetry import loop_lag, new_registry
+from metering_common.topics import ECL_ANSWERS, RAW, REGISTRY, check_topics
+from metering_ecl_poller.adapters.outlet import KafkaOutlet
+from metering_ecl_poller.adapters.runner import Runner
+from metering_ecl_poller.adapters.store import Store
+from metering_ecl_poller.application import Polling
+from metering_ecl_poller.domain.job import Job
+from metering_ecl_poller.metrics import PollerMetrics
+from metering_ecl_poller.portal.client import PortalClient
+from metering_ecl_poller.portal.dialect import Dialect, load_dialect
+from metering_ecl_poller.settings import PollerSettings, StoreSettings
+
+DRAIN_MARGIN_SECONDS = 3.0  # of the drain, kept for closing what is behind the polls
+
+
+@dataclass(frozen=True)
+class Line:
+    """What service and tool poll with."""
+
+    polling: Polling
+    store: Store
+    outlet: KafkaOutlet
+    replica: RegistryReplica
+    publisher: Publisher
+    client_for: Callable[[Job], PortalClient]
+    dialect: Dialect
+
+
+@asynccontextmanager
+async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIterator[Runner]:
+    """The service. Topics that are missing or weaker than their contracts stop the start."""
+    clock = clock or SystemClock()
+    registry = new_registry("ecl-poller", "metering-ecl-poller")
+    metrics = PollerMetrics(registry)
+    await check_topics(settings.kafka, (ECL_ANSWERS, RAW, REGISTRY))
+    async with (
+        loop_lag(registry, clock),
+        open_pool(settings) as database,
+        open_line(settings, settings.kafka, database, clock, (registry, metrics)) as line,
+        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+    ):
+        await line.replica.wait_ready()
+        runner = Runner(line.store, line.polling, clock, metrics, (settings.max_requests, settings.idle_seconds))
+        admin.add_check("registry", line.replica.not_ready_reason)
+        admin.add_check("kafka", line.publisher.unavailable)
+        admin.add_check("database", lambda: runner.database_trouble)
+        admin.ready = True
+        yield runner
+        admin.ready = False
+        await _drain(runner, settings.drain_seconds - DRAIN_MARGIN_SECONDS)
+
+
+def open_pool(settings: StoreSettings) -> AbstractAsyncContextManager[TimedPool]:
+    return pool(settings.database_url, application_name="ecl-poller", min_size=1, max_size=8)
+
+
+@asynccontextmanager
+async def open_line(
+    settings: StoreSettings,
+    kafka: KafkaSettings,
+    database: TimedPool,
+    clock: Clock,
+    measured: tuple[CollectorRegistry, PollerMetrics],
+) -> AsyncIterator[Line]:
+    """From the portal's answers to Kafka, with the book beside it."""
+    registry, metrics = measured
+    dialect = load_dialect(settings.dialect_file)
+    store = Store(database, keyring(settings), holder(), settings.lease_seconds)
+    async with (
+        Publisher.open(kafka, clock, registry=registry) as publisher,
+        RegistryReplica.open(kafka, clock) as replica,
+        open_session(settings) as session,
+    ):
+        outlet = KafkaOutlet(publisher, replica, clock, metrics)
+
+        def client_for(job: Job) -> PortalClient:
+            keep = partial(outlet.keep, mapping_version=job.mapping_version)
+            return PortalClient(session, dialect, clock, keep, timeout_seconds=settings.request_timeout_seconds)
+
+        polling = Polling(store, outlet, client_for, (dialect, clock, metrics))
+        yield Line(polling, store, outlet, replica, publisher, client_for, dialect)
+
+
+@asynccontextmanager
+async def open_session(settings: StoreSettings) -> AsyncIterator[aiohttp.ClientSession]:
+    """No proxy from the environment: the codes in the URL go to the portal and nowhere else."""
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        context.load_verify_locations(settings.ca_file)
+    connector = aiohttp.TCPConnector(limit=0, ssl=context)
+    async with aiohttp.ClientSession(
+        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        yield session
+
+
+def keyring(settings: StoreSettings) -> Keyring:
+    return Keyring(MasterKey.parse(settings.key_encryption_key))
+
+
+def holder() -> str:
+    """Names this process in the leases."""
+    return f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
+
+
+async def _drain(runner: Runner, seconds: float) -> None:
+    """What is not done in time is left to the leases."""
+    try:
+        async with asyncio.timeout(max(seconds, 0.1)):
+            await runner.drain()
+    except TimeoutError:
+        return

@@ -1,0 +1,56 @@
+"""A controller that this process holds for the moment: what it knew when it took it, and what the poll changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from metering_ecl_poller.domain.gaps import Gap
+from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.domain.window import Cursor
+from metering_ecl_poller.portal.address import Account
+
+
+class LeaseLostError(Exception):
+    """Another replica holds the controller by now: whatever this one still does must leave the book alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """`lease` is the number of this holding; `attempts` failures in a row came before it."""
+
+    account: Account
+    lease: int
+    attempts: int
+    state: str
+    clock_state: str | None
+    clock_offset_ms: int | None
+    mapping: ControllerMapping | None
+    mapping_version: int
+    cursors: dict[str, dict[str, Cursor]] = field(default_factory=dict)
+    """By device, then channel; moved on as the poll goes."""
+
+    @property
+    def serial(self) -> str:
+        return self.account.serial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a device's read changes in the book, in one transaction, after Kafka's acknowledgement."""
+
+    device: str
+    cursors: dict[str, Cursor]
+    gaps: Sequence[Gap]
+    window: tuple[int, int] | None
+    """From and to, in which `gaps` are all the holes there are; None when nothing was read."""
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a poll ended. `polled_at_ms` None: it failed, and the last success stays."""
+
+    state: str
+    reason: str | None
+    attempts: int
+    next_due_ms: int
+    polled_at_ms: int | None

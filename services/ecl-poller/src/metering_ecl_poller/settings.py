@@ -1,0 +1,36 @@
+"""What the poller and its tool are told from outside: the only reader of the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+
+
+class StoreSettings(SettingsGroup):
+    """What service and tool share, `ECL_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="ECL_")
+
+    database_url: SecretStr = Field(description="postgresql:// of the poller's own database")
+    key_encryption_key: SecretStr = Field(description="32 bytes in base64url: the portal's codes are sealed under it")
+    dialect_file: Path | None = Field(None, description="TOML file over the built-in table of the portal's names")
+    ca_file: Path | None = Field(None, description="PEM file of an authority to believe besides the system's")
+    request_timeout_seconds: float = Field(30, gt=0, description="how long one answer of the portal may take")
+    lease_seconds: float = Field(120, ge=1, description="after which a killed replica's controllers are taken over")
+
+
+class ToolSettings(StoreSettings):
+    """metering-ecl."""
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+
+
+class PollerSettings(ServiceSettings, StoreSettings):
+    """The service."""
+
+    model_config = SettingsConfigDict(env_prefix="ECL_")
+
+    max_requests: int = Field(64, ge=1, le=1_000, description="requests to the portals in hand at once")
+    idle_seconds: float = Field(1, gt=0, description="pause between two looks for controllers that are due")
