@@ -129,7 +129,14 @@ def _java(heap: str) -> list[str]:
 
 def _format(files: KafkaFiles) -> None:
     cluster = _uuid_text(uuid5(CLUSTER, str(files.directory)))
-    command = [*_java("128m"), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(files.properties)]
+    command = [
+        *_java("128m"),
+        "kafka.tools.StorageTool",
+        "format",
+        f"--cluster-id={cluster}",
+        "-c",
+        str(files.properties),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=java_environment())  # noqa: S603  ours
     if done.returncode != 0:
         raise ServerFailedError(f"Kafka's storage could not be formatted: {(done.stderr or done.stdout).strip()}")
