@@ -1,9 +1,11 @@
 """Fixtures for the writer's tests: a migrated storage database, and judged records as the validator makes them."""
 
+import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -11,10 +13,12 @@ from pydantic import SecretStr
 from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
-from metering_local.testing import FreshDatabase
+from metering_local.postgres import PostgresServer
+from metering_local.testing import FreshDatabase, make_database
 from metering_writer.flavour import MIGRATIONS
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
+from metering_writer.testing_flavours import Storage, as_json, migrations, up_script, wasm_timescale
 
 DBMATE = Path(sys.executable).parent / "dbmate"
 
@@ -60,3 +64,46 @@ def settings(storage: FreshDatabase, kafka: KafkaSettings) -> WriterSettings:
         lock_patience_seconds=0.5,
         lease_seconds=1,
     )
+
+
+class PlainStorage:
+    """The plain flavour on the session's PostgreSQL."""
+
+    flavour = "plain"
+
+    def __init__(self, database: FreshDatabase) -> None:
+        self._database = database
+
+    def execute(self, script: str) -> None:
+        self._database.sql(f"SET client_min_messages = warning;\n{script};")
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        return list(json.loads(self._database.sql(f"{as_json(query)};")))
+
+    def refresh(self) -> None:
+        """A view is always up to date."""
+
+
+@pytest.fixture(scope="session")
+def plain_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
+    """One for the session: its tests use devices of their own."""
+    database = make_database(postgres_server)
+    migrate(database.owner_dsn)
+    yield PlainStorage(database)
+    postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
+
+
+@pytest.fixture(scope="session")
+def timescale_storage() -> Iterator[Storage]:
+    """One for the session: its tests use devices of their own."""
+    with wasm_timescale() as storage:
+        for file in migrations("timescale"):
+            storage.execute(up_script(file))
+        yield storage
+
+
+@pytest.fixture(params=["plain", "timescale"])
+def either(request: pytest.FixtureRequest) -> Storage:
+    """Each flavour in its turn: the same names, the same results."""
+    chosen: Storage = request.getfixturevalue(f"{request.param}_storage")
+    return chosen

