@@ -1,0 +1,141 @@
+"""The validator's use case: a batch of raw records becomes verdicts, let go once all are acknowledged."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import structlog
+from aiokafka.structs import RecordMetadata
+
+from metering_common.clock import Clock
+from metering_common.headers import (
+    MalformedHeadersError,
+    RecordHeaders,
+    UnknownSchemaVersionError,
+    decode_headers,
+)
+from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_validator.causality import Causality, Replica
+from metering_validator.domain.context import Context, Limits
+from metering_validator.domain.dictionary import Dictionary
+from metering_validator.domain.poison import DeadShare
+from metering_validator.judging import Judgement, RawRecord, Tally, judge_record, malformed
+from metering_validator.metrics import Metrics
+
+MAX_RETRY_SECONDS = 900.0
+"""Kafka gives up a consumer that does not poll for 1,000 s: a retry that lasts longer starts anew in a new process."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+PORTION_BYTES = 8 * 1024 * 1024
+"""Of raw records that are judged and sent together."""
+
+
+class CannotGoOnError(Exception):
+    """The process must end, and nothing of the batch in hand may be committed."""
+
+
+class Publisher(Protocol):
+    """Where verdicts go; see `metering_common.publisher`."""
+
+    async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]: ...
+
+
+_Pair = tuple[RawRecord, RecordHeaders | MalformedHeadersError]
+
+
+class Validator:
+    """Judges batches, one at a time."""
+
+    def __init__(self, replica: Replica, publisher: Publisher, limits: Limits, clock: Clock, metrics: Metrics) -> None:
+        self._replica = replica
+        self._publisher = publisher
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._causality = Causality(replica, metrics)
+        self._share = DeadShare()
+        self._dictionary = Dictionary(())
+        self._generation = -1
+
+    async def validate(self, records: Sequence[RawRecord]) -> None:
+        """Returns when every output of every record is acknowledged. Raises `CannotGoOnError`."""
+        started = self._clock.monotonic()
+        headers = [_headers_of(record) for record in records]
+        await self._causality.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
+        self._refresh_dictionary()
+        tally = Tally()
+        for portion in _portions(list(zip(records, headers, strict=True))):
+            judgements = [self._judge(record, each) for record, each in portion]
+            self._check_dead_share(judgements)
+            await self._deliver([output for judgement in judgements for output in judgement.outputs])
+            tally.add(judgements)
+        self._account(tally, self._clock.monotonic() - started)
+
+    def _refresh_dictionary(self) -> None:
+        registry = self._replica.registry
+        if registry.generation != self._generation:
+            self._dictionary = Dictionary(registry.sensors.values())
+            self._generation = registry.generation
+
+    def _judge(self, record: RawRecord, headers: RecordHeaders | MalformedHeadersError) -> Judgement:
+        now_ms = self._clock.now_ms()
+        if isinstance(headers, MalformedHeadersError):
+            return malformed(record, str(headers), now_ms)
+        device = self._replica.registry.devices.get(headers.device_id)
+        return judge_record(record, Context(headers, record.position, device, self._dictionary, self._limits), now_ms)
+
+    def _check_dead_share(self, judgements: Sequence[Judgement]) -> None:
+        """Before anything is sent: what is dead because of this release is not to reach the dead letters."""
+        dead = [judgement for judgement in judgements if judgement.error is not None]
+        if self._share.too_many(self._clock.monotonic(), len(judgements), len(dead)):
+            raise CannotGoOnError(f"over 1 % of the last minute's records are unreadable, the last: {dead[-1].error}")
+
+    async def _deliver(self, outputs: Sequence[Record]) -> None:
+        """Tries for as long as it takes, up to 900 s; what is sent twice has the same bytes."""
+        give_up_at = self._clock.monotonic() + MAX_RETRY_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._publisher.publish(outputs)
+            except PublishUnavailableError as error:
+                if self._clock.monotonic() >= give_up_at:
+                    raise CannotGoOnError(f"outputs not acknowledged within {MAX_RETRY_SECONDS:.0f} s") from error
+                self._metrics.publish_retries.inc()
+                log.warning("records.publish_retried", reason=error.reason, outputs=len(outputs))
+            except RecordTooLargeError as error:
+                raise CannotGoOnError(f"an output fits no topic: {error}") from error
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _account(self, tally: Tally, seconds: float) -> None:
+        self._metrics.add(tally.totals, tally.findings, seconds)
+        log.info("records.judged", batch_ids=tally.batch_ids(), **tally.totals, rules=tally.findings)
+
+
+def _portions(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
+    """So many at a time that their outputs are not all in memory at once."""
+    portion: list[_Pair] = []
+    size = 0
+    for pair in pairs:
+        portion.append(pair)
+        size += len(pair[0].value or b"")
+        if size >= PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _headers_of(record: RawRecord) -> RecordHeaders | MalformedHeadersError:
+    try:
+        return decode_headers(record.headers)
+    except MalformedHeadersError as error:
+        return error
+    except UnknownSchemaVersionError as error:
+        raise CannotGoOnError(f"{record.position}: {error}") from error

@@ -1,0 +1,44 @@
+"""Where the validator is put together, the only place that names concrete adapters."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from metering_common import topics
+from metering_common.admin import AdminServer
+from metering_common.clock import SystemClock
+from metering_common.publisher import Publisher
+from metering_common.registry import RegistryReplica
+from metering_common.telemetry import loop_lag, new_registry
+from metering_validator.adapters.process import end_process
+from metering_validator.adapters.stream import JudgementStream
+from metering_validator.application import Validator
+from metering_validator.metrics import Metrics
+from metering_validator.settings import Settings
+
+TOPICS = (topics.RAW, topics.JUDGED, topics.OUTCOMES, topics.DEAD, topics.REGISTRY)
+
+
+@asynccontextmanager
+async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
+    """Opened from the top down, closed from the bottom up; it judges from the moment when the registry is read."""
+    clock = SystemClock()
+    await topics.check_topics(settings.kafka, TOPICS)
+    collectors = new_registry("validator", "metering-validator")
+    metrics = Metrics(collectors)
+    async with (
+        loop_lag(collectors, clock),
+        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
+        RegistryReplica.open(settings.kafka, clock) as replica,
+        Publisher.open(settings.kafka, clock, registry=collectors) as publisher,
+    ):
+        admin.add_check("registry", replica.not_ready_reason)
+        admin.add_check("kafka", publisher.unavailable)
+        await replica.wait_ready()
+        validator = Validator(replica, publisher, settings.limits, clock, metrics)
+        async with JudgementStream.open(settings, validator, metrics, end_process) as stream:
+            admin.add_check("stream", stream.not_ready_reason)
+            admin.ready = True
+            try:
+                yield stream
+            finally:
+                admin.ready = False

@@ -1,0 +1,126 @@
+"""What judgement says of one record: the judged record, its outcome, and the counts that metrics take from them."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from metering_common.headers import MAX_ERROR_BYTES, RecordHeaders, RecordPosition
+from metering_common.messages import (
+    MAX_OUTCOME_FINDINGS,
+    MAX_RAW_TEXT,
+    Counts,
+    Finding,
+    FindingKind,
+    Judged,
+    NotTaken,
+    Outcome,
+    Refusal,
+    Rows,
+    Status,
+)
+from metering_validator.domain.catalogue import CATALOGUE
+from metering_validator.domain.context import Context
+from metering_validator.domain.rules import sensor_not_on_list
+
+
+class Verdict(NamedTuple):
+    """Both answers about one raw record."""
+
+    judged: Judged
+    outcome: Outcome
+    findings_per_rule: dict[str, int]
+    """Per rule ID how many values it refused, left out or marked; 1 for a rule about the whole record."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """All that was found in a record, before it is put into words. Lists are in the document's order."""
+
+    counts: Counts
+    rows: list[Rows]
+    refusals: list[Refusal] = []
+    refusals_beyond: int = 0
+    not_taken: list[NotTaken] = []
+    findings: list[Finding] = []
+    """Refusals and quality warnings, as they were found."""
+    refused_per_rule: dict[str, int] = {}
+    marked_per_rule: dict[str, int] = {}
+
+
+def verdict(account: Account, device_number: str, context: Context) -> Verdict:
+    """Puts an account into the two messages."""
+    per_rule = account.refused_per_rule | account.marked_per_rule
+    if account.counts.not_taken:
+        per_rule[sensor_not_on_list.id] = account.counts.not_taken
+    judged = Judged(
+        raw=context.raw,
+        status=Status.JUDGED,
+        counts=account.counts,
+        rows=account.rows,
+        refusals=account.refusals,
+        refusals_beyond=account.refusals_beyond,
+        not_taken=account.not_taken,
+    )
+    outcome = _outcome(context.headers, Status.JUDGED, account.counts, account.refused_per_rule)
+    if account.findings or account.not_taken:
+        outcome = _with_findings(outcome, account, device_number, context)
+    return Verdict(judged, outcome, per_rule)
+
+
+def dead_verdict(headers: RecordHeaders, raw: RecordPosition, error: str) -> Verdict:
+    """A record that cannot be read has its ledger row and its outcome all the same."""
+    short = error.encode("utf-8", "replace")[:MAX_ERROR_BYTES].decode("utf-8", "ignore")
+    judged = Judged(raw=raw, status=Status.DEAD, counts=Counts(), error=short)
+    return Verdict(judged, _outcome(headers, Status.DEAD, Counts(), {}), {})
+
+
+def finding(rule_id: str, kind: FindingKind, device: str, timestamp: int | str | None, sensor: str | None) -> Finding:
+    """One entry of the API's `warnings`. Texts from outside are cut, lone surrogates made `?`: JSON must carry them."""
+    return Finding(
+        device_number=_carried(device),
+        timestamp=_carried(timestamp) if isinstance(timestamp, str) else timestamp,
+        sensor_name=None if sensor is None else _carried(sensor),
+        kind=kind,
+        rule=rule_id,
+        message=CATALOGUE[rule_id].english,
+    )
+
+
+def _carried(text: str) -> str:
+    return text[:MAX_RAW_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def _outcome(headers: RecordHeaders, status: Status, counts: Counts, rules: dict[str, int]) -> Outcome:
+    return Outcome(
+        batch_id=headers.batch_id,
+        item=headers.item,
+        items=headers.items,
+        provider=headers.provider_id,
+        device=headers.device_id,
+        received_at_ms=headers.received_at_ms,
+        status=status,
+        counts=counts,
+        rules=rules,
+    )
+
+
+def _with_findings(outcome: Outcome, account: Account, device_number: str, context: Context) -> Outcome:
+    refused = [found for found in account.findings if found.kind is FindingKind.REFUSED]
+    marked = [found for found in account.findings if found.kind is FindingKind.QUALITY]
+    left_out = [
+        finding(
+            sensor_not_on_list.id, FindingKind.NOT_TAKEN, device_number, None, context.dictionary.name_of(entry.sensor)
+        )
+        for entry in account.not_taken
+    ]
+    return Outcome(
+        batch_id=outcome.batch_id,
+        item=outcome.item,
+        items=outcome.items,
+        provider=outcome.provider,
+        device=outcome.device,
+        received_at_ms=outcome.received_at_ms,
+        status=outcome.status,
+        counts=outcome.counts,
+        rules=outcome.rules,
+        findings=[*refused, *left_out, *marked][:MAX_OUTCOME_FINDINGS],
+    )

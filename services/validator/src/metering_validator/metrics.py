@@ -1,0 +1,68 @@
+"""Every metric of the validator, with its help text; the counts of law 1 are among them."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from metering_common.telemetry import BATCH_BUCKETS, COUNT_BUCKETS
+
+
+class Metrics:
+    """One per process, on a registry of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
+            "metering_validator_records", "Raw records, by what became of them.", ["status"], registry=registry
+        )
+        self.values = Counter(
+            "metering_validator_values",
+            "Values of judged records: accepted, refused, not_taken or repeated.",
+            ["verdict"],
+            registry=registry,
+        )
+        self.findings = Counter(
+            "metering_validator_findings",
+            "Values that a rule refused, left out or marked (records for RV-15), by rule ID.",
+            ["rule"],
+            registry=registry,
+        )
+        self.measures = Counter("metering_validator_measures", "Measures of judged records.", registry=registry)
+        self.batch_records = Histogram(
+            "metering_validator_batch_records", "Records per batch.", buckets=COUNT_BUCKETS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "metering_validator_batch_seconds",
+            "From taking a batch to the last acknowledgement of its outputs.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.registry_waits = Counter(
+            "metering_validator_registry_waits",
+            "Batches that waited for a registry position that a record names.",
+            registry=registry,
+        )
+        self.judged_behind = Counter(
+            "metering_validator_judged_behind",
+            "Batches judged with an older registry than a record names: the position did not come within 2 s.",
+            registry=registry,
+        )
+        self.publish_retries = Counter(
+            "metering_validator_publish_retries", "Batches whose outputs had to be sent again.", registry=registry
+        )
+        self.stale_batches = Counter(
+            "metering_validator_stale_batches",
+            "Batches finished after their partitions had been taken away: judged again by the new owner.",
+            registry=registry,
+        )
+
+    def add(self, totals: Mapping[str, int], findings: Mapping[str, int], seconds: float) -> None:
+        """One batch. `totals` are records per status, measures, and values per verdict."""
+        for status in ("judged", "dead"):
+            self.records.labels(status).inc(totals[status])
+        for verdict in ("accepted", "refused", "not_taken", "repeated"):
+            self.values.labels(verdict).inc(totals[verdict])
+        for rule, count in findings.items():
+            self.findings.labels(rule).inc(count)
+        self.measures.inc(totals["measures"])
+        self.batch_records.observe(totals["judged"] + totals["dead"])
+        self.batch_seconds.observe(seconds)
