@@ -1,0 +1,101 @@
+"""Around every handler: request id, problems as answers, metrics by route template, one line of access log."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from aiohttp import web
+
+from metering_common.clock import Clock
+from metering_ingest_api.domain import request_headers
+from metering_ingest_api.domain.problems import Problem
+from metering_ingest_api.metrics import IngestMetrics
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+CLIENT_WENT_AWAY = 499  # nobody reads it: for log and metrics, as nginx counts it
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Exchange:
+    """One request and what is known about it so far. `received_at_ms` is stamped once, when its headers are read."""
+
+    def __init__(self, request: web.Request, clock: Clock) -> None:
+        self.request = request
+        self.received_at_ms = clock.now_ms()
+        self.started = clock.monotonic()
+        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or uuid4().hex
+        self.traceparent = request_headers.traceparent(request.headers.get("traceparent"))
+        self.event = "request.answered"
+        self.waited_seconds = 0.0
+        self.facts: dict[str, Any] = {}
+        """Fields of the access log besides the usual ones; no tokens."""
+
+
+Handler = Callable[[Exchange], Awaitable[web.Response]]
+
+
+class Exchanges:
+    """Makes aiohttp handlers of ours."""
+
+    def __init__(self, clock: Clock, metrics: IngestMetrics, is_draining: Callable[[], bool]) -> None:
+        self._clock, self._metrics, self._is_draining = clock, metrics, is_draining
+
+    def around(self, route: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """`route` is the template that stands in metrics and logs."""
+
+        async def answer(request: web.Request) -> web.Response:
+            exchange = Exchange(request, self._clock)
+            response = await self._answer(route, exchange, handler)
+            response.headers["X-Request-Id"] = exchange.id
+            if self._is_draining():
+                response.force_close()
+            self._tell(route, exchange, response)
+            return response
+
+        return answer
+
+    async def _answer(self, route: str, exchange: Exchange, handler: Handler) -> web.Response:
+        try:
+            return await handler(exchange)
+        except Problem as problem:
+            return self._refuse(route, exchange, problem)
+        except (ConnectionError, web.RequestPayloadError) as error:
+            exchange.facts["error"] = repr(error)
+            return web.Response(status=CLIENT_WENT_AWAY)
+        except Exception:
+            log.exception("request.failed", request_id=exchange.id, route=route)
+            return self._refuse(route, exchange, Problem(500, "internal_error", "the request may be sent again"))
+
+    def _refuse(self, route: str, exchange: Exchange, problem: Problem) -> web.Response:
+        self._metrics.problems.labels(route, problem.code).inc()
+        exchange.facts["code"] = problem.code
+        body = orjson.dumps(problem.document(exchange.id))
+        return web.Response(body=body, status=problem.status, content_type=PROBLEM_JSON, headers=problem.headers)
+
+    def _tell(self, route: str, exchange: Exchange, response: web.Response) -> None:
+        seconds = self._clock.monotonic() - exchange.started - exchange.waited_seconds
+        method = _known_method(exchange.request.method)
+        self._metrics.requests.labels(method, route, str(response.status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        log.info(
+            exchange.event,
+            method=method,
+            route=route,
+            status=response.status,
+            milliseconds=round(seconds * 1_000, 2),
+            request_id=exchange.id,
+            **exchange.facts,
+        )
+
+
+def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type=JSON, headers=headers)
+
+
+def _known_method(method: str) -> str:
+    """A label must not grow with what clients invent."""
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

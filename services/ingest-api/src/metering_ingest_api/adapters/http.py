@@ -1,0 +1,152 @@
+"""The published paths: what a gateway calls, answered as input-api.md says."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from aiohttp import web
+
+from metering_common.clock import Clock
+from metering_ingest_api.adapters.bodies import BodyLimits, read_body
+from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
+from metering_ingest_api.application import Door, Submission
+from metering_ingest_api.domain import request_headers
+from metering_ingest_api.domain.in_hand import InHand, Share
+from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
+from metering_ingest_api.domain.rates import GatewayRates
+from metering_ingest_api.domain.tokens import Sender
+from metering_ingest_api.metrics import IngestMetrics
+
+BASE = "/api/v1"
+MAX_ID_DIGITS = 18  # below 2^63
+
+
+class Bounds(NamedTuple):
+    """What a request may take of the pod."""
+
+    body: BodyLimits
+    rates: GatewayRates
+    in_hand: InHand
+
+
+class Api:
+    """Handlers of the published paths."""
+
+    def __init__(self, door: Door, bounds: Bounds, definition: bytes, clock: Clock, metrics: IngestMetrics) -> None:
+        self._door, self._bounds, self._clock, self._metrics = door, bounds, clock, metrics
+        self._definition = definition
+
+    def routes(self) -> dict[str, tuple[str, Handler]]:
+        """Method and handler by path template."""
+        return {
+            f"{BASE}/devices/{{id}}": ("GET", self.device_by_id),
+            f"{BASE}/devices/number/{{number}}": ("GET", self.device_by_number),
+            f"{BASE}/server-time": ("GET", self.server_time),
+            f"{BASE}/sensor-name-list": ("GET", self.sensor_name_list),
+            f"{BASE}/spec": ("GET", self.spec),
+            f"{BASE}/measurements": ("POST", self.measurements),
+        }
+
+    async def device_by_id(self, exchange: Exchange) -> web.Response:
+        sender = await self._sender(exchange)
+        text = exchange.request.match_info["id"]
+        if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS):
+            raise no_such_device()
+        return json_response(await self._door.device_by_id(sender, int(text)))
+
+    async def device_by_number(self, exchange: Exchange) -> web.Response:
+        sender = await self._sender(exchange)
+        return json_response(await self._door.device_by_number(sender, exchange.request.match_info["number"]))
+
+    async def server_time(self, exchange: Exchange) -> web.Response:
+        """An NTP of the poor: never cached."""
+        await self._sender(exchange)
+        now_ms = self._clock.now_ms()
+        moment = datetime.fromtimestamp(now_ms / 1_000, UTC).replace(microsecond=now_ms % 1_000 * 1_000)
+        text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        document = {"timestamp": now_ms // 1_000, "datetime": text}
+        return json_response(document, headers={"Cache-Control": "no-store"})
+
+    async def sensor_name_list(self, exchange: Exchange) -> web.Response:
+        await self._sender(exchange)
+        return json_response(self._door.dictionary())
+
+    async def spec(self, exchange: Exchange) -> web.Response:
+        _check_accept(exchange)
+        return web.Response(body=self._definition, content_type=JSON)
+
+    async def measurements(self, exchange: Exchange) -> web.Response:
+        sender = await self._sender(exchange)
+        if not request_headers.is_json(exchange.request.headers.get("Content-Type")):
+            raise Problem(415, "unsupported_media_type", f"{JSON} in UTF-8 is taken", headers={"Accept": JSON})
+        share = self._bounds.in_hand.open()
+        try:
+            return await self._take_in(exchange, sender, share)
+        finally:
+            share.let_go()
+
+    async def _take_in(self, exchange: Exchange, sender: Sender, share: Share) -> web.Response:
+        body = await read_body(exchange.request, self._bounds.body, share)
+        body_read_at = self._clock.monotonic()
+        self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
+        self._metrics.body_bytes.observe(len(body))
+        exchange.facts["bytes"] = len(body)
+        batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
+        await self._door.enqueue(batch, body_read_at)
+        self._count(len(batch.records), batch.measures)
+        exchange.event = "batch.enqueued"
+        exchange.facts |= {"batch_id": str(batch.id), "records": len(batch.records), "measures": batch.measures}
+        return json_response(
+            {"success": True, "warnings": []}, 201, {"Location": f"{BASE}/measurements/batches/{batch.id}"}
+        )
+
+    def _count(self, records: int, measures: int) -> None:
+        self._metrics.records.inc(records)
+        self._metrics.measures.inc(measures)
+        self._metrics.measures_per_request.observe(measures)
+
+    async def _sender(self, exchange: Exchange) -> Sender:
+        """Who asks; the cheap checks that every authenticated path shares come along."""
+        token = _bearer_token(exchange.request)
+        sender = await self._door.authenticate(token)
+        exchange.facts |= {"provider": sender.provider, "gateway": sender.gateway}
+        _check_accept(exchange)
+        self._bounds.rates.take_request(sender.gateway, self._clock.monotonic())
+        return sender
+
+
+def build_application(api: Api, exchanges: Exchanges) -> web.Application:
+    """Routes with their own 404 and 405, so that those too are problems, counted and logged."""
+    application = web.Application()
+    for path, (method, handler) in api.routes().items():
+        answer = exchanges.around(path, handler)
+        application.router.add_route(method, path, answer)
+        if method == "GET":
+            application.router.add_route("HEAD", path, answer)
+        application.router.add_route("*", path, exchanges.around(path, _not_allowed(method)))
+    application.router.add_route("*", "/{path:.*}", exchanges.around("unknown", _not_found))
+    return application
+
+
+def _not_allowed(method: str) -> Handler:
+    allow = "GET, HEAD" if method == "GET" else method
+
+    async def refuse(_exchange: Exchange) -> web.Response:
+        raise Problem(405, "method_not_allowed", f"this path takes {allow}", headers={"Allow": allow})
+
+    return refuse
+
+
+async def _not_found(_exchange: Exchange) -> web.Response:
+    raise Problem(404, "path_unknown", f"the published paths stand in {BASE}/spec")
+
+
+def _bearer_token(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise unauthorized("token_missing", "send Authorization: Bearer and an access token")
+    return token.strip()
+
+
+def _check_accept(exchange: Exchange) -> None:
+    if not request_headers.accepts_json(exchange.request.headers.get("Accept")):
+        raise Problem(406, "not_acceptable", f"{JSON} is offered")

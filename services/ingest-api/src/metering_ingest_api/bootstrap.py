@@ -1,0 +1,91 @@
+"""Where the door is put together: the only place that names concrete parts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from metering_common import topics
+from metering_common.admin import AdminServer
+from metering_common.clock import SystemClock
+from metering_common.publisher import Publisher
+from metering_common.registry import RegistryReplica
+from metering_common.telemetry import loop_lag, new_registry
+from metering_ingest_api.adapters.bodies import BodyLimits
+from metering_ingest_api.adapters.exchange import Exchanges
+from metering_ingest_api.adapters.http import Api, Bounds, build_application
+from metering_ingest_api.adapters.listener import Listener
+from metering_ingest_api.adapters.openapi import load_definition
+from metering_ingest_api.application import Door
+from metering_ingest_api.domain.in_hand import InHand
+from metering_ingest_api.domain.rates import GatewayRates, Rate
+from metering_ingest_api.domain.tokens import Tokens
+from metering_ingest_api.metrics import IngestMetrics
+from metering_ingest_api.settings import IngestSettings
+
+NAME = "ingest-api"
+TOPICS = (topics.RAW, topics.OUTCOMES, topics.REGISTRY)
+
+
+class IngestApi:
+    """The running door. `port` is the public one, `admin_port` the other."""
+
+    def __init__(self, listener: Listener, admin: AdminServer) -> None:
+        self._listener, self._admin = listener, admin
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
+
+    @property
+    def admin_port(self) -> int:
+        return self._admin.port
+
+    async def run(self) -> None:
+        """Everything happens in the server's own tasks."""
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
+    """Opened downwards, closed upwards. Readiness is the last thing true and the first thing false."""
+    clock = SystemClock()
+    registry = new_registry(NAME, "metering-ingest-api")
+    metrics = IngestMetrics(registry)
+    await topics.check_topics(settings.kafka, TOPICS)
+    async with (
+        loop_lag(registry, clock),
+        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        RegistryReplica.open(settings.kafka, clock) as replica,
+        Publisher.open(
+            settings.kafka, clock, max_in_hand_bytes=settings.max_in_hand_bytes, registry=registry
+        ) as publisher,
+    ):
+        admin.add_check("registry", replica.not_ready_reason)
+        tokens = Tokens(replica.registry)
+        metrics.tokens.set_function(lambda: len(tokens))
+        listener = Listener(settings, metrics)
+        api = Api(
+            Door(replica, publisher, tokens, clock), make_bounds(settings, metrics), load_definition(), clock, metrics
+        )
+        application = build_application(api, Exchanges(clock, metrics, lambda: listener.draining))
+        async with listener.listen(application, settings):
+            admin.ready = True
+            try:
+                yield IngestApi(listener, admin)
+            finally:
+                admin.ready = False
+                listener.draining = True
+                await asyncio.sleep(settings.unready_seconds)
+
+
+def make_bounds(settings: IngestSettings, metrics: IngestMetrics) -> Bounds:
+    in_hand = InHand(settings.max_in_hand_bytes)
+    metrics.in_hand_bytes.set_function(lambda: in_hand.bytes)
+    return Bounds(
+        BodyLimits(settings.max_body_bytes, settings.max_wire_bytes, settings.body_seconds),
+        GatewayRates(
+            Rate(settings.requests_per_second, settings.requests_burst),
+            Rate(settings.bytes_per_second, settings.bytes_burst),
+        ),
+        in_hand,
+    )

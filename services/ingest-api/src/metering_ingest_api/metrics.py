@@ -1,0 +1,46 @@
+"""Every metric of the door. Labels are route templates, statuses and codes: never a device, a gateway or a path."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from metering_common.telemetry import COUNT_BUCKETS, LATENCY_BUCKETS, SIZE_BUCKETS
+
+
+class IngestMetrics:
+    """One set per process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "metering_ingest_requests", "Answers given.", ["method", "route", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "metering_ingest_request_seconds",
+            "From the request's head to its answer, waiting for a verdict left out.",
+            ["route"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.problems = Counter(
+            "metering_ingest_problems", "Requests answered with a problem.", ["route", "code"], registry=registry
+        )
+        self.records = Counter(
+            "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=registry
+        )
+        self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=registry)
+        self.measures_per_request = Histogram(
+            "metering_ingest_measures_per_request",
+            "Measures in a request that got its 201.",
+            buckets=COUNT_BUCKETS,
+            registry=registry,
+        )
+        self.body_bytes = Histogram(
+            "metering_ingest_body_bytes", "Inflated size of a body.", buckets=SIZE_BUCKETS, registry=registry
+        )
+        self.in_hand_bytes = Gauge("metering_ingest_in_hand_bytes", "Bytes of all requests in work.", registry=registry)
+        self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=registry)
+        self.connections_cut = Counter(
+            "metering_ingest_connections_cut",
+            "Connections closed on us by our own rule.",
+            ["reason"],
+            registry=registry,
+        )
+        self.tokens = Gauge("metering_ingest_verified_tokens", "Tokens remembered as verified.", registry=registry)

@@ -1,0 +1,29 @@
+"""The door's environment, `INGEST_…`; Kafka's is `KAFKA_…`."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from metering_common.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Everything that operations may turn; limits that the published API fixes are constants in the code."""
+
+    model_config = SettingsConfigDict(env_prefix="INGEST_")
+
+    http_host: str = Field("0.0.0.0", description="address of the public port")  # noqa: S104  the load balancer stands outside the pod
+    http_port: int = Field(ge=0, le=65535, description="port of the published API; 0 takes a free one")
+    max_body_bytes: int = Field(1_048_576, gt=0, description="largest JSON body, after inflating")
+    max_wire_bytes: int = Field(524_288, gt=0, description="largest compressed body")
+    max_in_hand_bytes: int = Field(64 * 1_048_576, gt=0, description="bytes of all requests in work; 503 beyond")
+    header_seconds: float = Field(10, gt=0, description="how long a request's head may take to arrive")
+    body_seconds: float = Field(30, gt=0, description="how long a request's body may take to arrive")
+    keepalive_seconds: float = Field(75, gt=0, description="idle connections are kept so long; above the balancer's")
+    max_connections: int = Field(10_000, gt=0, description="connections held at once; further ones are closed at once")
+    requests_per_second: float = Field(200, gt=0, description="per gateway and pod; 429 beyond")
+    requests_burst: float = Field(2_000, ge=1, description="requests that gather while a gateway is quiet")
+    bytes_per_second: float = Field(16 * 1_048_576, gt=0, description="inflated bytes per gateway and pod; 429 beyond")
+    bytes_burst: float = Field(64 * 1_048_576, ge=1, description="bytes that gather while a gateway is quiet")
+    unready_seconds: float = Field(
+        3, ge=0, description="at a stop, time for the load balancer to see that this pod is no longer ready"
+    )

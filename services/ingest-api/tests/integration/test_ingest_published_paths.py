@@ -1,0 +1,137 @@
+"""The published paths, asked over HTTP of a door before a real Kafka."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from metering_common import kafka as kafka_clients
+from metering_common import topics
+from metering_common.clock import SystemClock
+from metering_common.headers import decode_headers
+from metering_common.rev import rev_at_the_door
+from metering_common.settings import KafkaSettings
+from metering_ingest_api.testing import DoorUnderTest, dictionary, make_token
+
+
+async def raw_records(kafka: KafkaSettings, count: int) -> list[ConsumerRecord]:
+    """The first `count` records of the raw topic, by key."""
+    async with kafka_clients.consumer(kafka, topics.RAW) as consumer:
+        records = [await consumer.getone() for _ in range(count)]
+    return sorted(records, key=lambda record: record.key or b"")
+
+
+async def test_a_device_is_told_by_id_and_by_number(door: DoorUnderTest) -> None:
+    by_id, by_number = await door.ask("GET", "/devices/29"), await door.ask("GET", "/devices/number/29")
+    assert by_id.status == by_number.status == 200
+    assert by_id.body == by_number.body
+    device = by_id.json()
+    assert (device["id"], device["number"], len(device["sensors"])) == (29, "29", 30)
+    assert device["sensors"][2] == {"name": "Energía activa acumulada", "alias": "EACTIVE", "unit": "kWh"}
+    assert device["sensors"][0] == {"name": "Potencia activa total instantánea", "unit": "kW"}
+
+
+async def test_a_number_may_be_any_text_and_sensors_stand_in_the_dictionarys_order(door: DoorUnderTest) -> None:
+    for path in ("planta%202%2F%C3%B1%2050%25", "planta%202%2Fn%CC%83%2050%25"):
+        answer = await door.ask("GET", f"/devices/number/{path}")
+        assert answer.json()["id"] == 30
+        assert [sensor["name"] for sensor in answer.json()["sensors"]] == [
+            dictionary()[0].name,
+            dictionary()[2].name,
+        ]
+
+
+async def test_another_providers_device_looks_exactly_like_none(door: DoorUnderTest) -> None:
+    ask: dict[str, Any] = {"headers": {"X-Request-Id": "same"}}
+    answers = [
+        await door.ask("GET", path, **ask)
+        for path in ("/devices/40", "/devices/41", "/devices/number/40", "/devices/number/41", "/devices/x")
+    ]
+    assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
+    assert answers[0].code == "device_unknown"
+    assert (await door.ask("GET", "/devices/40", token=make_token(gateway=5, provider=4))).json()["number"] == "40"
+
+
+async def test_the_server_tells_its_time_and_nobody_keeps_it(door: DoorUnderTest) -> None:
+    before = SystemClock().now_ms()
+    answer = await door.ask("GET", "/server-time")
+    moment = datetime.fromisoformat(answer.json()["datetime"])
+    assert before <= moment.timestamp() * 1_000 <= SystemClock().now_ms()
+    assert answer.json()["timestamp"] == int(moment.timestamp())
+    assert moment.tzinfo is UTC or moment.utcoffset() == UTC.utcoffset(None)
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_dictionary_is_told_in_order(door: DoorUnderTest) -> None:
+    answer = await door.ask("GET", "/sensor-name-list")
+    assert [sensor["name"] for sensor in answer.json()] == [sensor.name for sensor in dictionary()]
+    assert sum("alias" in sensor for sensor in answer.json()) == sum(
+        sensor.alias is not None for sensor in dictionary()
+    )
+
+
+async def test_the_definition_needs_no_token(door: DoorUnderTest) -> None:
+    answer = await door.ask("GET", "/spec", headers={"Authorization": None})
+    assert answer.status == 200
+    assert answer.json()["openapi"] == "3.1.0"
+    assert "/measurements" in answer.json()["paths"]
+
+
+async def test_measurements_stand_in_kafka_when_the_201_is_sent(
+    door: DoorUnderTest, kafka: KafkaSettings, example_body: list[dict[str, Any]]
+) -> None:
+    before = SystemClock().now_ms()
+    answer = await door.post(example_body)
+    assert (answer.status, answer.json()) == (201, {"success": True, "warnings": []})
+    (record,) = await raw_records(kafka, 1)
+    headers = decode_headers(list(record.headers))
+    assert answer.headers["Location"] == f"/api/v1/measurements/batches/{headers.batch_id}"
+    assert record.key == b"29"
+    assert (headers.item, headers.items, headers.source) == (0, 1, "http")
+    assert (headers.provider_id, headers.gateway_id, headers.device_id) == (1, 2, 29)
+    assert before <= headers.received_at_ms <= SystemClock().now_ms()
+    assert headers.rev == rev_at_the_door(headers.received_at_ms, headers.batch_id, 0)
+    assert headers.registry.position > 0
+    assert headers.traceparent is None
+
+
+async def test_a_request_is_split_per_device_and_no_byte_is_changed(door: DoorUnderTest, kafka: KafkaSettings) -> None:
+    parts = [
+        b'{ "deviceNumber" : "29", "measures":[{"timestamp":1566226133,"sensorValues":[ 1.50e0 ]}], "extra": null}',
+        '{"measures":[{"timestamp":1566226133,"sensorValues":[NaN,1e400]}],"deviceNumber":"planta 2/ñ 50%"}'.encode(),
+        b'{"deviceNumber":"31","measures":[{"timestamp":1566226133,"sensorValues":[]}]}',
+    ]
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    answer = await door.post(b" [" + b" ,\n".join(parts) + b"]\n", headers={"traceparent": trace})
+    assert answer.status == 201
+    records = await raw_records(kafka, 3)
+    assert [record.value for record in records] == parts
+    headers = [decode_headers(list(record.headers)) for record in records]
+    assert {header.batch_id for header in headers} == {UUID(answer.headers["Location"].rpartition("/")[2])}
+    assert [(header.item, header.items) for header in headers] == [(0, 3), (1, 3), (2, 3)]
+    assert {header.traceparent for header in headers} == {trace}
+    assert await door.metric("metering_ingest_records_enqueued_total") == 3
+    assert await door.metric("metering_ingest_measures_enqueued_total") == 3
+
+
+async def test_unknown_devices_are_all_named_and_nothing_is_enqueued(door: DoorUnderTest) -> None:
+    body = [
+        {"deviceNumber": number, "measures": [{"timestamp": 1, "sensorValues": []}]}
+        for number in ("29", "nobody", "40", "nobody")
+    ]
+    answer = await door.post(body)
+    assert (answer.status, answer.code) == (422, "devices_unknown")
+    assert answer.json()["deviceNumbers"] == ["nobody", "40"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == [
+        f"/{number}/deviceNumber" for number in (1, 2, 3)
+    ]
+    assert await door.metric("metering_published_records_total") == 0
+
+
+async def test_paths_and_methods_that_are_not_there_are_problems_too(door: DoorUnderTest) -> None:
+    assert (await door.ask("GET", "/nothing")).code == "path_unknown"
+    answer = await door.ask("DELETE", "/measurements")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert (await door.ask("POST", "/devices/29")).headers["Allow"] == "GET, HEAD"
+    assert (await door.ask("HEAD", "/devices/29")).status == 200
