@@ -1,13 +1,51 @@
-"""The poller's fixtures."""
+"""The poller's fixtures: the emulator with a client, and the poller with a registry, a book and an emulated portal."""
 
+import base64
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from metering_common.settings import KafkaSettings
+from metering_ecl_poller.settings import PollerSettings
+from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal.line import Line, connected
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+DBMATE = Path(sys.executable).parent / "dbmate"
 
 
 @pytest.fixture
 async def line() -> AsyncIterator[Line]:
     async with connected() as line:
         yield line
+
+
+@pytest.fixture
+def ecl_database(database: FreshDatabase) -> FreshDatabase:
+    """A fresh database with the poller's tables, made as production makes them."""
+    arguments = ["--url", f"{database.owner_dsn.get_secret_value()}?sslmode=disable", "-d", str(MIGRATIONS)]
+    done = subprocess.run(
+        [str(DBMATE), *arguments, "--no-dump-schema", "up"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return database
+
+
+@pytest.fixture
+def poller_settings(ecl_database: FreshDatabase, kafka: KafkaSettings) -> PollerSettings:
+    """Short times, so that tests are."""
+    return PollerSettings(
+        database_url=ecl_database.dsn_for("ecl_service"),
+        key_encryption_key=SecretStr(base64.urlsafe_b64encode(bytes(32)).decode()),
+        admin_host="127.0.0.1",
+        admin_port=0,
+        idle_seconds=0.05,
+        lease_seconds=3,
+        request_timeout_seconds=2,
+        drain_seconds=5,
+        kafka=kafka,
+    )

@@ -1,0 +1,103 @@
+"""The poller's own book as a person uses it: controllers, their codes, their mappings, and what became of them."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from metering_common.postgres import TimedPool
+from metering_common.sealed import Keyring
+from metering_ecl_poller.adapters.moments import moment, unix_ms
+from metering_ecl_poller.adapters.store import QUERIES, open_account, sealed_context
+from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.domain.schedule import next_due_ms
+from metering_ecl_poller.portal.address import Account
+
+
+class UnknownControllerError(Exception):
+    """No controller of that serial was added."""
+
+    def __init__(self, serial: str) -> None:
+        super().__init__(f"controller {serial} is not known: metering-ecl controller add")
+
+
+class MappingVersion(msgspec.Struct, frozen=True):
+    """A mapping and the times whose answers it was applied to again."""
+
+    version: int
+    mapping: ControllerMapping
+    remapped: tuple[tuple[int, int], ...]
+
+
+class Register:
+    """All but the polling itself."""
+
+    def __init__(self, pool: TimedPool, keyring: Keyring) -> None:
+        self._pool, self._keyring = pool, keyring
+
+    async def add(self, account: Account, now_ms: int) -> bool:
+        """True when it was not known; a known one gets new codes and is asked again."""
+        server_code, access_code = (
+            self._keyring.seal(secret.get_secret_value().encode(), sealed_context(account.serial, what))
+            for secret, what in ((account.server_code, "server"), (account.access_code, "access"))
+        )
+        due = moment(next_due_ms(account.serial, now_ms))
+        values = (account.serial, account.portal, server_code, access_code, due)
+        return bool(await self._pool.fetchval(QUERIES.add_controller, *values))
+
+    async def enable(self, serial: str, *, enabled: bool) -> None:
+        """Raises `UnknownControllerError`."""
+        if await self._pool.fetchval(QUERIES.enable, serial, enabled) is None:
+            raise UnknownControllerError(serial)
+
+    async def account(self, serial: str) -> Account:
+        """Raises `UnknownControllerError` and `SealedError`."""
+        row = await self._pool.fetchrow(QUERIES.credentials, serial)
+        if row is None:
+            raise UnknownControllerError(serial)
+        return open_account(self._keyring, serial, row)
+
+    async def readmit(self, serial: str, now_ms: int) -> None:
+        """After its codes were seen to open it: asked again at its next moment."""
+        await self._pool.execute(QUERIES.readmit, serial, moment(next_due_ms(serial, now_ms)))
+
+    async def controllers(self, serial: str | None = None) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.controllers, serial)
+        return rows
+
+    async def devices(self, serial: str | None = None) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.devices, serial)
+        return rows
+
+    async def gaps(self, serial: str | None = None) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.gaps, serial)
+        return rows
+
+    async def apply_mapping(self, mappings: Sequence[ControllerMapping], now_ms: int) -> int:
+        """One version for all of them, or none of them. Raises `UnknownControllerError`."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            version = int(await connection.fetchval(QUERIES.next_mapping_version))
+            for mapping in mappings:
+                document = msgspec.json.encode(mapping).decode()
+                try:
+                    await connection.execute(QUERIES.apply_mapping, mapping.serial, version, moment(now_ms), document)
+                except asyncpg.ForeignKeyViolationError:
+                    raise UnknownControllerError(mapping.serial) from None
+        return version
+
+    async def mappings(self, serial: str) -> list[MappingVersion]:
+        """Oldest first."""
+        times: dict[int, list[tuple[int, int]]] = {}
+        for row in await self._pool.fetch(QUERIES.remapped, serial):
+            times.setdefault(row["version"], []).append((unix_ms(row["from_at"]), unix_ms(row["to_at"])))
+        return [
+            MappingVersion(
+                row["version"],
+                msgspec.json.decode(row["document"], type=ControllerMapping),
+                tuple(times.get(row["version"], ())),
+            )
+            for row in await self._pool.fetch(QUERIES.mappings, serial)
+        ]
+
+    async def note_remapped(self, serial: str, version: int, from_ms: int, to_ms: int) -> None:
+        await self._pool.execute(QUERIES.note_remapped, serial, version, moment(from_ms), moment(to_ms))

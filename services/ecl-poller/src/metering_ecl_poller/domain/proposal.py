@@ -1,0 +1,77 @@
+"""A first guess at a mapping, from what the portal calls its channels; a person corrects it before it applies."""
+
+import re
+from collections.abc import Iterable
+
+from metering_ecl_poller.domain import units
+from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping
+from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice
+
+_GUESSES: tuple[tuple[str, str, str], ...] = (
+    (r"outdoor|ude(føler|temp|luft)", "°C", "Temperatura exterior"),
+    (r"room|rum", "°C", "Temperatura ambiente"),
+    (r"hot.?water|dhw|tank|brugsvand|vbv|beholder", "°C", "Temperatura de agua caliente"),
+    (r"return.*ref|retur.*ref|ref.*return", "°C", "Temperatura de retorno de referencia"),
+    (r"flow.*ref|frem.*ref|ref.*flow", "°C", "Temperatura de impulsión de referencia"),
+    (r"return|retur", "°C", "Temperatura de retorno"),
+    (r"flow|frem|supply", "°C", "Temperatura de impulsión"),
+    (r"energ", "kWh", "Energía térmica acumulada"),
+    (r"volum", "m³", "Volumen de calefacción acumulado"),
+    (r"flow|gennemstr", "m³/h", "Caudal de calefacción"),
+    (r"power|effekt", "kW", "Potencia térmica"),
+    (r"press|tryk", "bar", "Presión de calefacción"),
+    (r"wind|vind", "m/s", "Velocidad del viento"),
+)
+"""Pattern of the channel's name, English or Danish; the sensor's unit; the sensor. The first that fits is taken."""
+
+
+def propose(serial: str, master: MasterData, provider: int, known_sensors: Iterable[str]) -> ControllerMapping:
+    """One platform device per portal device. A channel that nothing fits, or that would feed a sensor twice, is null."""
+    known = set(known_sensors)
+    devices = tuple(_device(serial, device, provider, known) for device in master.devices)
+    return ControllerMapping(serial=serial, devices=devices)
+
+
+def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -> DeviceMapping:
+    taken: set[str] = set()
+    channels = []
+    for channel in device.channels:
+        sensor, unit = _guess(channel.name, channel.unit, known - taken)
+        taken |= {sensor} if sensor else set()
+        channels.append(
+            ChannelMapping(
+                external_channel_id=channel.id,
+                portal_name=channel.name,
+                portal_unit=channel.unit,
+                sensor=sensor,
+                sensor_unit=unit,
+            )
+        )
+    return DeviceMapping(
+        external_device_id=device.id,
+        portal_name=device.name,
+        provider=provider,
+        device_number=_number(serial, device),
+        channels=tuple(channels),
+    )
+
+
+def _number(serial: str, device: PortalDevice) -> str:
+    """Tells controller and kind to people; the beginning of the portal's id keeps two of a kind apart."""
+    kind = "ecl" if device.type is DeviceType.OTHER else device.type.value
+    return f"ecl-{serial}-{kind}-{device.id[:8]}"
+
+
+def _guess(name: str, unit: str | None, free: set[str]) -> tuple[str | None, str | None]:
+    for pattern, sensor_unit, sensor in _GUESSES:
+        if sensor in free and re.search(pattern, name, re.IGNORECASE) and _fits(unit, sensor_unit):
+            return sensor, sensor_unit
+    return None, None
+
+
+def _fits(portal_unit: str | None, sensor_unit: str) -> bool:
+    try:
+        units.factor(portal_unit, sensor_unit)
+    except units.UnitError:
+        return False
+    return True
