@@ -99,6 +99,13 @@ def _sending(parser: argparse.ArgumentParser, wait: int) -> None:
         help=f"seconds to wait for the platform's verdict inside each answer (default {wait})",
     )
     parser.add_argument(
+        "--first-wait",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="wait after a first failure; doubles up to 5 minutes, with jitter (default 1)",
+    )
+    parser.add_argument(
         "--give-up-after",
         type=float,
         metavar="SECONDS",

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from metering_gateway import display
 from metering_gateway.domain.claims import UnreadableTokenError, read_claims
+from metering_gateway.domain.pace import BackOff
 from metering_gateway.gateway import OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, AnotherSenderError, Gateway, GatewayConfig
 from metering_gateway.outbox import Outbox
 from metering_gateway.replay import Replay, open_csv
@@ -126,7 +127,12 @@ def _read_text(file: str) -> str:
 async def _gateway(options: argparse.Namespace) -> AsyncIterator[Gateway]:
     if not options.url:
         raise UnreadableInputError("where is the platform? --url or METERING_API_URL, without a path")
-    config = GatewayConfig(options.url, options.state, wait_seconds=getattr(options, "wait", 0))
+    config = GatewayConfig(
+        options.url,
+        options.state,
+        wait_seconds=getattr(options, "wait", 0),
+        back_off=BackOff(first_seconds=getattr(options, "first_wait", 1.0)),
+    )
     async with Gateway(config, notify=display.notice) as gateway:
         yield gateway
 

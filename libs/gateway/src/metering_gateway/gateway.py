@@ -24,7 +24,6 @@ from metering_gateway.token_file import TokenFile, exclusive
 from metering_gateway.tokens import Tokens
 
 _POLL_SECONDS = 0.2
-_DEVICE_SETTLED = frozenset({HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
 OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, SENDING_LOCK = "outbox.sqlite", "token.json", "token.lock", "sending.lock"
 
 
@@ -136,7 +135,7 @@ class Gateway:
 
     async def device(self, number: str) -> Answer:
         """The device by the provider's number: 200 with its sensors, or 404."""
-        return await self._line.ask(lambda access: self._api.device(access, number), _DEVICE_SETTLED)
+        return await self._line.ask(lambda access: self._api.device(access, number), _about_device)
 
     def summary(self) -> Summary:
         """What was done since this process began, and what stands in the outbox now."""
@@ -157,3 +156,11 @@ class Gateway:
             if not mine:
                 raise AnotherSenderError(f"another process sends from {self._config.state_directory}")
             yield
+
+
+def _about_device(answer: Answer) -> bool:
+    """The device, or the platform's own word that it knows none (a proxy's 404 has no code)."""
+    document = answer.document()
+    if answer.status == HTTPStatus.OK:
+        return "sensors" in document
+    return answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST} and "code" in document

@@ -2,17 +2,27 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from metering_gateway.clock import GatewayClock
 from metering_gateway.domain.answers import Answer, retry_after_seconds
 from metering_gateway.domain.pace import BackOff
 from metering_gateway.notices import Notice, Notify
-from metering_gateway.tokens import RefreshFailedError, Tokens
+from metering_gateway.tokens import RefreshFailedError
 
 Call = Callable[[str], Awaitable[Answer]]
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class AccessTokens(Protocol):
+    """Both raise NoTokenError, CredentialsRefusedError, and RefreshFailedError when it may be had later."""
+
+    async def access(self) -> str: ...
+
+    async def renew(self, stale: str | None) -> str:
+        """Another one than `stale`."""
 
 
 class Line:
@@ -20,7 +30,7 @@ class Line:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: AccessTokens,
         clock: GatewayClock,
         back_off: BackOff,
         notify: Notify,
@@ -39,28 +49,29 @@ class Line:
         self._trouble: str | None = None
         self.repeats = 0
 
-    async def ask(self, call: Call, settled: Collection[int]) -> Answer:
-        """The first answer whose status is among `settled`; `call` gets the access token. Without end if need be.
+    async def ask(self, call: Call, settled: Callable[[Answer], bool]) -> Answer:
+        """The first answer that is `settled`; `call` gets the access token. Without end if need be.
 
         Raises NoTokenError and CredentialsRefusedError.
         """
         while True:
             await self._sleep(max(0.0, self._not_before - self._clock.steady_seconds()))
-            answer = await self._try(call)
-            if answer.status in settled:
+            try:
+                answer = await self._try(call)
+            except RefreshFailedError as error:
+                self._failed(error.answer)
+                continue
+            if settled(answer):
                 self._succeeded()
                 return answer
             self._failed(answer)
 
     async def _try(self, call: Call) -> Answer:
         """401 is answered by one refresh; a second one with the fresh token is a trouble like others."""
-        try:
-            access = await self._tokens.access()
-            answer = await call(access)
-            if answer.status == HTTPStatus.UNAUTHORIZED:
-                answer = await call(await self._tokens.renew(access))
-        except RefreshFailedError as error:
-            return error.answer
+        access = await self._tokens.access()
+        answer = await call(access)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            answer = await call(await self._tokens.renew(access))
         return answer
 
     def _succeeded(self) -> None:

@@ -55,8 +55,8 @@ SELECT id, device_id, timestamp, sensor_values, value_count, :status, :answer, :
 
 -- name: requeue_refused
 -- An operator says that the cause is mended: refused measures stand in line again, in their old order.
-INSERT INTO measure (device_id, timestamp, corrected, sensor_values, value_count)
-SELECT device_id, timestamp, 1, sensor_values, value_count FROM refused ORDER BY id;
+INSERT INTO measure (id, device_id, timestamp, corrected, sensor_values, value_count)
+SELECT id, device_id, timestamp, 1, sensor_values, value_count FROM refused ORDER BY id;
 
 -- name: delete_refused
 -- After they were queued again, or when an operator gives them up.

@@ -18,7 +18,6 @@ from metering_gateway.outbox import Outbox
 
 CLOCK_SAMPLES = 3
 CLOCK_EVERY_SECONDS = 900.0  # a quarter of an hour of a bad quartz (100 ppm) is 90 ms
-_SETTLED = frozenset({HTTPStatus.CREATED}) | AT_FAULT
 
 
 class Sender:
@@ -81,7 +80,7 @@ class Sender:
             received = self._clock.local_ms()
             return answer
 
-        answer = await self._line.ask(call, {HTTPStatus.OK})
+        answer = await self._line.ask(call, _holds_time)
         return measured_offset(sent, server_time_ms(answer.document()), received)
 
     async def _send_all(self, packed: Sequence[StoredMeasure]) -> None:
@@ -105,7 +104,7 @@ class Sender:
                     parts += [rest] if rest else []
 
     async def _post(self, body: bytes) -> Answer:
-        answer = await self._line.ask(lambda access: self._api.send(access, body, self._wait_seconds), _SETTLED)
+        answer = await self._line.ask(lambda access: self._api.send(access, body, self._wait_seconds), _about_measures)
         self.requests += 1
         return answer
 
@@ -128,6 +127,19 @@ class Sender:
         self._outbox.take_out(devices, answer, now, now + self._unknown_retry_ms)
         again = f"kept, tried again in {self._unknown_retry_ms / 60_000:.0f} min"
         self._notify(Notice("unknown-device", f"{', '.join(devices)}: not registered on the platform; {again}"))
+
+
+def _about_measures(answer: Answer) -> bool:
+    return answer.status == HTTPStatus.CREATED or answer.status in AT_FAULT
+
+
+def _holds_time(answer: Answer) -> bool:
+    """A captive portal answers 200 too."""
+    try:
+        server_time_ms(answer.document())
+    except ValueError:
+        return False
+    return answer.status == HTTPStatus.OK
 
 
 def _verdict_path(answer: Answer) -> str | None:

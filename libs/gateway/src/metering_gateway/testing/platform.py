@@ -38,6 +38,7 @@ class Platform:
         max_body_bytes: int = 1 << 20,
         faults: Faults = no_faults,
         refresh_faults: Faults = no_faults,
+        time_faults: Faults = no_faults,
         access_seconds: int = 10_800,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
@@ -46,6 +47,7 @@ class Platform:
         self.poison = poison
         self.faults = faults
         self.refresh_faults = refresh_faults
+        self.time_faults = time_faults
         self.family = TokenFamily(access_seconds)
         self.arrivals: dict[Key, list[Any]] = defaultdict(list)
         self.requests: list[list[dict[str, Any]]] = []
@@ -57,9 +59,9 @@ class Platform:
         self._max_body_bytes = max_body_bytes
         self._now_ms = now_ms
 
-    def issued_token(self) -> str:
-        """What the operator prints for a new gateway: `{"refreshToken": …}`."""
-        return json.dumps({"refreshToken": self.family.issue(self._now())})
+    def issued_refresh_token(self) -> str:
+        """What the operator of the platform issues for a new gateway."""
+        return self.family.issue(self._now())
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
@@ -82,6 +84,9 @@ class Platform:
     async def _server_time(self, request: web.Request) -> web.StreamResponse:
         if not self._authorised(request):
             return _problem(401, "expired-token", "expired")
+        fault = self.time_faults()
+        if fault is not Fault.NONE:
+            return _failed(request, fault)
         now = self._now_ms()
         moment = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return web.json_response({"timestamp": now // 1000, "datetime": moment})

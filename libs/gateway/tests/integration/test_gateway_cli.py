@@ -1,0 +1,138 @@
+"""The command line as an integrator meets it: each command, its JSON, its one clear line when something is wrong."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metering_gateway.testing import Fault, Platform, running
+
+
+class Cli:
+    """Runs the real command against one platform and one state directory."""
+
+    def __init__(self, platform: Platform, state: Path) -> None:
+        self.platform = platform
+        self.state = state
+        self.error = ""
+
+    async def __call__(self, *arguments: str, given: str = "", code: int = 0) -> str:
+        environment = os.environ | {"METERING_API_URL": self.platform.url, "METERING_GATEWAY_STATE": str(self.state)}
+        command = [sys.executable, "-m", "metering_gateway", *arguments]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        out, error = await asyncio.wait_for(process.communicate(given.encode()), 60)
+        self.error = error.decode()
+        assert process.returncode == code, f"{process.returncode}: {self.error}"
+        return out.decode()
+
+    async def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(await self(*arguments, "--json", code=code))
+
+    async def import_token(self) -> None:
+        token = json.dumps({"refreshToken": self.platform.issued_refresh_token()})
+        await self("token", "import", given=token)
+
+
+@pytest.fixture
+async def cli(tmp_path: Path) -> AsyncIterator[Cli]:
+    async with running(Platform()) as platform:
+        yield Cli(platform, tmp_path / "state")
+
+
+SEND = ["send", "--device", "29", "--sensor", "Corriente A", "--value", "1.4", "--first-wait", "0.01"]
+
+
+async def test_one_measure_by_hand(cli: Cli) -> None:
+    await cli.import_token()
+    summary = await cli.json(*SEND, "--sensor", "Voltaje A-N", "--value", "nan", "--timestamp", "1773241500")
+    assert cli.platform.arrivals == {
+        ("29", 1773241500, "Corriente A"): [1.4],
+        ("29", 1773241500, "Voltaje A-N"): ["NaN"],
+    }
+    assert (summary["run"]["sent_measures"], summary["closes"]) == (1, True)
+    assert cli.platform.prefers == ["wait=5"]
+
+
+async def test_the_outbox_shows_what_waits_and_what_was_refused(cli: Cli) -> None:
+    cli.platform.devices, cli.platform.poison = {"29"}, {("29", 7)}
+    await cli.import_token()
+    await cli.json(*SEND, "--timestamp", "7", code=3)
+    await cli.json("send", "--device", "31", "--sensor", "x", "--value", "1", "--timestamp", "8", code=3)
+    shown = await cli.json("outbox")
+    assert shown["account"] | {"stored_values": 2} == {
+        "stored_measures": 2,
+        "stored_values": 2,
+        "waiting": 1,
+        "unknown": 1,
+        "refused": 1,
+    }
+    assert [(row["device_number"], row["unknown"]) for row in shown["devices"]] == [("31", 1)]
+    assert [(row["device_number"], row["status"]) for row in shown["refused"]] == [("29", 422)]
+    assert "a measure is at fault" in await cli("outbox")
+    cli.platform.devices, cli.platform.poison = None, set()
+    await cli("outbox", "--requeue-refused")
+    await cli("outbox", "--retry-unknown")
+    assert (await cli.json("flush"))["run"]["sent_measures"] == 2
+
+
+async def test_a_replay_that_was_given_up_goes_on_where_it_stopped(cli: Cli, tmp_path: Path) -> None:
+    file, mapping = tmp_path / "f.csv", tmp_path / "m.json"
+    file.write_text("t,A\n" + "".join(f"2026-03-01 00:{i:02},{i}\n" for i in range(60)))
+    sensors = [{"sensor": "Corriente A", "column": "A"}]
+    time = {"columns": ["t"], "format": "%Y-%m-%d %H:%M", "zone": "Etc/GMT-1"}
+    mapping.write_text(json.dumps({"time": time, "devices": [{"number": "29", "sensors": sensors}]}))
+    replay = ["replay", str(file), "--mapping", str(mapping), "--speed", "max", "--first-wait", "0.01"]
+    await cli.import_token()
+    cli.platform.faults = lambda: Fault.UNAVAILABLE
+    given_up = await cli.json(*replay, "--give-up-after", "0.5", code=3)
+    assert given_up["waiting"] == 60
+    cli.platform.faults = lambda: Fault.NONE
+    summary = await cli.json(*replay)
+    assert (summary["run"]["stored_measures"], summary["run"]["sent_measures"]) == (0, 60)
+    again = await cli.json(*replay)
+    assert (again["run"]["stored_measures"], again["run"]["sent_measures"]) == (60, 60)
+    assert [len(values) for values in cli.platform.arrivals.values()] == [2] * 60
+
+
+async def test_a_device_is_shown_as_the_platform_knows_it(cli: Cli) -> None:
+    cli.platform.devices = {"Nº 30/b"}
+    await cli.import_token()
+    assert (await cli.json("device", "Nº 30/b"))["number"] == "Nº 30/b"
+    await cli("device", "29", code=1)
+    assert cli.error == "metering-gateway: 404 not-found: no such device\n"
+
+
+async def test_whose_token_it_is_is_shown_and_never_the_token(cli: Cli) -> None:
+    await cli.import_token()
+    shown = await cli("token", "show", "--json")
+    assert json.loads(shown).keys() == {"provider", "gateway", "expiresAt"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["flush"], "no token yet"),
+        (["outbox"], "no outbox in"),
+        (["token", "import", "/nowhere"], "No such file"),
+        (["replay", "/nowhere", "--mapping", "/nowhere"], "No such file"),
+        (["send", "--device", "1", "--sensor", "x", "--value", "1", "--sensor", "y"], "its --value"),
+        (["device", "1", "--url", ""], "--url or METERING_API_URL"),
+    ],
+)
+async def test_what_is_wrong_is_one_clear_line(cli: Cli, arguments: list[str], says: str) -> None:
+    if arguments == ["flush"]:
+        await cli(*SEND, "--store-only", code=3)
+    await cli(*arguments, code=1)
+    assert says in cli.error
+    assert cli.error.count("\n") == 1
+
+
+async def test_a_damaged_token_is_not_taken(cli: Cli) -> None:
+    await cli("token", "import", given="{}", code=1)
+    assert "expected is the issued" in cli.error

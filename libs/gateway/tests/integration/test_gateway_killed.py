@@ -1,0 +1,82 @@
+"""kill -9 of the client's process at random moments of fixed seeds, on a line that fails too: zero loss, by counting.
+
+What it does: replays the household file while the process is killed again and again and the platform answers badly.
+How it proves: every value of the file must have arrived at least once and nothing else, the outbox's account closes,
+and the platform never had to refuse a refresh token.
+"""
+
+import asyncio
+import csv
+import json
+import os
+import random
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from metering_gateway.domain.csv_mapping import read_mapping
+from metering_gateway.domain.csv_rows import measures_of
+from metering_gateway.testing import Platform, random_faults, running
+
+DATA = Path(__file__).parents[4] / "data"
+CSV, MAPPING = DATA / "household_power_2007-02-01_02.csv", DATA / "household_mapping.json"
+KILLS = 8
+REPLAY = ["replay", str(CSV), "--mapping", str(MAPPING), "--speed", "max", "--end", "2026-03-10", "--json"]
+
+
+def expected() -> dict[tuple[str, int, str], object]:
+    mapping = read_mapping(json.loads(MAPPING.read_text()))
+    with CSV.open(newline="") as file:
+        rows = measures_of(csv.DictReader(file, delimiter=";"), mapping, (date(2026, 3, 10) - date(2007, 2, 2)).days)
+        measures = [m for row in rows for m in row.measures]
+    return {(m.device_number, m.timestamp, name): value for m in measures for name, value in m.values.items()}
+
+
+async def start(platform: Platform, state: Path, *arguments: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {"METERING_API_URL": platform.url, "METERING_GATEWAY_STATE": str(state)}
+    command = [sys.executable, "-m", "metering_gateway", *arguments]
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+async def run(platform: Platform, state: Path, *arguments: str, given: str = "") -> str:
+    process = await start(platform, state, *arguments)
+    out, err = await asyncio.wait_for(process.communicate(given.encode()), 60)
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def killed_after(seconds: float, platform: Platform, state: Path) -> bool:
+    """Whether the kill came before the replay's end."""
+    process = await start(platform, state, *REPLAY, "--first-wait", "0.02")
+    reading = asyncio.create_task(process.communicate())
+    await asyncio.wait([reading], timeout=seconds)
+    alive = process.returncode is None
+    if alive:
+        process.kill()
+    await reading
+    return alive
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_nothing_is_lost_by_kills_at_any_moment(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    faults, refresh_faults = random_faults(seed, 0.15), random_faults(seed + 100, 0.3)
+    platform = Platform(faults=faults, refresh_faults=refresh_faults, access_seconds=4)
+    async with running(platform):
+        token = json.dumps({"refreshToken": platform.issued_refresh_token()})
+        await run(platform, tmp_path, "token", "import", given=token)
+        kills = 0
+        while kills < KILLS and await killed_after(rng.uniform(0.3, 1.0), platform, tmp_path):
+            kills += 1
+        summary = json.loads(await run(platform, tmp_path, *REPLAY, "--first-wait", "0.02"))
+    assert kills > 2, "the kills came too late to prove anything"
+    wanted = expected()
+    assert set(platform.arrivals) == set(wanted)
+    assert all(set(values) == {wanted[key]} for key, values in platform.arrivals.items())
+    assert summary["closes"]
+    assert summary["total"]["sent_measures"] == summary["total"]["stored_measures"] == len({k[:2] for k in wanted})
+    assert (summary["waiting"], summary["refused"], platform.family.refused) == (0, 0, 0)
+    assert platform.concurrent <= 2  # a killed client's last request may still be on its way
