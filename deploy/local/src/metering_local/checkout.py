@@ -15,7 +15,7 @@ def _root() -> Path:
 ROOT = _root()
 """The folder of the checkout."""
 
-CONTRACTS = ROOT / "contracts" / "topics"
+DICTIONARY = ROOT / "data" / "sensor_dictionary.json"
 
 TOOLS = ROOT / ".tools"
 """What is fetched once per checkout, and needed offline afterwards."""

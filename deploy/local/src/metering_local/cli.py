@@ -6,14 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from metering_local import supervisor
+from metering_local.demo_site import ToolError
 from metering_local.down import bring_down
 from metering_local.errors import EnvironmentProblemError
+from metering_local.follow import follow_batch
 from metering_local.process import ServerFailedError
 from metering_local.stack import Stack
 from metering_local.status import Status, read_status
@@ -23,9 +26,14 @@ from metering_local.up import bring_up
 def main() -> int:
     """Run one command; 0 if it did what it says, 1 with one line on stderr if the machine is in the way."""
     arguments = _parser().parse_args()
+    return run_command(lambda: int(arguments.run(Stack.from_environment(), arguments)))
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """The command's exit status; what is wrong with the machine is told in one line, never as a traceback."""
     try:
-        return int(arguments.run(Stack.from_environment(), arguments))
-    except (EnvironmentProblemError, ServerFailedError, supervisor.SupervisorAwayError) as error:
+        return command()
+    except (EnvironmentProblemError, ServerFailedError, supervisor.SupervisorAwayError, ToolError) as error:
         _fail(str(error) or "the platform is not up")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -76,6 +84,12 @@ def _logs(stack: Stack, arguments: argparse.Namespace) -> int:
     return subprocess.call(["tail", "-n", str(arguments.lines), *follow, *map(str, files)])  # noqa: S603, S607  ours
 
 
+def _follow(stack: Stack, arguments: argparse.Namespace) -> int:
+    tour = follow_batch(stack.logs, arguments.batch)
+    print("\n".join(tour) if tour else f"No log in {stack.logs} names the batch {arguments.batch!r}.")
+    return 0 if tour else 1
+
+
 def _clean(stack: Stack, _: argparse.Namespace) -> int:
     bring_down(stack)
     if (stack.state / "postgres").exists() or (stack.state / "secrets.json").exists():
@@ -99,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--lines", type=int, default=20)
     logs.add_argument("--follow", action="store_true")
     logs.set_defaults(run=_logs)
+    follow = commands.add_parser("follow", help="what happened to one batch, from the logs")
+    follow.add_argument("batch", help="its id, as in the answer's Location or the ledger")
+    follow.set_defaults(run=_follow)
     commands.add_parser("clean", help="end it and delete its data and secrets").set_defaults(run=_clean)
     return parser
 

@@ -27,6 +27,7 @@ MARK = "METERING_LOCAL_STATE"
 CHECK_SECONDS = 0.5
 GRACE_SECONDS = 25
 ANSWER_SECONDS = 40
+BUSY = "already running"
 
 
 class SupervisorAwayError(Exception):
@@ -121,6 +122,18 @@ def _socket(stack: Stack) -> Path:
 
 
 def _ask(stack: Stack, command: str, timeout_seconds: float = ANSWER_SECONDS, **properties: Any) -> dict[str, Any]:
+    """Circus does one thing at a time, its own rounds included, and refuses what comes between: ask again then."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        answer = _ask_once(stack, command, timeout_seconds, properties)
+        if answer.get("status") != "error":
+            return answer
+        if BUSY not in answer.get("reason", "") or time.monotonic() > deadline:
+            raise EnvironmentProblemError(f"the supervisor refused to {command}: {answer.get('reason')}")
+        time.sleep(0.05)
+
+
+def _ask_once(stack: Stack, command: str, timeout_seconds: float, properties: dict[str, Any]) -> dict[str, Any]:
     if not _socket(stack).exists():
         raise SupervisorAwayError
     client = CircusClient(endpoint=f"ipc://{_socket(stack)}", timeout=timeout_seconds)

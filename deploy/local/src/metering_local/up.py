@@ -13,12 +13,12 @@ from rich.progress import Progress
 
 from metering_local import kafka, kafka_jars, postgres, supervisor
 from metering_local.caddyfile import caddyfile
-from metering_local.checkout import PROGRAMS, ROOT
+from metering_local.checkout import DICTIONARY, PROGRAMS, ROOT
 from metering_local.errors import EnvironmentProblemError
 from metering_local.local_env import write_local_env
 from metering_local.preflight import check_disk, check_ports
 from metering_local.process import is_listening
-from metering_local.programs import Program, kafka_environment, services
+from metering_local.programs import Program, auth_tool_environment, kafka_environment, services
 from metering_local.roles import databases_sql, roles_sql
 from metering_local.stack import Stack
 
@@ -65,6 +65,7 @@ def _steps(stack: Stack) -> Iterator[Step]:
     yield Step("starting Kafka", _await_kafka)
     yield Step("applying the topics' contracts", _apply_topics)
     yield Step("starting the services", _start_services)
+    yield Step("importing the sensor dictionary (once)", _import_dictionary)
     for program in services(stack):
         yield Step(f"waiting for {program.name}", lambda stack, program=program: _await_ready(stack, program))  # type: ignore[misc]  # mypy cannot infer a lambda's default
 
@@ -146,12 +147,21 @@ def _apply_topics(stack: Stack) -> None:
     _run(command, kafka_environment(stack), "applying the topics' contracts")
 
 
-def _run(command: list[str], environment: dict[str, str], what: str) -> None:
+def _import_dictionary(stack: Stack) -> None:
+    """Only into an empty one: what operations have changed in theirs stays."""
+    environment = kafka_environment(stack) | auth_tool_environment(stack)
+    if _run(["metering-admin", "sensor", "list", "--json"], environment, "reading the dictionary").strip() == "[]":
+        command = ["metering-admin", "sensor", "import", str(DICTIONARY), "--json"]
+        _run(command, environment, "importing the dictionary")
+
+
+def _run(command: list[str], environment: dict[str, str], what: str) -> str:
     program = [str(PROGRAMS / command[0]), *command[1:]]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  ours, no shell
     if done.returncode != 0:
         output = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
         raise EnvironmentProblemError(f"{what} failed: {output[-1]}")
+    return done.stdout
 
 
 def _start_services(stack: Stack) -> None:

@@ -1,0 +1,82 @@
+"""Registers the demo's provider, gateway and meters with the platform's own tools, before the first measure."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from metering_local.checkout import PROGRAMS
+from metering_local.demo_house import BAD_MEASURES, INTERVAL_SECONDS, METERS, ZONE, mapping
+
+
+class ToolError(Exception):
+    """A tool of the platform failed; the message is its own line."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A provider with a gateway (its outbox and token lie in `folder`) and its meters' ids by their numbers."""
+
+    provider: int
+    name: str
+    devices: dict[str, int]
+    folder: Path
+    environment: dict[str, str]
+
+    def gateway(self, *arguments: str) -> list[str]:
+        """A command line of this site's gateway."""
+        return [str(PROGRAMS / "metering-gateway"), *arguments, "--state", str(self.folder), "--json"]
+
+
+def register_site(folder: Path, environment: dict[str, str], step: Callable[[str], None]) -> Site:
+    """A provider of its own with everything that its gateway needs."""
+
+    def admin(*arguments: str) -> dict[str, Any]:
+        command = [str(PROGRAMS / "metering-admin"), *arguments, "--json"]
+        return dict(json.loads(run_tool(command, environment)))
+
+    name = f"Demo {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    step("registering a provider and its gateway")
+    provider = admin("provider", "add", name)["id"]
+    gateway = admin("gateway", "add", "--provider", str(provider), "house")["id"]
+    folder = folder / f"provider-{provider}"
+    folder.mkdir(parents=True, mode=0o700)
+    devices: dict[str, int] = {}
+    for number, columns in METERS.items():
+        step(f"registering the meter {number}")
+        sensors = folder / f"{number}.json"
+        sensors.write_text(json.dumps([column.sensor for column in columns]))
+        terms = ["--sensors", str(sensors), "--zone", ZONE, "--interval-seconds", str(INTERVAL_SECONDS)]
+        devices[number] = admin("device", "add", "--provider", str(provider), "--number", number, *terms)["id"]
+    step("issuing the gateway's token")
+    token = admin("gateway", "issue-token", str(gateway))
+    site = Site(provider, name, devices, folder, environment)
+    run_tool(site.gateway("token", "import"), environment, json.dumps(token))
+    (folder / "mapping.json").write_text(mapping())
+    return site
+
+
+def store_bad_measures(site: Site, step: Callable[[str], None]) -> None:
+    """Put what must be refused into the gateway's outbox; it goes out with the rest."""
+    for bad in BAD_MEASURES:
+        step(f"adding {bad.why}")
+        at = int((datetime.now(UTC) + bad.offset).timestamp())
+        value = ["--sensor", bad.sensor, "--value", bad.value, "--timestamp", str(at)]
+        command = site.gateway("send", "--store-only", "--device", "house", *value)
+        run_tool(command, site.environment, accepted=(0, LEFT_IN_OUTBOX))
+
+
+LEFT_IN_OUTBOX = 3
+"""metering-gateway's exit status when something waits: here it is meant to."""
+
+
+def run_tool(command: list[str], environment: dict[str, str], text: str = "", accepted: tuple[int, ...] = (0,)) -> str:
+    """What the tool printed; ToolError with its last line if it failed."""
+    done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True, check=False)  # noqa: S603  ours
+    if done.returncode not in accepted:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise ToolError(f"{Path(command[0]).name} {command[1]}: {lines[-1]}")
+    return done.stdout
