@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import MutableMapping
@@ -14,6 +15,8 @@ _SECRET_NAME = re.compile(
     r"password|secret|token|authorization|credential|dsn|database_url|private|cookie", re.IGNORECASE
 )
 _SECRET_TEXT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*|(?<=://)[^:/@\s\"]*:[^@\s\"]+(?=@)")
+REPEAT_SECONDS = 10.0
+_COMPLAINTS_KEPT = 1_000
 _REDACTED = "[redacted]"
 
 
@@ -71,6 +74,24 @@ def _adopt_libraries(shared: list[structlog.typing.Processor], level: str) -> No
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _to_json],
         )
     )
+    handler.addFilter(_SaidLately())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+
+
+class _SaidLately(logging.Filter):
+    """Lets a library's complaint through once in a while: aiokafka repeats its own ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.name, str(record.msg)
+        if record.created - self._said_at.get(said, -math.inf) < REPEAT_SECONDS:
+            return False
+        if len(self._said_at) >= _COMPLAINTS_KEPT:
+            self._said_at.clear()
+        self._said_at[said] = record.created
+        return True

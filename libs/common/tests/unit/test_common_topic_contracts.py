@@ -1,0 +1,68 @@
+"""What a topic must be, and what weaker means."""
+
+import pytest
+
+from metering_common import topics
+from metering_common.topics import Sizing, Topic, TopicContract, find_faults
+
+pytestmark = pytest.mark.fast
+
+CONTRACT = TopicContract(
+    topic="t",
+    description="d",
+    producers=("a",),
+    consumers=("b",),
+    key="k",
+    value="v",
+    schema="none",
+    headers="none",
+    cleanup="delete",
+    retention_days=7,
+    max_message_bytes=1_000,
+    environments={"production": Sizing(48, 3, 2), "laptop": Sizing(12, 1, 1)},
+)
+GOOD = {
+    "cleanup.policy": "delete",
+    "retention.ms": "604800000",
+    "max.message.bytes": "1000",
+    "min.insync.replicas": "2",
+}
+
+
+def faults(partitions: int = 48, replication: int = 3, **configs: str) -> list[str]:
+    changed = {name.replace("_", "."): value for name, value in configs.items()}
+    return find_faults(CONTRACT, "production", Topic(partitions, replication, GOOD | changed, {}))
+
+
+def test_every_topic_has_its_contract() -> None:
+    names = {topics.RAW, topics.JUDGED, topics.OUTCOMES, topics.DEAD, topics.REGISTRY, topics.ECL_ANSWERS}
+    assert set(topics.load_contracts()) == names
+
+
+def test_a_topic_as_agreed_or_stronger_has_no_fault() -> None:
+    assert faults() == []
+    assert faults(96, 5, retention_ms="-1", max_message_bytes="2000", min_insync_replicas="3") == []
+
+
+@pytest.mark.parametrize(
+    ("weaker", "fault"),
+    [
+        ({"partitions": 47}, "partitions is 47, at least 48"),
+        ({"replication": 2}, "replication is 2, at least 3"),
+        ({"min_insync_replicas": "1"}, "min.insync.replicas is 1, at least 2"),
+        ({"retention_ms": "604799999"}, "retention.ms is 604799999, at least 604800000"),
+        ({"max_message_bytes": "999"}, "max.message.bytes is 999, at least 1000"),
+        ({"cleanup_policy": "compact"}, "cleanup.policy is compact, at least delete"),
+    ],
+)
+def test_a_weaker_topic_is_told_in_a_sentence(weaker: dict[str, int | str], fault: str) -> None:
+    assert faults(**weaker) == [f"t: {fault} is demanded in production"]  # type: ignore[arg-type]  # of two kinds on purpose
+
+
+def test_a_missing_topic_is_told() -> None:
+    assert find_faults(CONTRACT, "production", None) == ["t is missing"]
+
+
+def test_for_ever_is_reached_by_for_ever_only() -> None:
+    assert topics.weaker_configs({"retention.ms": "-1"}, {"retention.ms": "999999999999"}) == {"retention.ms": "-1"}
+    assert topics.weaker_configs({"retention.ms": "-1"}, {"retention.ms": "-1"}) == {}
