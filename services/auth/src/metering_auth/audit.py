@@ -46,7 +46,7 @@ def operator() -> Actor:
 
 
 async def record(
-    connection: Connection, actor: Actor, action: str, subject: str, before: Facts = None, after: Facts = None
+    connection: Connection, actor: Actor, action: str, subject: str, *, before: Facts = None, after: Facts = None
 ) -> None:
     """One event, in the transaction of the act itself. `subject` is a registry key such as `gateway:2`."""
     await connection.execute(

@@ -89,11 +89,25 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
         forgotten = ForgottenTokens(store, keys, settings.lifetimes(), metrics)
         per_address = AttemptLimit(Rate(settings.attempts_per_address_per_minute))
         per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
-        limits = (per_address, per_gateway)
-        refresher = Refresher(store, keys, settings.lifetimes(), forgotten, limits, metrics, clock.monotonic)
+        refresher = Refresher(
+            store=store,
+            keys=keys,
+            lifetimes=settings.lifetimes(),
+            forgotten=forgotten,
+            limits=(per_address, per_gateway),
+            metrics=metrics,
+            monotonic=clock.monotonic,
+        )
         intake = Intake(settings.max_body_bytes, settings.body_seconds, settings.trusted_proxies)
         revocation = ClientRevocation(store, keys, per_address, clock.monotonic)
-        standard = OAuth(refresher, revocation, store, keys, intake, settings.public_url)
+        standard = OAuth(
+            refresher=refresher,
+            revocation=revocation,
+            store=store,
+            keys=keys,
+            intake=intake,
+            public_url=settings.public_url,
+        )
         relay = Relay(relay_pool, settings.kafka, metrics)
         admin.add_check("database", schedule.not_ready_reason)
         async with _serving(application(Facade(refresher, intake), standard, metrics, clock), settings) as port:

@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from metering_auth.admin import meter_commands, owner_commands
+from metering_auth.admin import house_commands, key_commands, meter_commands, owner_commands
 from metering_auth.admin.session import Answer, CommandError, session
 from metering_auth.identity.key_lifecycle import UnknownKeyError
 from metering_auth.identity.signing_keys import NoSigningKeyError
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="metering-admin", description=__doc__)
     groups = parser.add_subparsers(required=True)
-    for commands in (owner_commands, meter_commands):
+    for commands in (owner_commands, meter_commands, key_commands, house_commands):
         commands.register(groups)
     return parser
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from metering_auth.admin import device_files
 from metering_auth.admin.session import Answer, CommandError, Parsers, Session, add_command
 from metering_auth.registry import devices, sensors
 from metering_auth.registry.devices import DeviceChange, DeviceEntry
 from metering_auth.registry.documents import as_plain
+from metering_auth.registry.domain.device_lines import DEFAULT_ZONE
 from metering_auth.registry.sensors import SensorEntry
 from metering_common.registry_documents import Sensor, SensorKind
 
@@ -44,10 +46,17 @@ def _register_device(commands: Parsers) -> None:
     add.add_argument("--provider", type=int, required=True)
     add.add_argument("--number", required=True, help="the provider's number for it, any text")
     add.add_argument("--sensors", type=Path, help="JSON list of names or aliases; without it the whole dictionary")
-    add.add_argument("--zone", default=devices.DEFAULT_ZONE, help="IANA zone of its daily figures")
+    add.add_argument("--zone", default=DEFAULT_ZONE, help="IANA zone of its daily figures")
     add.add_argument("--interval-seconds", type=int, help="how often a measure is expected")
     listing = add_command(commands, "list", _list_devices, "list devices")
     listing.add_argument("--provider", type=int)
+    importing = add_command(commands, "import", device_files.import_file, "add or change many devices by number")
+    importing.add_argument("--provider", type=int, required=True)
+    importing.add_argument("--partial", action="store_true", help="take the good lines where some are bad")
+    importing.add_argument("file", type=Path, help=device_files.FORMAT)
+    exporting = add_command(commands, "export", device_files.export_file, "write a file that `device import` reads")
+    exporting.add_argument("--provider", type=int, required=True)
+    exporting.add_argument("file", type=Path)
     change = add_command(commands, "set-sensors", _set_sensors, "set what is taken from its measurements")
     change.add_argument("id", type=int)
     change.add_argument("--sensors", type=Path, required=True, help="JSON list of names or aliases")

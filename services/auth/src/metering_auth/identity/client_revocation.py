@@ -41,7 +41,7 @@ class ClientRevocation:
                     gateway = f"gateway:{family.family.gateway_id}"
                     facts = {"family": str(family.family.id)}
                     actor = Actor(gateway, address)
-                    await audit.record(family.connection, actor, "token.revoked_by_client", gateway, None, facts)
+                    await audit.record(family.connection, actor, "token.revoked_by_client", gateway, after=facts)
         if family is None:
             await self._refuse_access_token(token)
 

@@ -26,8 +26,10 @@ class TokenIssuer:
 
         Tokens of the second of a revocation are void, so within it the next second is waited for.
         """
-        while (pair := await self._try_issue(connection, actor, gateway_id)) is None:
+        pair = await self._try_issue(connection, actor, gateway_id)
+        while pair is None:
             await asyncio.sleep(NEXT_SECOND)
+            pair = await self._try_issue(connection, actor, gateway_id)
         return pair
 
     async def _try_issue(self, connection: Connection, actor: Actor, gateway_id: int) -> TokenPair | None:
@@ -46,7 +48,7 @@ class TokenIssuer:
             pair = claims.signed(provider_id, gateway_id, material)
             family_id = uuid4()
             await connection.execute(QUERIES.add_family, family_id, gateway_id, standing["now"])
-            await add_token(connection, family_id, (0, 0), claims, material.kid, pair.refresh)
+            await add_token(connection, family_id, (0, 0), claims, kid=material.kid, token=pair.refresh)
             gateway = f"gateway:{gateway_id}"
-            await audit.record(connection, actor, "token.issued", gateway, None, {"family": str(family_id)})
+            await audit.record(connection, actor, "token.issued", gateway, after={"family": str(family_id)})
             return pair

@@ -98,7 +98,7 @@ class KeyLifecycle:
                 await connection.execute(QUERIES.rewrap_key, row["kid"], fresh)
                 rewrapped += 1
             facts = {"masterKey": self._keyring.newest.id, "rewrapped": rewrapped}
-            await audit.record(connection, actor, "key.rewrapped", "key:*", None, facts)
+            await audit.record(connection, actor, "key.rewrapped", "key:*", after=facts)
         return rewrapped
 
     async def _take(self, connection: Connection, step: KeyStep) -> None:
@@ -150,7 +150,7 @@ class KeyLifecycle:
             raise UnknownKeyError("the key has changed meanwhile")
         document = key_from(row)
         await announce(connection, document)
-        await audit.record(connection, actor, action, document_key(document), None, as_plain(document))
+        await audit.record(connection, actor, action, document_key(document), after=as_plain(document))
 
     async def _mark_announced(self, connection: Connection) -> None:
         now = await self._now(connection)

@@ -24,6 +24,7 @@ class Refresher:
 
     def __init__(
         self,
+        *,
         store: TokenStore,
         keys: SigningKeys,
         lifetimes: Lifetimes,
@@ -108,7 +109,7 @@ class Refresher:
             return
         gateway = f"gateway:{family.family.gateway_id}"
         facts = {"family": str(family.family.id), "generation": standing.generation}
-        await audit.record(family.connection, Actor(gateway, address), "token.reused", gateway, None, facts)
+        await audit.record(family.connection, Actor(gateway, address), "token.reused", gateway, after=facts)
         self._metrics.reuses.inc()
         log.warning("token.reused", gateway_id=family.family.gateway_id, family=str(family.family.id), address=address)
 

@@ -73,7 +73,7 @@ class ForgottenTokens:
         with suppress(OSError, TimeoutError, asyncpg.PostgresError):  # the log line and the metric have told it
             async with self._store.connection() as connection:
                 actor = Actor(gateway, address)
-                await audit.record(connection, actor, "token.unknown_but_well_signed", gateway, None, facts)
+                await audit.record(connection, actor, "token.unknown_but_well_signed", gateway, after=facts)
 
     async def _adopt(
         self, connection: Connection, token: str, claims: Claims, now: datetime, address: str
@@ -92,10 +92,10 @@ class ForgottenTokens:
             material = await self._keys.active(connection, kid)
             issued = IssuedClaims.fresh(now, self._lifetimes)
             pair = issued.signed(claims.provider_id, claims.gateway_id, material)
-            await add_token(connection, family_id, (generation + 1, 0), issued, material.kid, pair.refresh)
+            await add_token(connection, family_id, (generation + 1, 0), issued, kid=material.kid, token=pair.refresh)
             gateway = f"gateway:{claims.gateway_id}"
             facts = {"family": str(family_id), "issuedAt": claims.issued_at}
-            await audit.record(connection, Actor(gateway, address), "token.restored", gateway, None, facts)
+            await audit.record(connection, Actor(gateway, address), "token.restored", gateway, after=facts)
             return pair
 
     async def _checked_owner(self, connection: Connection, claims: Claims) -> str | None:

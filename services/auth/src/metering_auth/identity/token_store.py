@@ -113,9 +113,8 @@ class LockedFamily:
 
     async def add_successor(self, standing: Standing, claims: IssuedClaims, kid: str, token: str) -> None:
         """One more token of the next generation."""
-        await add_token(
-            self.connection, self.family.id, (standing.generation + 1, standing.next_sibling), claims, kid, token
-        )
+        place = (standing.generation + 1, standing.next_sibling)
+        await add_token(self.connection, self.family.id, place, claims, kid=kid, token=token)
 
     async def revoke(self, now: datetime, reason: Literal["reuse", "client"]) -> bool:
         """False if it was revoked already."""
@@ -153,7 +152,7 @@ class TokenStore:
 
 
 async def add_token(
-    connection: Connection, family_id: UUID, place: tuple[int, int], claims: IssuedClaims, kid: str, token: str
+    connection: Connection, family_id: UUID, place: tuple[int, int], claims: IssuedClaims, *, kid: str, token: str
 ) -> None:
     """`place` is generation and sibling. Only the hash of `token` is kept."""
     await connection.execute(

@@ -10,14 +10,12 @@ from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.registry import owners, sensors
 from metering_auth.registry.documents import QUERIES, as_plain, device_from
+from metering_auth.registry.domain.device_lines import DEFAULT_ZONE, checked_exchanges, checked_interval
 from metering_auth.registry.domain.texts import InvalidEntryError, normalised
 from metering_auth.registry.domain.zones import checked_zone
 from metering_auth.registry.outbox import Connection, Lane, announce, change
 from metering_auth.rows import one_row
 from metering_common.registry_documents import Device, document_key
-
-DEFAULT_ZONE = "America/Santiago"
-LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +89,9 @@ def stored_terms(device: Device) -> tuple[Any, ...]:
 def check_terms(zone: str, interval_seconds: int | None, meter_exchanges: Sequence[int]) -> None:
     """Raises `InvalidEntryError`."""
     checked_zone(zone)
-    if interval_seconds is not None and not 0 < interval_seconds <= 366 * 86_400:
-        raise InvalidEntryError(f"an interval of {interval_seconds} s is not between 1 s and a year")
-    for instant in meter_exchanges:
-        if not 0 <= instant <= LAST_SECOND:
-            raise InvalidEntryError(f"{instant} is no Unix time in seconds")
+    if interval_seconds is not None:
+        checked_interval(interval_seconds)
+    checked_exchanges(meter_exchanges)
 
 
 async def _changed(connection: Connection, before: Device, wanted: DeviceChange) -> Device:
@@ -118,5 +114,5 @@ async def _listed(connection: Connection, named: Sequence[Any] | None) -> list[i
 async def _settled(connection: Connection, actor: Actor, action: str, before: Device | None, after: Device) -> Device:
     await announce(connection, after)
     facts = None if before is None else as_plain(before)
-    await audit.record(connection, actor, action, document_key(after), facts, as_plain(after))
+    await audit.record(connection, actor, action, document_key(after), before=facts, after=as_plain(after))
     return after

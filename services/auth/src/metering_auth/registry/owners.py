@@ -101,7 +101,7 @@ async def revoke_provider(connection: Connection, actor: Actor, provider_id: int
 async def _settled(connection: Connection, actor: Actor, action: str, before: T | None, after: T) -> T:
     await announce(connection, after)
     facts: dict[str, Any] | None = None if before is None else as_plain(before)
-    await audit.record(connection, actor, action, document_key(after), facts, as_plain(after))
+    await audit.record(connection, actor, action, document_key(after), before=facts, after=as_plain(after))
     return after
 
 

@@ -138,7 +138,7 @@ def _judgement(entry: SensorEntry) -> tuple[Any, ...]:
 async def _add(connection: Connection, actor: Actor, entry: SensorEntry) -> Sensor:
     sensor = sensor_from(await one_row(connection, QUERIES.add_sensor, entry.name, *_judgement(entry)))
     await announce(connection, sensor)
-    await audit.record(connection, actor, "sensor.added", document_key(sensor), None, as_plain(sensor))
+    await audit.record(connection, actor, "sensor.added", document_key(sensor), after=as_plain(sensor))
     return sensor
 
 
@@ -147,5 +147,7 @@ async def _change(connection: Connection, actor: Actor, before: Sensor, entry: S
     if after == before:
         return False
     await announce(connection, after)
-    await audit.record(connection, actor, "sensor.changed", document_key(after), as_plain(before), as_plain(after))
+    await audit.record(
+        connection, actor, "sensor.changed", document_key(after), before=as_plain(before), after=as_plain(after)
+    )
     return True

@@ -44,6 +44,7 @@ class OAuth:
 
     def __init__(
         self,
+        *,
         refresher: Refresher,
         revocation: ClientRevocation,
         store: TokenStore,
