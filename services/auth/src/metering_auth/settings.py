@@ -66,6 +66,8 @@ class StoreSettings(DatabaseSettings):
 class AuthSettings(StoreSettings, ServiceSettings):
     """The service's settings, `AUTH_…`."""
 
+    model_config = SettingsConfigDict(env_prefix="AUTH_")  # of two bases, the last one's would hold
+
     http_host: str = Field("0.0.0.0", description="address of the API")  # noqa: S104  the load balancer comes from outside the pod
     http_port: int = Field(ge=0, le=65535, description="port of the API; 0 takes a free one")
     public_url: str = Field(pattern=r"^https?://[^/]+$", description="base URL as clients see it: OAuth's issuer")
