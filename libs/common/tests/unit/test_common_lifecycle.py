@@ -68,9 +68,9 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 def rest(process: subprocess.Popen[str]) -> tuple[int, list[Any]]:
     """Exit status and what was said: events of log lines, and the program's own words."""
-    output, _ = process.communicate(timeout=20)
-    said = [json.loads(line) for line in output.splitlines()]
-    return process.returncode, [line["event"] if isinstance(line, dict) else line for line in said]
+    assert process.stdout is not None
+    said = [json.loads(line) for line in process.stdout]
+    return process.wait(timeout=20), [line["event"] if isinstance(line, dict) else line for line in said]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
