@@ -1,0 +1,71 @@
+"""The pool against a real server: nothing waits for ever, not for a connection, a lock, a statement or the end."""
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from metering_common import postgres
+from metering_local.postgres import PostgresServer
+from metering_local.testing import FreshDatabase, make_database
+
+
+async def test_a_connection_says_who_it_is_and_has_its_limits(database: FreshDatabase) -> None:
+    async with postgres.pool(database.owner_dsn, application_name="writer", statement_timeout_seconds=7) as pool:
+        shown = [
+            await pool.fetchval(f"SHOW {name}") for name in ("application_name", "statement_timeout", "lock_timeout")
+        ]
+    assert shown == ["writer", "7s", "5s"]
+
+
+async def test_a_pool_in_use_is_not_waited_for_for_ever(database: FreshDatabase) -> None:
+    async with (
+        postgres.pool(database.owner_dsn, application_name="t", max_size=1, acquire_timeout_seconds=0.2) as pool,
+        pool.acquire(),
+    ):
+        with pytest.raises(TimeoutError):
+            await pool.fetchval("SELECT 1")
+
+
+async def test_a_lock_is_not_waited_for_for_ever(database: FreshDatabase) -> None:
+    async with postgres.pool(database.owner_dsn, application_name="t", lock_timeout_seconds=0.2) as pool:
+        await pool.execute("CREATE TABLE t (a int)")
+        async with pool.acquire() as one, one.transaction(), pool.acquire() as other:
+            await one.execute("LOCK TABLE t")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await other.execute("ALTER TABLE t ADD COLUMN b int")
+
+
+async def test_a_statement_is_not_waited_for_for_ever(database: FreshDatabase) -> None:
+    async with postgres.pool(database.owner_dsn, application_name="t", statement_timeout_seconds=0.2) as pool:
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await pool.execute("SELECT pg_sleep(60)")
+
+
+async def test_the_end_does_not_wait_for_ever_for_what_is_in_use(database: FreshDatabase) -> None:
+    async with postgres.pool(database.owner_dsn, application_name="t", close_timeout_seconds=0.2) as pool:
+        await pool.acquire()
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
+
+
+async def test_a_server_that_is_away_is_told_after_some_patience(own_postgres: PostgresServer) -> None:
+    dsn = make_database(own_postgres).owner_dsn
+    own_postgres.kill()
+    with pytest.raises(OSError, match="Connect call failed"):
+        async with postgres.pool(dsn, application_name="t", patience_seconds=0.1):
+            pass
+    coming_back = asyncio.create_task(asyncio.to_thread(own_postgres.restart))
+    async with postgres.pool(dsn, application_name="t") as pool:
+        assert await pool.fetchval("SELECT 1") == 1
+    await coming_back
+
+
+async def test_a_wrong_password_is_not_waited_for_and_not_shown(database: FreshDatabase) -> None:
+    wrong = SecretStr(database.owner_dsn.get_secret_value().replace("@", "wrong@"))
+    with pytest.raises(asyncpg.InvalidPasswordError) as refusal:
+        async with postgres.pool(wrong, application_name="t", patience_seconds=30):
+            pass
+    assert "wrong" not in str(refusal.value)
