@@ -1,7 +1,8 @@
 """The door's work on a measurements request: who sends, which devices, one record each, a promise once all are in."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from metering_common import elements, topics
@@ -9,11 +10,12 @@ from metering_common.batch_id import new_batch_id
 from metering_common.clock import Clock
 from metering_common.elements import Element
 from metering_common.headers import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.messages import Finding, Outcome
 from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
 from metering_common.registry_documents import Device
 from metering_common.registry_memory import Registry
 from metering_common.rev import rev_at_the_door
-from metering_ingest_api.domain import devices, limits
+from metering_ingest_api.domain import devices, limits, verdicts
 from metering_ingest_api.domain.problems import (
     Fault,
     Problem,
@@ -23,13 +25,12 @@ from metering_ingest_api.domain.problems import (
     unavailable,
 )
 from metering_ingest_api.domain.tokens import Sender, Tokens, UnknownToRegistryError
+from metering_ingest_api.domain.verdicts import Told
 
 CATCH_UP_SECONDS = 1.0
 """How long a miss waits for the registry's end; with the publisher's deadline it stays below the promised 3 s."""
 ANSWER_SECONDS = 2.9  # from the last byte of the body to the answer, always
 LEAST_PUBLISH_SECONDS = 0.5
-
-T = TypeVar("T")
 
 
 class Replica(Protocol):
@@ -45,6 +46,24 @@ class Publisher(Protocol):
     """What the door asks of `metering_common.publisher.Publisher`."""
 
     async def publish(self, records: Sequence[Record], deadline_seconds: float | None = ...) -> Sequence[Any]: ...
+
+
+class Coming(Protocol):
+    """The outcomes of a batch that is watched."""
+
+    async def within(self, seconds: float) -> list[Outcome] | None: ...
+
+
+class OutcomesTail(Protocol):
+    """What the door asks of `adapters.outcomes.OutcomesTail`."""
+
+    def expect(self, batch_id: UUID) -> AbstractAsyncContextManager[Coming | None]: ...
+
+
+class OutcomesScan(Protocol):
+    """What the door asks of `adapters.outcome_scan.OutcomesScan`."""
+
+    async def find(self, batch_id: UUID) -> list[Told]: ...
 
 
 class Submission(NamedTuple):
@@ -66,11 +85,27 @@ class Batch(NamedTuple):
     measures: int
 
 
+class Wait(NamedTuple):
+    """How waiting for a verdict ended."""
+
+    end: Literal["told", "late", "not_watched"]
+    findings: list[Finding]
+    seconds: float
+
+
 class Door:
     """The use cases behind the published paths. Every refusal is a `Problem`."""
 
-    def __init__(self, replica: Replica, publisher: Publisher, tokens: Tokens, clock: Clock) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        publisher: Publisher,
+        outcomes: tuple[OutcomesTail, OutcomesScan],
+        tokens: Tokens,
+        clock: Clock,
+    ) -> None:
         self._replica, self._publisher = replica, publisher
+        self._tail, self._scan = outcomes
         self._tokens, self._clock = tokens, clock
 
     async def authenticate(self, token: str) -> Sender:
@@ -117,6 +152,22 @@ class Door:
             raise _not_published(error) from error
         except RecordTooLargeError as error:
             raise unavailable("record_too_large", "a topic is smaller than its contract", 60, "too_large") from error
+
+    async def enqueue_and_wait(self, batch: Batch, body_read_at: float, seconds: float) -> Wait:
+        """As `enqueue`, and then up to so many seconds for the verdict."""
+        async with self._tail.expect(batch.id) as coming:
+            await self.enqueue(batch, body_read_at)
+            since = self._clock.monotonic()
+            outcomes = None if coming is None else await coming.within(seconds)
+        waited = self._clock.monotonic() - since
+        if outcomes is not None:
+            return Wait("told", verdicts.findings(outcomes), waited)
+        return Wait("not_watched" if coming is None else "late", [], waited)
+
+    async def verdict(self, sender: Sender, batch_id: str) -> dict[str, Any]:
+        """What became of the sender's provider's batch: 404 outside the window, 503 when it cannot be told."""
+        batch = verdicts.batch_in_window(batch_id, self._clock.now_ms())
+        return verdicts.verdict(batch, sender.provider, await self._scan.find(batch), self._clock.now_ms())
 
     async def _device(self, find: Callable[[Registry], Device | None]) -> dict[str, Any]:
         if (device := find(self._replica.registry)) is None:

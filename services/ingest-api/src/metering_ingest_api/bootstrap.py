@@ -15,6 +15,8 @@ from metering_ingest_api.adapters.exchange import Exchanges
 from metering_ingest_api.adapters.http import Api, Bounds, build_application
 from metering_ingest_api.adapters.listener import Listener
 from metering_ingest_api.adapters.openapi import load_definition
+from metering_ingest_api.adapters.outcome_scan import OutcomesScan
+from metering_ingest_api.adapters.outcomes import OutcomesTail
 from metering_ingest_api.application import Door
 from metering_ingest_api.domain.in_hand import InHand
 from metering_ingest_api.domain.rates import GatewayRates, Rate
@@ -59,14 +61,15 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         Publisher.open(
             settings.kafka, clock, max_in_hand_bytes=settings.max_in_hand_bytes, registry=registry
         ) as publisher,
+        OutcomesTail.open(settings.kafka, clock, metrics) as tail,
+        OutcomesScan.open(settings.kafka, metrics) as scan,
     ):
         admin.add_check("registry", replica.not_ready_reason)
         tokens = Tokens(replica.registry)
         metrics.tokens.set_function(lambda: len(tokens))
         listener = Listener(settings, metrics)
-        api = Api(
-            Door(replica, publisher, tokens, clock), make_bounds(settings, metrics), load_definition(), clock, metrics
-        )
+        door = Door(replica, publisher, (tail, scan), tokens, clock)
+        api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
         application = build_application(api, Exchanges(clock, metrics, lambda: listener.draining))
         async with listener.listen(application, settings):
             admin.ready = True

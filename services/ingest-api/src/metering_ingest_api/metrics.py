@@ -44,3 +44,13 @@ class IngestMetrics:
             registry=registry,
         )
         self.tokens = Gauge("metering_ingest_verified_tokens", "Tokens remembered as verified.", registry=registry)
+        self.waiting = Gauge("metering_ingest_waiting", "Requests that wait for their verdict.", registry=registry)
+        self.waits = Counter(
+            "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=registry
+        )
+        self.outcomes_read = Counter(
+            "metering_ingest_outcomes_read", "Outcomes read, by the tail or a scan.", registry=registry
+        )
+        self.scan_seconds = Histogram(
+            "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=registry
+        )

@@ -129,6 +129,7 @@ class DoorUnderTest:
 
     api: IngestApi
     session: aiohttp.ClientSession
+    kafka: KafkaSettings
     token: str = field(default_factory=make_token)
 
     @property
@@ -179,7 +180,7 @@ def door_settings(kafka: KafkaSettings, **changes: Any) -> IngestSettings:
 @asynccontextmanager
 async def running_door(kafka: KafkaSettings, **changes: Any) -> AsyncIterator[DoorUnderTest]:
     async with build(door_settings(kafka, **changes)) as api, aiohttp.ClientSession(auto_decompress=False) as session:
-        under_test = DoorUnderTest(api, session)
+        under_test = DoorUnderTest(api, session, kafka)
         await until_ready(under_test)
         yield under_test
 

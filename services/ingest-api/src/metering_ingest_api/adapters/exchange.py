@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
-import orjson
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -16,6 +16,8 @@ from metering_ingest_api.metrics import IngestMetrics
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 CLIENT_WENT_AWAY = 499  # nobody reads it: for log and metrics, as nginx counts it
+
+_encoder = msgspec.json.Encoder()
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -73,7 +75,7 @@ class Exchanges:
     def _refuse(self, route: str, exchange: Exchange, problem: Problem) -> web.Response:
         self._metrics.problems.labels(route, problem.code).inc()
         exchange.facts["code"] = problem.code
-        body = orjson.dumps(problem.document(exchange.id))
+        body = _encoder.encode(problem.document(exchange.id))
         return web.Response(body=body, status=problem.status, content_type=PROBLEM_JSON, headers=problem.headers)
 
     def _tell(self, route: str, exchange: Exchange, response: web.Response) -> None:
@@ -93,7 +95,7 @@ class Exchanges:
 
 
 def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, content_type=JSON, headers=headers)
+    return web.Response(body=_encoder.encode(document), status=status, content_type=JSON, headers=headers)
 
 
 def _known_method(method: str) -> str:

@@ -8,7 +8,7 @@ from aiohttp import web
 from metering_common.clock import Clock
 from metering_ingest_api.adapters.bodies import BodyLimits, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
-from metering_ingest_api.application import Door, Submission
+from metering_ingest_api.application import Batch, Door, Submission
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.in_hand import InHand, Share
 from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
@@ -17,6 +17,7 @@ from metering_ingest_api.domain.tokens import Sender
 from metering_ingest_api.metrics import IngestMetrics
 
 BASE = "/api/v1"
+ACCEPTED = b'{"success":true,"warnings":[]}'
 MAX_ID_DIGITS = 18  # below 2^63
 
 
@@ -44,6 +45,7 @@ class Api:
             f"{BASE}/sensor-name-list": ("GET", self.sensor_name_list),
             f"{BASE}/spec": ("GET", self.spec),
             f"{BASE}/measurements": ("POST", self.measurements),
+            f"{BASE}/measurements/batches/{{batchId}}": ("GET", self.batch),
         }
 
     async def device_by_id(self, exchange: Exchange) -> web.Response:
@@ -91,13 +93,27 @@ class Api:
         self._metrics.body_bytes.observe(len(body))
         exchange.facts["bytes"] = len(body)
         batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
-        await self._door.enqueue(batch, body_read_at)
+        response = await self._enqueue(exchange, batch, body_read_at)
         self._count(len(batch.records), batch.measures)
         exchange.event = "batch.enqueued"
         exchange.facts |= {"batch_id": str(batch.id), "records": len(batch.records), "measures": batch.measures}
-        return json_response(
-            {"success": True, "warnings": []}, 201, {"Location": f"{BASE}/measurements/batches/{batch.id}"}
-        )
+        return response
+
+    async def _enqueue(self, exchange: Exchange, batch: Batch, body_read_at: float) -> web.Response:
+        headers = {"Location": f"{BASE}/measurements/batches/{batch.id}"}
+        if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
+            await self._door.enqueue(batch, body_read_at)
+            return web.Response(body=ACCEPTED, status=201, content_type=JSON, headers=headers)
+        wait = await self._door.enqueue_and_wait(batch, body_read_at, seconds)
+        exchange.waited_seconds = wait.seconds
+        self._metrics.waits.labels(wait.end).inc()
+        headers["Preference-Applied"] = f"wait={seconds}"
+        return json_response({"success": True, "warnings": wait.findings}, 201, headers)
+
+    async def batch(self, exchange: Exchange) -> web.Response:
+        sender = await self._sender(exchange)
+        document = await self._door.verdict(sender, exchange.request.match_info["batchId"])
+        return json_response(document, headers={"Cache-Control": "no-store"})
 
     def _count(self, records: int, measures: int) -> None:
         self._metrics.records.inc(records)

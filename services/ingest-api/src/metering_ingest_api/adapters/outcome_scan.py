@@ -1,0 +1,103 @@
+"""Any pod answers for any batch: the one partition that the batch id hashes to is read from the batch's time on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from metering_common.batch_id import batch_time_ms
+from metering_common.settings import KafkaSettings
+from metering_ingest_api.adapters.outcomes import decode, open_consumer, partitions_of
+from metering_ingest_api.domain.problems import Problem, unavailable
+from metering_ingest_api.domain.verdicts import SKEW_SECONDS, Told, is_complete
+from metering_ingest_api.metrics import IngestMetrics
+
+SCANS_AT_ONCE = 2
+SCAN_SECONDS = 2.5
+SCAN_BYTES = 64 * 1024 * 1024
+_POLL_MS = 200
+_RETRY_AFTER_SECONDS = 5
+
+
+class OutcomesScan:
+    """Keeps a few consumers for reading back; each is used by one scan at a time."""
+
+    def __init__(self, settings: KafkaSettings, metrics: IngestMetrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._places = asyncio.Semaphore(SCANS_AT_ONCE)
+        self._idle: list[tuple[AsyncExitStack, AIOKafkaConsumer]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: KafkaSettings, metrics: IngestMetrics) -> AsyncIterator["OutcomesScan"]:
+        """Consumers are made when first needed."""
+        scan = cls(settings, metrics)
+        try:
+            yield scan
+        finally:
+            for stack, _ in scan._idle:
+                await stack.aclose()
+
+    async def find(self, batch_id: UUID) -> list[Told]:
+        """Every outcome of the batch so far; raises a 503 `Problem` when that cannot be told in time."""
+        try:
+            async with asyncio.timeout(SCAN_SECONDS), self._places, self._consumer() as consumer:
+                with self._metrics.scan_seconds.time():
+                    return await self._scan(consumer, batch_id)
+        except (TimeoutError, KafkaError) as error:
+            raise _too_long() from error
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """One that failed, or was cut short, is not used again."""
+        if self._idle:
+            stack, consumer = self._idle.pop()
+        else:
+            stack = AsyncExitStack()
+            consumer = await stack.enter_async_context(open_consumer(self._settings))
+        try:
+            yield consumer
+        except BaseException:
+            await stack.aclose()
+            raise
+        self._idle.append((stack, consumer))
+
+    async def _scan(self, consumer: AIOKafkaConsumer, batch_id: UUID) -> list[Told]:
+        key = str(batch_id).encode()
+        partition = partition_of(key, await partitions_of(consumer))
+        consumer.assign([partition])
+        end = (await consumer.end_offsets([partition]))[partition]
+        since = await consumer.offsets_for_times({partition: batch_time_ms(batch_id) - SKEW_SECONDS * 1_000})
+        if (first := since[partition]) is None:
+            return []
+        consumer.seek(partition, first.offset)
+        return await self._read(consumer, partition, end, key)
+
+    async def _read(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, key: bytes) -> list[Told]:
+        """Up to the end seen at the beginning, or until the batch is complete."""
+        told: list[Told] = []
+        size = 0
+        while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
+            records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
+            self._metrics.outcomes_read.inc(len(records))
+            size += sum([len(record.value or b"") for record in records])
+            if size > SCAN_BYTES:
+                raise _too_long()
+            own = [(record.timestamp, decode(record)) for record in records if record.key == key]
+            told += [Told(at_ms, outcome) for at_ms, outcome in own if outcome is not None]
+        return told
+
+
+def partition_of(key: bytes, partitions: list[TopicPartition]) -> TopicPartition:
+    """Where Kafka's default partitioner puts the key."""
+    return partitions[(murmur2(key) & 0x7FFF_FFFF) % len(partitions)]
+
+
+def _too_long() -> Problem:
+    return unavailable(
+        "verdict_unavailable", "the verdict cannot be looked up in time", _RETRY_AFTER_SECONDS, "scan_unfinished"
+    )

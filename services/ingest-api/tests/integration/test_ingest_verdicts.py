@@ -1,0 +1,178 @@
+"""What became of a batch, as its provider may ask: the outcomes here are produced as the validator produces them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from metering_common import codec, topics
+from metering_common import kafka as kafka_clients
+from metering_common.batch_id import new_batch_id
+from metering_common.clock import SystemClock
+from metering_common.messages import Counts, Finding, FindingKind, Outcome, Status
+from metering_common.settings import KafkaSettings
+from metering_ingest_api.adapters.outcome_scan import SCAN_SECONDS, partition_of
+from metering_ingest_api.testing import DoorUnderTest, make_token
+
+REFUSAL = Finding(
+    device_number="29",
+    timestamp=1_773_241_500,
+    sensor_name="Nadie",
+    kind=FindingKind.REFUSED,
+    rule="RV-03",
+    message="The sensor is not in the dictionary.",
+)
+NOT_TAKEN = Finding(
+    device_number="29",
+    timestamp=None,
+    sensor_name="Corriente B",
+    kind=FindingKind.NOT_TAKEN,
+    rule="RV-04",
+    message="The sensor is not on the device's list.",
+)
+BODY = [
+    {"deviceNumber": number, "measures": [{"timestamp": 1_566_226_133, "sensorValues": []}]} for number in ("29", "31")
+]
+
+
+@pytest.fixture
+async def validator(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    async with kafka_clients.producer(kafka) as producer:
+        yield producer
+
+
+async def tell(validator: AIOKafkaProducer, batch: UUID, item: int, timestamp_ms: int | None = None) -> None:
+    findings = [NOT_TAKEN, REFUSAL] if item == 0 else []
+    outcome = Outcome(
+        batch_id=batch,
+        item=item,
+        items=2,
+        provider=1,
+        device=29 + 2 * item,
+        received_at_ms=1,
+        status=Status.JUDGED,
+        counts=Counts(measures=1, values=3, accepted=2, refused=1),
+        rules={"RV-03": 1},
+        findings=findings,
+    )
+    await validator.send_and_wait(
+        topics.OUTCOMES, codec.encode(outcome), str(batch).encode(), timestamp_ms=timestamp_ms
+    )
+
+
+async def answer_to_wait(door: DoorUnderTest, validator: AIOKafkaProducer, items: tuple[int, ...]) -> Any:
+    """Posts with `Prefer: wait` and lets the validator tell the items once the records are in."""
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(door.post(BODY, headers={"Prefer": "respond-async, wait=2"}))
+        while await door.metric("metering_published_records_total") < 2:
+            pass
+        batch = await the_batch(door.kafka)
+        for item in items:
+            await tell(validator, batch, item)
+    return asking.result()
+
+
+async def the_batch(kafka: KafkaSettings) -> UUID:
+    """The id that the door gave, from the record that it wrote."""
+    async with kafka_clients.consumer(kafka, topics.RAW) as consumer:
+        record = await consumer.getone()
+    return UUID(dict(record.headers)["batch-id"].decode())
+
+
+async def test_who_prefers_to_wait_gets_the_verdict_with_the_201(
+    door: DoorUnderTest, validator: AIOKafkaProducer
+) -> None:
+    answer = await answer_to_wait(door, validator, (1, 0))
+    assert answer.status == 201
+    assert answer.headers["Preference-Applied"] == "wait=2"
+    warnings = answer.json()["warnings"]
+    assert [warning["kind"] for warning in warnings] == ["refused", "not_taken"]
+    assert list(warnings[0]) == ["deviceNumber", "timestamp", "sensorName", "kind", "rule", "message"]
+    assert warnings[1]["timestamp"] is None
+    assert await door.metric("metering_ingest_waits_total", end="told") == 1
+    assert await door.metric("metering_ingest_request_seconds_sum", route="/api/v1/measurements") < 2
+
+
+async def test_a_late_verdict_leaves_the_warnings_empty_and_location_serves(
+    door: DoorUnderTest, validator: AIOKafkaProducer
+) -> None:
+    answer = await answer_to_wait(door, validator, (0,))
+    assert (answer.status, answer.json()["warnings"]) == (201, [])
+    assert await door.metric("metering_ingest_waits_total", end="late") == 1
+    path = answer.headers["Location"].removeprefix("/api/v1")
+    assert (await door.ask("GET", path)).json()["status"] == "pending"
+    await tell(validator, UUID(path.rpartition("/")[2]), 1)
+    assert (await door.ask("GET", path)).json()["status"] == "judged"
+
+
+async def test_any_pod_tells_any_batch_of_its_provider(door: DoorUnderTest, validator: AIOKafkaProducer) -> None:
+    batch = new_batch_id(SystemClock().now_ms())
+    path = f"/measurements/batches/{batch}"
+    pending = await door.ask("GET", path)
+    assert (pending.status, pending.json()["status"]) == (200, "pending")
+    assert pending.json()["records"] == {"expected": None, "judged": 0, "dead": 0}
+    for item in (0, 1, 0):
+        await tell(validator, batch, item)
+    verdict = (await door.ask("GET", path)).json()
+    assert verdict["status"] == "judged"
+    assert verdict["records"] == {"expected": 2, "judged": 2, "dead": 0}
+    assert verdict["counts"] == {
+        "measures": 2,
+        "values": 6,
+        "accepted": 4,
+        "refused": 2,
+        "notTaken": 0,
+        "repeated": 0,
+    }
+    assert verdict["refusedPerRule"] == {"RV-03": 2}
+    assert [refusal["sensorName"] for refusal in verdict["refusals"]] == ["Nadie"]
+    stranger = await door.ask("GET", path, token=make_token(gateway=5, provider=4))
+    assert (stranger.status, stranger.code) == (404, "batch_unknown")
+
+
+async def test_a_batch_whose_rest_never_came_is_incomplete_after_a_minute(
+    door: DoorUnderTest, validator: AIOKafkaProducer
+) -> None:
+    now_ms = SystemClock().now_ms()
+    batch = new_batch_id(now_ms - 100_000)
+    await tell(validator, batch, 0, timestamp_ms=now_ms - 61_000)
+    assert (await door.ask("GET", f"/measurements/batches/{batch}")).json()["status"] == "incomplete"
+    batch = new_batch_id(now_ms - 100_000)
+    await tell(validator, batch, 0, timestamp_ms=now_ms - 30_000)
+    assert (await door.ask("GET", f"/measurements/batches/{batch}")).json()["status"] == "pending"
+
+
+async def test_what_is_outside_the_window_is_a_404_that_says_so(door: DoorUnderTest) -> None:
+    old = new_batch_id(SystemClock().now_ms() - 3_601_000)
+    answer = await door.ask("GET", f"/measurements/batches/{old}")
+    assert (answer.status, answer.code) == (404, "batch_outside_window")
+    for other in (
+        "nonsense",
+        "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11",
+        str(new_batch_id(SystemClock().now_ms() + 120_000)),
+    ):
+        answer = await door.ask("GET", f"/measurements/batches/{other}")
+        assert (answer.status, answer.code) == (404, "batch_unknown")
+
+
+async def test_a_batch_is_found_among_very_many_outcomes(door: DoorUnderTest, validator: AIOKafkaProducer) -> None:
+    """A day of other traffic before it in the partition is skipped by time, what came since is read."""
+    now_ms = SystemClock().now_ms()
+    batch = new_batch_id(now_ms)
+    number = partition_of(
+        str(batch).encode(), [TopicPartition(topics.OUTCOMES, number) for number in range(12)]
+    ).partition
+    for age_ms in (90_000_000, 0):
+        sent = [
+            await validator.send(topics.OUTCOMES, b"x" * 500, b"other", partition=number, timestamp_ms=now_ms - age_ms)
+            for _ in range(3_000)
+        ]
+        await asyncio.gather(*sent)
+    await tell(validator, batch, 0)
+    await tell(validator, batch, 1)
+    assert (await door.ask("GET", f"/measurements/batches/{batch}")).json()["status"] == "judged"
+    assert 3_002 <= await door.metric("metering_ingest_outcomes_read_total") < 5_000
+    assert await door.metric("metering_ingest_scan_seconds_sum") < SCAN_SECONDS
