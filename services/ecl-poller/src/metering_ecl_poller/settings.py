@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from metering_common.sealed import MasterKey
 from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_ecl_poller.portal.dialect import DialectError, load_dialect
 
 
 class StoreSettings(SettingsGroup):
@@ -20,10 +22,28 @@ class StoreSettings(SettingsGroup):
     request_timeout_seconds: float = Field(30, gt=0, description="how long one answer of the portal may take")
     lease_seconds: float = Field(120, ge=1, description="after which a killed replica's controllers are taken over")
 
+    @field_validator("key_encryption_key")
+    @classmethod
+    def _is_a_key(cls, text: SecretStr) -> SecretStr:
+        """Raises ValueError without telling the text."""
+        MasterKey.parse(text)
+        return text
+
+    @field_validator("dialect_file")
+    @classmethod
+    def _is_a_dialect(cls, path: Path | None) -> Path | None:
+        try:
+            load_dialect(path)
+        except DialectError as error:
+            raise ValueError(str(error)) from None
+        return path
+
 
 class ToolSettings(StoreSettings):
     """metering-ecl."""
 
+    server_code: SecretStr | None = Field(None, description="issued by the vendor; `controller add` takes it from here")
+    access_code: SecretStr | None = Field(None, description="made by the customer; `controller add` takes it from here")
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
 
 

@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from metering_common import topics
 from metering_common.postgres import pool
-from metering_common.registry_documents import Device
-from metering_common.rev import rev_of_mapping
-from metering_ecl_poller.adapters.answers import from_record
 from metering_ecl_poller.adapters.register import Register
 from metering_ecl_poller.bootstrap import build, keyring
 from metering_ecl_poller.domain.mapping import ControllerMapping, with_units
@@ -24,7 +20,6 @@ from metering_ecl_poller.portal.reading import read_master_data
 from metering_ecl_poller.settings import PollerSettings
 from tests.emulators.ecl_portal import fleet, server, world
 from tests.emulators.ecl_portal.answers import Renderer
-from tests.emulators.ecl_portal.faults import Fault
 from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS
 from tests.emulators.ecl_portal.station import (
     PROVIDER,
@@ -32,9 +27,7 @@ from tests.emulators.ecl_portal.station import (
     Arrived,
     Key,
     PortalTime,
-    publish_documents,
     publish_registry,
-    read_all,
     read_raw,
     stored,
 )
@@ -71,7 +64,7 @@ class Station:
     async def settled(self) -> None:
         """Until nobody who is asked at all is due."""
         async with asyncio.timeout(20):
-            while await self.due():
+            while await self.due():  # noqa: ASYNC110  what is waited for happens in a database
                 await asyncio.sleep(0.02)
 
     async def due(self) -> list[str]:

@@ -26,7 +26,7 @@ _GUESSES: tuple[tuple[str, str, str], ...] = (
 
 
 def propose(serial: str, master: MasterData, provider: int, known_sensors: Iterable[str]) -> ControllerMapping:
-    """One platform device per portal device. A channel that nothing fits, or that would feed a sensor twice, is null."""
+    """One platform device per portal device. A channel that nothing fits, or whose sensor is taken already, is null."""
     known = set(known_sensors)
     devices = tuple(_device(serial, device, provider, known) for device in master.devices)
     return ControllerMapping(serial=serial, devices=devices)

@@ -1,0 +1,80 @@
+"""metering-ecl: a person's hand on the ECL connector. Reads the environment of .state/local.env."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from metering_common import logs
+from metering_common.sealed import SealedError
+from metering_ecl_poller.adapters.register import UnknownControllerError
+from metering_ecl_poller.commands import controllers, mappings, polls, remaps, status
+from metering_ecl_poller.commands.session import Answer, CommandError, open_session
+from metering_ecl_poller.portal.dialect import DialectError
+from metering_ecl_poller.version import UNVERIFIED, VERSION
+
+FAILED = 1  # exit status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 done, 1 not or not wholly done, 2 wrong arguments or settings."""
+    given = _parser().parse_args(arguments)
+    logs.configure("metering-ecl", "error")
+    try:
+        answer = asyncio.run(_run(given))
+    except (CommandError, UnknownControllerError, SealedError, DialectError) as error:
+        return _fail(str(error))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return _fail(f"the poller's database cannot be used: {type(error).__name__}: {error}")
+    except KafkaError as error:
+        return _fail(f"Kafka cannot be used: {error}")
+    _print(answer, as_json=given.json)
+    return FAILED if answer.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="metering-ecl", description=f"{__doc__} The connector is {UNVERIFIED}.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    groups = parser.add_subparsers(required=True)
+    for commands in (controllers, mappings, polls, remaps, status):
+        commands.register(groups)
+    return parser
+
+
+async def _run(given: argparse.Namespace) -> Answer:
+    async with open_session(quiet=given.json or not sys.stderr.isatty()) as session:
+        answer: Answer = await given.run(session, given)
+        return answer
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        print(orjson.dumps(answer.value, default=str).decode())
+    elif answer.text is not None:
+        print(answer.text)
+    else:
+        _print_table(answer.value)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["nothing"]
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
+    Console().print(table)
+
+
+def _fail(reason: str) -> int:
+    print(f"metering-ecl: {reason}", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of metering-ecl, by what they are about."""

@@ -1,0 +1,146 @@
+"""metering-ecl controller …: which controllers are asked, and whether their codes still open them."""
+
+import argparse
+import csv
+import getpass
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from metering_ecl_poller.adapters.register import Register
+from metering_ecl_poller.commands.session import (
+    Answer,
+    CommandError,
+    Parsers,
+    Session,
+    add_command,
+    shown_time,
+)
+from metering_ecl_poller.domain.job import Job
+from metering_ecl_poller.domain.mapping import SERIAL
+from metering_ecl_poller.portal.address import Account, AddressError, base_url
+from metering_ecl_poller.portal.dialect import load_dialect
+from metering_ecl_poller.portal.errors import PortalError
+
+COLUMNS = ("serial", "portal", "serverCode", "accessCode")
+
+
+def register(groups: Parsers) -> None:
+    commands = groups.add_parser("controller", help="which controllers are asked").add_subparsers(required=True)
+    add = add_command(commands, "add", _add, "add a controller, or give a known one new codes")
+    add.add_argument("serial", nargs="?", help="the controller's serial number")
+    add.add_argument("--portal", default="dk", help="dk, com, or a base URL (https, or http on this machine)")
+    add.add_argument("--file", type=Path, help=f"instead: a CSV file with the columns {', '.join(COLUMNS)}")
+    add_command(commands, "list", _list, "list the controllers")
+    test = add_command(commands, "test", _test, "ask a controller's master data; lets one that was denied in again")
+    test.add_argument("serials", nargs="*", help="all when none is named")
+    for name, run, sentence in (
+        ("disable", _disable, "ask it no more"),
+        ("enable", _enable, "ask it again; everything the portal still has is fetched"),
+    ):
+        add_command(commands, name, run, sentence).add_argument("serial")
+
+
+async def _add(session: Session, given: argparse.Namespace) -> Answer:
+    accounts = _from_file(given.file) if given.file else [_from_arguments(session, given)]
+    dialect = load_dialect(session.settings.dialect_file)
+    for account in accounts:
+        if not SERIAL.fullmatch(account.serial):
+            raise CommandError(f"{account.serial!r} is no serial number: up to ten digits")
+        try:
+            base_url(account.portal, dialect)
+        except AddressError as error:
+            raise CommandError(str(error)) from None
+    book = await session.register()
+    added = [await book.add(account, session.clock.now_ms()) for account in accounts]
+    value = {"added": sum(added), "changed": len(added) - sum(added)}
+    return Answer(value, f"{value['added']} added, {value['changed']} given new codes")
+
+
+def _from_arguments(session: Session, given: argparse.Namespace) -> Account:
+    """The codes come from the environment or are asked for: arguments would show them in the list of processes."""
+    if given.serial is None:
+        raise CommandError("a serial number or --file is needed")
+    codes = [
+        _code(known, f"{what} code: ")
+        for known, what in ((session.settings.server_code, "Server"), (session.settings.access_code, "Access"))
+    ]
+    return Account(given.portal, given.serial, *codes)
+
+
+def _code(known: SecretStr | None, prompt: str) -> str:
+    if known is not None:
+        return known.get_secret_value()
+    if not sys.stdin.isatty():
+        raise CommandError("ECL_SERVER_CODE and ECL_ACCESS_CODE must be set where nobody can be asked")
+    return getpass.getpass(prompt)
+
+
+def _from_file(path: Path) -> list[Account]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+            return [Account(*(row[name] for name in ("portal", "serial", "serverCode", "accessCode"))) for row in rows]
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise CommandError(f"{path} cannot be read ({error}): its columns are {', '.join(COLUMNS)}") from None
+
+
+async def _list(session: Session, _given: argparse.Namespace) -> Answer:
+    return Answer([controller_value(row) for row in await (await session.register()).controllers()])
+
+
+def controller_value(row: Any) -> dict[str, Any]:
+    """A controller as --json shows it; no code is among it."""
+    return {
+        "serial": row["serial"],
+        "portal": row["portal"],
+        "enabled": row["enabled"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "name": row["name"],
+        "mappingVersion": row["mapping_version"],
+        "polledAt": shown_time(row["polled_at"]),
+        "nextDue": shown_time(row["next_due"]),
+    }
+
+
+async def _test(session: Session, given: argparse.Namespace) -> Answer:
+    book, line = await session.register(), await session.line()
+    told = []
+    for serial in await session.serials(given.serials):
+        account = await book.account(serial)
+        job = Job(
+            account=account,
+            lease=0,
+            attempts=0,
+            state="new",
+            clock_state=None,
+            clock_offset_ms=None,
+            mapping=None,
+            mapping_version=0,
+        )
+        try:
+            master = await line.client_for(job).master_data(account)
+        except PortalError as error:
+            told.append({"serial": serial, "opens": False, "reason": str(error)})
+            continue
+        await book.readmit(serial, session.clock.now_ms())
+        told.append({"serial": serial, "opens": True, "name": master.name, "devices": len(master.devices)})
+    return Answer(told, failed=not all(one["opens"] for one in told))
+
+
+async def _disable(session: Session, given: argparse.Namespace) -> Answer:
+    return await _switch(await session.register(), given.serial, enabled=False)
+
+
+async def _enable(session: Session, given: argparse.Namespace) -> Answer:
+    return await _switch(await session.register(), given.serial, enabled=True)
+
+
+async def _switch(book: Register, serial: str, *, enabled: bool) -> Answer:
+    await book.enable(serial, enabled=enabled)
+    return Answer(
+        {"serial": serial, "enabled": enabled}, f"{serial} is {'asked again' if enabled else 'asked no more'}"
+    )

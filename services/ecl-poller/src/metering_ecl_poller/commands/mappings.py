@@ -1,0 +1,117 @@
+"""metering-ecl discover and mapping …: from what the portal has to what the platform calls it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from metering_ecl_poller.adapters.register import UnknownControllerError
+from metering_ecl_poller.commands.session import Answer, CommandError, Parsers, Session, add_command
+from metering_ecl_poller.domain.mapping import ControllerMapping, MappingFile, faults, with_units
+from metering_ecl_poller.domain.proposal import propose
+from metering_ecl_poller.portal.errors import PortalError
+
+
+def register(groups: Parsers) -> None:
+    discover = add_command(groups, "discover", _discover, "ask master data and propose a mapping file to correct")
+    discover.add_argument("serials", nargs="*", help="all enabled controllers when none is named")
+    discover.add_argument("--provider", type=int, required=True, help="the platform's provider that has the devices")
+    discover.add_argument("--output", type=Path, required=True, help="the mapping file to write")
+    commands = groups.add_parser("mapping", help="what goes where").add_subparsers(required=True)
+    apply = add_command(commands, "apply", _apply, "let a mapping file apply from now on; prints its version")
+    apply.add_argument("file", type=Path)
+    show = add_command(commands, "show", _show, "print the mapping that applies, as a file that `apply` reads")
+    show.add_argument("serials", nargs="*")
+
+
+async def _discover(session: Session, given: argparse.Namespace) -> Answer:
+    line, units = await session.line(), await session.sensor_units()
+    proposals, failures = [], []
+    for serial in await session.serials(given.serials):
+        job = await line.store.claim_one(serial)
+        if job is None:
+            failures.append({"serial": serial, "reason": "it is being polled just now"})
+            continue
+        try:
+            master = await line.client_for(job).master_data(job.account)
+            proposals.append(propose(serial, master, given.provider, units))
+        except PortalError as error:
+            failures.append({"serial": serial, "reason": str(error)})
+        finally:
+            await line.store.release(job)
+    _write(given.output, MappingFile(controllers=tuple(proposals)))
+    value = {"file": str(given.output), "devices": _devices(proposals, line), "failures": failures}
+    return Answer(value, _told(value), failed=bool(failures))
+
+
+def _devices(proposals: list[ControllerMapping], line: Any) -> list[dict[str, Any]]:
+    """With what must still be registered: the platform creates no device from here."""
+    registry = line.replica.registry
+    return [
+        {
+            "provider": device.provider,
+            "deviceNumber": device.device_number,
+            "registered": registry.device_by_number(device.provider, device.device_number) is not None,
+            "sensors": [channel.sensor for channel in device.channels if channel.sensor is not None],
+            "unmapped": [channel.portal_name for channel in device.channels if channel.sensor is None],
+        }
+        for controller in proposals
+        for device in controller.devices
+    ]
+
+
+def _told(value: dict[str, Any]) -> str:
+    lines = [f"{value['file']} is written: correct it, then metering-ecl mapping apply {value['file']}"]
+    for device in value["devices"]:
+        lacking = "" if device["registered"] else " (not registered yet: metering-admin device add)"
+        unmapped = f", without {', '.join(device['unmapped'])}" if device["unmapped"] else ""
+        lines.append(f"  {device['deviceNumber']}{lacking}: {len(device['sensors'])} sensors{unmapped}")
+    lines += [f"  {failure['serial']} failed: {failure['reason']}" for failure in value["failures"]]
+    return "\n".join(lines)
+
+
+async def _apply(session: Session, given: argparse.Namespace) -> Answer:
+    units = await session.sensor_units()
+    file = _read(given.file)
+    if found := faults(file, units):
+        raise CommandError(f"{given.file} does not apply:\n" + "\n".join(f"  {fault}" for fault in found))
+    mappings = [with_units(controller, units) for controller in file.controllers]
+    try:
+        version = await (await session.register()).apply_mapping(mappings, session.clock.now_ms())
+    except UnknownControllerError as error:
+        raise CommandError(str(error)) from None
+    missing = [device for device in _devices(mappings, await session.line()) if not device["registered"]]
+    numbers = [device["deviceNumber"] for device in missing]
+    waiting = f"; not registered yet, so their values wait: {', '.join(numbers)}" if numbers else ""
+    value = {"version": version, "controllers": len(mappings), "notRegistered": numbers}
+    return Answer(value, f"version {version} applies to {len(mappings)} controllers{waiting}")
+
+
+async def _show(session: Session, given: argparse.Namespace) -> Answer:
+    book, shown = await session.register(), []
+    for serial in await session.serials(given.serials):
+        versions = await book.mappings(serial)
+        shown += [versions[-1].mapping] if versions else []
+    file = MappingFile(controllers=tuple(shown))
+    return Answer(msgspec.to_builtins(file), _text(file))
+
+
+def _read(path: Path) -> MappingFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=MappingFile)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} is no mapping file: {error}") from None
+
+
+def _write(path: Path, file: MappingFile) -> None:
+    try:
+        path.write_text(_text(file) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _text(file: MappingFile) -> str:
+    return msgspec.json.format(msgspec.json.encode(file), indent=1).decode()
