@@ -1,6 +1,8 @@
 """A gateway in a few lines, for tests that must control every byte of a request."""
 
+import json
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import aiohttp
@@ -27,10 +29,18 @@ async def register(platform: Platform, name: str, number: str, sensors: list[str
     gateway = platform.admin("gateway", "add", "--provider", str(provider), f"{name} gateway")["id"]
     device = platform.admin("device", "add", "--provider", str(provider), "--number", number)["id"]
     if sensors is not None:
-        platform.admin("device", "set-sensors", str(device), *sensors)
+        set_sensors(platform, device, sensors)
     refresh = platform.admin("gateway", "issue-token", str(gateway))["refreshToken"]
     token = await log_in(platform, refresh)
     return Site(provider, gateway, device, number, token)
+
+
+def set_sensors(platform: Platform, device: int, sensors: list[str]) -> None:
+    """Limit what is taken from a device's measurements."""
+    with NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(sensors, file)
+        file.flush()
+        platform.admin("device", "set-sensors", str(device), "--sensors", file.name)
 
 
 async def log_in(platform: Platform, refresh_token: str) -> str:

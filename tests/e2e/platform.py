@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Platform:
     """One local stack; `environment` is what its `local.env` exports, on top of this process's own."""
 
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)  # holds the stack's passwords
 
     @property
     def api_url(self) -> str:

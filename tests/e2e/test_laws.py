@@ -48,7 +48,7 @@ async def send(platform: Platform, site: Site, measures: dict[Any, list[tuple[st
 @pytest.fixture
 def at() -> int:
     """A recent whole minute: judgement is against the platform's own clock, which no outsider sets."""
-    return int(time.time()) // 60 * 60 - 3600
+    return int(time.time()) // 60 * 60 - 3 * 3600
 
 
 async def test_resending_changes_nothing_and_another_value_corrects(platform: Platform, at: int) -> None:
@@ -122,7 +122,7 @@ async def test_every_value_sent_is_accounted_for(platform: Platform, at: int) ->
         {at + 60: [(CURRENT, None), (ENERGY, 12), ("Nadie", 1), (OTHER, 2)]},
         {at + 120: [(CURRENT, "1"), (ENERGY, True)], at * 1000: [(CURRENT, 1)], at + 0.5: [(CURRENT, 1)]},
         {at + 180: [(CURRENT, 3), (CURRENT, 3), (ENERGY, 13), (ENERGY, 14)]},
-        {at + 86_000 * 2: [(CURRENT, 4)]},
+        {at + 86_400: [(CURRENT, 4)]},
         {at + 240: []},
     ]
     for request in requests:
