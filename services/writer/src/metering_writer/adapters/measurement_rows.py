@@ -6,8 +6,18 @@ import numpy as np
 
 from metering_writer.adapters.session import Session
 from metering_writer.domain.accounts import Fate, written_by
-from metering_writer.domain.columns import COPY_COLUMNS, STAGED_COLUMNS, Block, Mask, copy_rows, staged_rows
+from metering_writer.domain.columns import (
+    COPY_COLUMNS,
+    COPY_HEADER,
+    COPY_TRAILER,
+    Block,
+    Mask,
+    copy_blocks,
+    copy_values,
+    values_of,
+)
 from metering_writer.domain.keys import Keys, Ranges, among, keys_of, ranges_of, repeated_in, split
+from metering_writer.domain.versions import Candidates, Decided, decide, parse_standing
 from metering_writer.queries import sql
 
 
@@ -18,17 +28,19 @@ async def write_rows(session: Session, blocks: Sequence[Block], records: int, *,
     comes again with `all_staged`, which does without COPY into the table itself.
     """
     keys = keys_of(blocks)
-    repeated = repeated_in(keys)
-    slow = np.ones(len(keys.ts), np.bool_) if all_staged else repeated | await _present(session, keys)
+    slow = np.ones(len(keys.ts), np.bool_) if all_staged else repeated_in(keys) | await _present(session, keys)
     new, perhaps_present = split(blocks, slow)
     fates = written_by(new, records)
+    to_copy = copy_blocks(new)
     if perhaps_present:
-        staged = await _upsert(session, perhaps_present, repeated=bool(repeated.any()))
-        fates = [fate.plus(staged.get(index, Fate())) for index, fate in enumerate(fates)]
-    if new:
-        await session.copy_to_table(
-            "measurement", source=_pieces(copy_rows(new)), columns=COPY_COLUMNS, format="binary"
-        )
+        decided = await _decide(session, perhaps_present, records)
+        fates = [fate.plus(other) for fate, other in zip(fates, decided.fates, strict=True)]
+        staged = [copy_values(decided.better)] if len(decided.better.ts) else []
+        (staged if all_staged else to_copy).append(copy_values(decided.new))
+        if staged:
+            await _upsert(session, staged)
+    if to_copy:
+        await _copy(session, "measurement", to_copy)
     return fates
 
 
@@ -52,17 +64,32 @@ async def _devices_with_rows(session: Session, ranges: Ranges) -> list[int]:
     return [row["device_id"] for row in found]
 
 
-async def _upsert(session: Session, blocks: Sequence[Block], *, repeated: bool) -> dict[int, Fate]:
-    """Counts what the upsert will find, then upserts; the transaction's snapshot keeps the two in agreement."""
+async def _decide(session: Session, blocks: Sequence[Block], records: int) -> Decided:
+    """By what stands in the transaction's snapshot, which the upsert then finds unchanged."""
+    candidates = Candidates.of(values_of(blocks))
+    device, ts = candidates.keys.device.tolist(), candidates.keys.ts.tolist()
+    read = bytearray()
+
+    async def take(piece: bytes) -> None:
+        read.extend(piece)
+
+    bounds = min(ts), max(ts)
+    await session.copy_from_query(sql.standing_values, device, ts, *bounds, output=take, format="binary")
+    return decide(candidates, parse_standing(bytes(read)), records)
+
+
+async def _upsert(session: Session, rows: Sequence[bytes]) -> None:
     await session.execute(sql.make_staging)
-    await session.copy_to_table(
-        "measurement_staging", source=_pieces(staged_rows(blocks)), columns=STAGED_COLUMNS, format="binary"
-    )
-    counted = await session.fetch(sql.count_staged_repeated if repeated else sql.count_staged)
-    await session.execute(sql.upsert_staged_repeated if repeated else sql.upsert_staged)
-    return {row["record"]: Fate(row["written"], row["corrected"], row["present"], row["superseded"]) for row in counted}
+    await _copy(session, "measurement_staging", rows)
+    await session.execute(sql.upsert_staged)
 
 
-async def _pieces(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
+async def _copy(session: Session, table: str, rows: Sequence[bytes]) -> None:
+    await session.copy_to_table(table, source=_stream(rows), columns=COPY_COLUMNS, format="binary")
+
+
+async def _stream(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
+    yield COPY_HEADER
+    for piece in rows:
         yield piece
+    yield COPY_TRAILER

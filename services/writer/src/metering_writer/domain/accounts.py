@@ -1,11 +1,11 @@
 """Law 1 behind the validator: each accepted value is written, corrected, already present or superseded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from metering_writer.domain.columns import Block
+from metering_writer.domain.columns import Block, Integers
 
 
 class Fate(NamedTuple):
@@ -30,6 +30,12 @@ def written_by(blocks: Iterable[Block], records: int) -> list[Fate]:
     for block in blocks:
         written += np.bincount(block.record, minlength=records) * len(block.sensors)
     return [Fate(written=count) for count in written.tolist()]
+
+
+def counted(records: int, each: Mapping[str, Integers]) -> list[Fate]:
+    """The fate per record, from the records that the values of each fate came from."""
+    columns = [np.bincount(each[name], minlength=records).tolist() for name in Fate._fields]
+    return [Fate(*column) for column in zip(*columns, strict=True)]
 
 
 def total(fates: Sequence[Fate]) -> Fate:

@@ -14,27 +14,26 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 
 COPY_COLUMNS = ("ts", "value", "rev", "device_id", "sensor_id", "quality")
-STAGED_COLUMNS = (*COPY_COLUMNS, "record")
 
 # One row of PostgreSQL's binary COPY: the number of fields, then each field behind its length. Big-endian.
-_FIELDS: list[tuple[str, str]] = [
-    ("n", ">i2"),
-    ("l1", ">i4"),
-    ("ts", ">i8"),
-    ("l2", ">i4"),
-    ("value", ">f8"),
-    ("l3", ">i4"),
-    ("rev", ">i8"),
-    ("l4", ">i4"),
-    ("device", ">i4"),
-    ("l5", ">i4"),
-    ("sensor", ">i2"),
-    ("l6", ">i4"),
-    ("quality", ">i2"),
-]
-COPY_ROW = np.dtype(_FIELDS)
-STAGED_ROW = np.dtype([*_FIELDS, ("l7", ">i4"), ("record", ">i4")])
-_LENGTHS = {"l1": 8, "l2": 8, "l3": 8, "l4": 4, "l5": 2, "l6": 2, "l7": 4}
+COPY_ROW = np.dtype(
+    [
+        ("n", ">i2"),
+        ("l1", ">i4"),
+        ("ts", ">i8"),
+        ("l2", ">i4"),
+        ("value", ">f8"),
+        ("l3", ">i4"),
+        ("rev", ">i8"),
+        ("l4", ">i4"),
+        ("device", ">i4"),
+        ("l5", ">i4"),
+        ("sensor", ">i2"),
+        ("l6", ">i4"),
+        ("quality", ">i2"),
+    ]
+)
+_LENGTHS = {"n": len(COPY_COLUMNS), "l1": 8, "l2": 8, "l3": 8, "l4": 4, "l5": 2, "l6": 2}
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -113,33 +112,83 @@ def _sorted_block(sensors: tuple[int, ...], lists: _Lists) -> Block:
     return Block(sensors, device[order], ts[order], rev[order], record[order], values[order], quality[order])
 
 
-def copy_rows(blocks: Iterable[Block]) -> list[bytes]:
-    """Binary COPY data of `COPY_COLUMNS`, in pieces to be sent one after another."""
-    return [COPY_HEADER, *(_rows(block, COPY_ROW).tobytes() for block in blocks), COPY_TRAILER]
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Single values, one entry each in every column."""
+
+    device: Integers
+    ts: Integers
+    """Unix seconds."""
+    sensor: Integers
+    rev: Integers
+    record: Integers
+    """Index into the batch's records."""
+    value: NDArray[np.float64]
+    quality: NDArray[np.int16]
+
+    def only(self, chosen: "Mask | Integers") -> "Values":
+        """The chosen values, in the order in which they are chosen."""
+        return Values(
+            self.device[chosen],
+            self.ts[chosen],
+            self.sensor[chosen],
+            self.rev[chosen],
+            self.record[chosen],
+            self.value[chosen],
+            self.quality[chosen],
+        )
 
 
-def staged_rows(blocks: Iterable[Block]) -> list[bytes]:
-    """Binary COPY data of `STAGED_COLUMNS`: with the record that each value came from, to count by it."""
-    pieces = [COPY_HEADER]
+def values_of(blocks: Sequence[Block]) -> Values:
+    """The blocks' measures taken apart."""
+
+    def spread(column: str) -> Integers:
+        return np.concatenate([np.repeat(getattr(block, column), len(block.sensors)) for block in blocks])
+
+    sensors = [np.tile(np.array(block.sensors, np.int64), len(block.ts)) for block in blocks]
+    return Values(
+        spread("device"),
+        spread("ts"),
+        np.concatenate(sensors),
+        spread("rev"),
+        spread("record"),
+        np.concatenate([block.values.ravel() for block in blocks]),
+        np.concatenate([block.quality.ravel() for block in blocks]),
+    )
+
+
+def copy_blocks(blocks: Iterable[Block]) -> list[bytes]:
+    """Rows of binary COPY, without its header and trailer, filled by broadcasting: no row is ever sorted."""
+    pieces = []
     for block in blocks:
-        rows = _rows(block, STAGED_ROW)
-        rows["record"] = block.record[:, None]
-        pieces.append(rows.tobytes())
-    return [*pieces, COPY_TRAILER]
+        rows = np.empty(block.values.shape, COPY_ROW)
+        rows["ts"] = _microseconds(block.ts)[:, None]
+        rows["value"] = block.values
+        rows["rev"] = block.rev[:, None]
+        rows["device"] = block.device[:, None]
+        rows["sensor"] = np.array(block.sensors)[None, :]
+        rows["quality"] = block.quality
+        pieces.append(_with_lengths(rows))
+    return pieces
 
 
-def _rows(block: Block, row: np.dtype[Any]) -> NDArray[Any]:
-    """One row of bytes per value, filled by broadcasting: only the measures have been sorted, never the rows."""
-    names = row.names or ()
-    rows = np.empty(block.values.shape, row)
-    rows["n"] = sum(name.startswith("l") for name in names)
-    for name in names:
-        if name in _LENGTHS:
-            rows[name] = _LENGTHS[name]
-    rows["ts"] = ((block.ts - POSTGRES_EPOCH_S) * 1_000_000)[:, None]
-    rows["value"] = block.values
-    rows["rev"] = block.rev[:, None]
-    rows["device"] = block.device[:, None]
-    rows["sensor"] = np.array(block.sensors)[None, :]
-    rows["quality"] = block.quality
-    return rows
+def copy_values(values: Values) -> bytes:
+    """As `copy_blocks`."""
+    rows = np.empty(len(values.value), COPY_ROW)
+    rows["ts"] = _microseconds(values.ts)
+    rows["value"] = values.value
+    rows["rev"] = values.rev
+    rows["device"] = values.device
+    rows["sensor"] = values.sensor
+    rows["quality"] = values.quality
+    return _with_lengths(rows)
+
+
+def _microseconds(ts: Integers) -> Integers:
+    return (ts - POSTGRES_EPOCH_S) * 1_000_000
+
+
+def _with_lengths(rows: NDArray[Any]) -> bytes:
+    for name, length in _LENGTHS.items():
+        rows[name] = length
+    return rows.tobytes()

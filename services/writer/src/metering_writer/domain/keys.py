@@ -38,15 +38,21 @@ def ranges_of(keys: Keys) -> Ranges:
     return Ranges(device[starts].tolist(), ts[starts].tolist(), ts[ends].tolist())
 
 
+def grouped(device: Integers, ts: Integers) -> tuple[Keys, Integers]:
+    """Each (device, time) once, in key order, and for every entry the place of its own among them."""
+    order = np.lexsort((ts, device))
+    sorted_device, sorted_ts = device[order], ts[order]
+    starts = np.ones(len(order), np.bool_)
+    starts[1:] = (sorted_device[1:] != sorted_device[:-1]) | (sorted_ts[1:] != sorted_ts[:-1])
+    places = np.empty(len(order), np.int64)
+    places[order] = np.cumsum(starts) - 1
+    return Keys(sorted_device[starts], sorted_ts[starts]), places
+
+
 def repeated_in(keys: Keys) -> Mask:
     """Measures whose (device, time) the same batch brings more than once."""
-    order = np.lexsort((keys.ts, keys.device))
-    device, ts = keys.device[order], keys.ts[order]
-    same = (device[1:] == device[:-1]) & (ts[1:] == ts[:-1])
-    repeated = np.zeros(len(device), np.bool_)
-    repeated[order[1:][same]] = True
-    repeated[order[:-1][same]] = True
-    return repeated
+    _, places = grouped(keys.device, keys.ts)
+    return np.bincount(places)[places] > 1 if len(places) else np.zeros(0, np.bool_)
 
 
 def among(keys: Keys, devices: Sequence[int]) -> Mask:

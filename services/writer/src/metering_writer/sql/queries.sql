@@ -1,7 +1,8 @@
 -- name: plan_by_keys
 -- For this transaction: every look-up goes by key, whatever statistics say of a table that was empty a minute ago.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true);
+    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('jit', 'off', true);
 
 -- name: lock_offsets
 -- The partitions' rows, locked in one order for everybody: whoever holds them is the only one to write their records.
@@ -71,72 +72,26 @@ FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts
         LIMIT 1
     ) AS present;
 
+-- name: standing_values
+-- Every value that stands under the (device, time) asked for, with the place of its key in the question.
+SELECT asked.place, m.sensor_id, m.value, m.quality, m.rev
+FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts, place),
+    LATERAL (
+        SELECT m.sensor_id, m.value, m.quality, m.rev FROM measurement AS m
+        WHERE m.device_id = asked.device_id AND m.ts = to_timestamp(asked.ts)
+            AND m.ts >= to_timestamp($3::bigint) AND m.ts <= to_timestamp($4::bigint)
+    ) AS m;
+
 -- name: make_staging
--- Where rows wait that are perhaps there already; of this session, emptied by every commit.
+-- Where rows wait whose keys are there already; of this session, emptied by every commit.
 CREATE TEMPORARY TABLE IF NOT EXISTS measurement_staging (
-    ts timestamptz, value double precision, rev bigint, device_id integer, sensor_id smallint, quality smallint,
-    record integer
+    ts timestamptz, value double precision, rev bigint, device_id integer, sensor_id smallint, quality smallint
 ) ON COMMIT DELETE ROWS;
-
--- name: count_staged
--- Per record, what the upsert will find, when every key was staged once.
-SELECT s.record,
-    count(*) FILTER (WHERE m.rev IS NULL) AS written,
-    count(*) FILTER (WHERE m.rev < s.rev AND (m.value <> s.value OR m.quality <> s.quality)) AS corrected,
-    count(*) FILTER (WHERE m.value = s.value AND m.quality = s.quality) AS present,
-    count(*) FILTER (WHERE m.rev >= s.rev AND (m.value <> s.value OR m.quality <> s.quality)) AS superseded
-FROM measurement_staging AS s
-LEFT JOIN LATERAL (
-    SELECT m.rev, m.value, m.quality FROM measurement AS m
-    WHERE m.device_id = s.device_id AND m.ts = s.ts AND m.sensor_id = s.sensor_id
-    LIMIT 1
-) AS m ON true
-GROUP BY s.record;
-
--- name: count_staged_repeated
--- As count_staged, when some keys were staged more than once: each is compared with what stands once those received
--- before it are stored.
-WITH ordered AS (
-    SELECT s.*, m.rev AS stored_rev, m.value AS stored_value, m.quality AS stored_quality,
-        lag(s.rev) OVER versions AS earlier_rev, lag(s.value) OVER versions AS earlier_value,
-        lag(s.quality) OVER versions AS earlier_quality
-    FROM measurement_staging AS s
-    LEFT JOIN LATERAL (
-        SELECT m.rev, m.value, m.quality FROM measurement AS m
-        WHERE m.device_id = s.device_id AND m.ts = s.ts AND m.sensor_id = s.sensor_id
-        LIMIT 1
-    ) AS m ON true
-    WINDOW versions AS (PARTITION BY s.device_id, s.ts, s.sensor_id ORDER BY s.rev, s.record)
-), standing AS (
-    SELECT record, rev, value, quality,
-        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_rev ELSE stored_rev END AS base_rev,
-        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_value ELSE stored_value END AS base_value,
-        CASE WHEN stored_rev IS NULL OR earlier_rev > stored_rev THEN earlier_quality ELSE stored_quality END
-            AS base_quality
-    FROM ordered
-)
-SELECT record,
-    count(*) FILTER (WHERE base_rev IS NULL) AS written,
-    count(*) FILTER (WHERE base_rev < rev AND (base_value <> value OR base_quality <> quality)) AS corrected,
-    count(*) FILTER (WHERE base_value = value AND base_quality = quality) AS present,
-    count(*) FILTER (WHERE base_rev >= rev AND (base_value <> value OR base_quality <> quality)) AS superseded
-FROM standing
-GROUP BY record;
 
 -- name: upsert_staged
 -- Of two values for one key the one received later stands; an equal value still raises rev.
 INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
 SELECT ts, value, rev, device_id, sensor_id, quality FROM measurement_staging
-ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
-SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
-WHERE measurement.rev < excluded.rev;
-
--- name: upsert_staged_repeated
--- As upsert_staged: of a key that was staged more than once only the value received last.
-INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
-SELECT DISTINCT ON (device_id, ts, sensor_id) ts, value, rev, device_id, sensor_id, quality
-FROM measurement_staging
-ORDER BY device_id, ts, sensor_id, rev DESC, record
 ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
 SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
 WHERE measurement.rev < excluded.rev;

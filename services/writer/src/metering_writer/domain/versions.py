@@ -1,0 +1,148 @@
+"""Of two values for one key the one received later stands: decided here for keys that are perhaps there already."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metering_writer.domain.accounts import Fate, counted
+from metering_writer.domain.columns import Integers, Mask, Values
+from metering_writer.domain.keys import Keys, grouped
+
+# One row of `standing_values` in PostgreSQL's binary COPY: place, sensor, value, quality, rev, each behind its length.
+STANDING_ROW = np.dtype(
+    [
+        ("n", ">i2"),
+        ("l1", ">i4"),
+        ("place", ">i8"),
+        ("l2", ">i4"),
+        ("sensor", ">i2"),
+        ("l3", ">i4"),
+        ("value", ">f8"),
+        ("l4", ">i4"),
+        ("quality", ">i2"),
+        ("l5", ">i4"),
+        ("rev", ">i8"),
+    ]
+)
+_HEADER_BYTES = 19
+_TRAILER_BYTES = 2
+_NONE = -1
+
+T = TypeVar("T", bound=np.generic)
+
+
+class Standing(NamedTuple):
+    """What the database has under the keys asked for, in the order of `key`."""
+
+    key: Integers
+    """Place of (device, time) << 16 | sensor."""
+    value: NDArray[np.float64]
+    quality: Integers
+    rev: Integers
+
+
+class Decided(NamedTuple):
+    """What is to be done with values of which some keys are there, or come more than once."""
+
+    new: Values
+    """No value stands under their keys."""
+    better: Values
+    """An earlier received one stands."""
+    fates: list[Fate]
+    """Per record of the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Values that are perhaps there already, their distinct (device, time), and each value's place among these."""
+
+    values: Values
+    keys: Keys
+    places: Integers
+
+    @classmethod
+    def of(cls, values: Values) -> "Candidates":
+        keys, places = grouped(values.device, values.ts)
+        return cls(values, keys, places)
+
+
+def parse_standing(data: bytes) -> Standing:
+    """From binary COPY; places come counted from 1."""
+    rows = np.frombuffer(data[_HEADER_BYTES : len(data) - _TRAILER_BYTES], STANDING_ROW)
+    key = (rows["place"].astype(np.int64) - 1) << 16 | rows["sensor"].astype(np.int64)
+    order = np.argsort(key, kind="stable")
+    columns = [rows[name][order] for name in ("value", "quality", "rev")]
+    return Standing(key[order], columns[0].astype(np.float64), columns[1].astype(np.int64), columns[2].astype(np.int64))
+
+
+def decide(candidates: Candidates, standing: Standing, records: int) -> Decided:
+    """Each value is compared with what stands under its key once all that were received before it are stored.
+
+    Of equal revs the one that stands stays, or else the first in the batch.
+    """
+    key = candidates.places << 16 | candidates.values.sensor
+    order = np.lexsort((candidates.values.record, candidates.values.rev, key))
+    key, values = key[order], candidates.values.only(order)
+    there = _find(standing.key, key)
+    base = _base(key, values, standing, there)
+    equal = base.exists & (base.value == values.value) & (base.quality == values.quality)
+    fates = {
+        "written": values.record[~base.exists],
+        "corrected": values.record[base.exists & ~equal & (base.rev < values.rev)],
+        "present": values.record[equal],
+        "superseded": values.record[base.exists & ~equal & (base.rev >= values.rev)],
+    }
+    last = _leaders(key, values.rev)[_last_of_each(key)]
+    stands = there[last] != _NONE
+    wins = stands & (values.rev[last] > _taken(standing.rev, there[last]))
+    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(records, fates))
+
+
+class _Base(NamedTuple):
+    """What each value is compared with."""
+
+    exists: Mask
+    value: NDArray[np.float64]
+    quality: Integers
+    rev: Integers
+
+
+def _base(key: Integers, values: Values, standing: Standing, there: Integers) -> _Base:
+    """What stands in the database, unless the batch itself brings something received between that and the value."""
+    leaders = _leaders(key, values.rev)
+    index = np.arange(len(key))
+    before = np.where(leaders == index, np.r_[_NONE, leaders[:-1]], leaders)
+    before[(before != _NONE) & (key[before] != key)] = _NONE
+    from_batch = (before != _NONE) & ((there == _NONE) | (_taken(values.rev, before) > _taken(standing.rev, there)))
+    return _Base(
+        from_batch | (there != _NONE),
+        np.where(from_batch, _taken(values.value, before), _taken(standing.value, there)),
+        np.where(from_batch, _taken(values.quality, before), _taken(standing.quality, there)),
+        np.where(from_batch, _taken(values.rev, before), _taken(standing.rev, there)),
+    )
+
+
+def _leaders(key: Integers, rev: Integers) -> Integers:
+    """For each entry of sorted keys and revs, the first one with the same key and rev."""
+    starts = np.ones(len(key), np.bool_)
+    starts[1:] = (key[1:] != key[:-1]) | (rev[1:] != rev[:-1])
+    return np.maximum.accumulate(np.where(starts, np.arange(len(key)), 0))
+
+
+def _last_of_each(key: Integers) -> Integers:
+    return np.flatnonzero(np.r_[key[1:] != key[:-1], True]) if len(key) else np.empty(0, np.int64)
+
+
+def _find(sorted_keys: Integers, asked: Integers) -> Integers:
+    """Where each asked key stands, or -1."""
+    if not len(sorted_keys):
+        return np.full(len(asked), _NONE)
+    place = np.minimum(np.searchsorted(sorted_keys, asked), len(sorted_keys) - 1)
+    return np.where(sorted_keys[place] == asked, place, _NONE)
+
+
+def _taken(column: NDArray[T], places: Integers) -> NDArray[T]:
+    """The column at the places; anything where the place is -1."""
+    return column[places] if len(column) else np.zeros(len(places), column.dtype)
