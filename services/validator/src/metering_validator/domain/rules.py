@@ -1,6 +1,6 @@
 """The rules of judgement, RV-01 to RV-16: the validator asks each of them about every record, measure or value.
 
-A rule looks only at its arguments and never raises. docs/rules.md is generated from here: `make rules`.
+A rule looks only at its arguments and never raises. docs/rules.md is made from here by `rules_page`.
 """
 
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from metering_common.measures import Json
 from metering_common.messages import Quality
 from metering_common.registry_documents import Sensor
-from metering_validator.domain.catalogue import Effect, Rule, rule
+from metering_validator.domain.catalogue import CATALOGUE, Effect, Rule, rule
 from metering_validator.domain.context import MILLISECONDS_FROM, Context
 
 
@@ -255,3 +255,17 @@ MOMENT_RULES: tuple[Rule[[Moment, Context]], ...] = (
 WINDOW_RULES = MOMENT_RULES[:4]
 VALUE_RULES: tuple[Rule[[Value, Context]], ...] = (sensor_unknown, value_not_a_number, entry_malformed)
 QUALITY_RULES: tuple[Rule[[float, Sensor]], ...] = (value_implausible, sensor_fault)
+
+__all__ = [
+    "CATALOGUE",
+    "MOMENT_RULES",
+    "QUALITY_RULES",
+    "RECORD_RULES",
+    "VALUE_RULES",
+    "WINDOW_RULES",
+    "Moment",
+    "Value",
+    "clock_doubtful",
+    "sensor_not_on_list",
+    "superseded_in_record",
+]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from metering_common import kafka as clients
 from metering_common import topics
@@ -106,7 +106,7 @@ class Tap:
             reading.cancel()
             await asyncio.wait({reading})
 
-    async def _read(self, consumer: clients.AIOKafkaConsumer) -> None:
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
             self.records[record.topic].append(record)
             self._more.set()

@@ -1,0 +1,106 @@
+"""For what nobody thought of: nothing raises, the accounting closes, and both ways of judgement agree."""
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from metering_common import codec
+from metering_common.measures import UnreadableElementError, read_element
+from metering_common.messages import Judged, Rows
+from metering_common.registry_documents import Device
+from metering_validator.domain.columns import judge_by_columns
+from metering_validator.domain.context import Context
+from metering_validator.domain.judgement import judge
+from metering_validator.domain.one_by_one import judge_one_by_one
+from metering_validator.testing.builders import DEVICE, NOW, context, element, measure
+from metering_validator.testing.strategies import any_elements, mostly_clean
+
+pytestmark = pytest.mark.fast
+
+MANY = settings(max_examples=200, deadline=None)
+
+devices = st.sampled_from(
+    [
+        DEVICE,
+        Device(id=29, provider=1, number="29", sensors=(5,)),
+        Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4, 5)),
+        Device(id=29, provider=1, number="29", sensors=()),
+        Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4, 5), active=False),
+        Device(id=29, provider=9, number="29", sensors=(1,)),
+        None,
+    ]
+)
+contexts = st.builds(lambda device, doubtful: context(device, clock_doubtful=doubtful), devices, st.booleans())
+good_contexts = st.sampled_from([(1,), (5,), (), (1, 2, 3, 4), (1, 2, 3, 4, 5)]).map(
+    lambda sensors: context(Device(id=29, provider=1, number="29", sensors=sensors))
+)
+
+
+def check_account(judged: Judged) -> None:
+    """Law 1, per record, and what stands in the record is what was counted."""
+    counts = judged.counts
+    assert counts.values == counts.accepted + counts.refused + counts.not_taken + counts.repeated
+    assert counts.accepted == sum(len(row.values) for row in judged.rows)
+    assert counts.not_taken == sum(entry.count for entry in judged.not_taken)
+    assert counts.refused <= sum(refusal.count for refusal in judged.refusals) + judged.refusals_beyond
+    for row in judged.rows:
+        check_block(row)
+    cells = [(time, sensor) for row in judged.rows for time in row.timestamps for sensor in row.sensors]
+    assert len(set(cells)) == len(cells), "one value for a sensor and timestamp"
+
+
+def check_block(row: Rows) -> None:
+    assert len(row.values) == len(row.timestamps) * len(row.sensors) > 0
+    assert len(row.quality) in (0, len(row.values))
+
+
+@MANY
+@given(any_elements, contexts)
+def test_no_element_makes_judgement_raise_and_the_accounting_closes(text: str, context_: Context) -> None:
+    verdict = judge(text.encode(), context_)
+    sent = [len(one.sensor_values) for one in read_element(text.encode()).measures]
+    assert (verdict.judged.counts.measures, verdict.judged.counts.values) == (len(sent), sum(sent))
+    assert verdict.outcome.counts == verdict.judged.counts
+    check_account(codec.decode_judged(codec.encode(verdict.judged)))
+    assert codec.encode(verdict.outcome)
+    assert codec.encode(judge(text.encode(), context_).judged) == codec.encode(verdict.judged)
+
+
+@MANY
+@given(mostly_clean(), good_contexts)
+@example('{"deviceNumber":"29","measures":[]}', context())
+def test_the_quick_way_says_what_the_rule_by_rule_way_says_to_the_byte(text: str, context_: Context) -> None:
+    quick = judge_by_columns(text.encode(), context_)
+    assume(quick is not None)
+    assert quick is not None
+    slow = judge_one_by_one(read_element(text.encode()), context_)
+    assert codec.encode(quick.judged) == codec.encode(slow.judged)
+    assert codec.encode(quick.outcome) == codec.encode(slow.outcome)
+    assert quick.findings_per_rule == slow.findings_per_rule
+
+
+def test_a_clean_element_does_take_the_quick_way() -> None:
+    clean = element(*(measure(NOW - n, ("Corriente A", n), ("CB", 1), ("Corriente C", 2)) for n in range(100)))
+    assert judge_by_columns(clean, context()) is not None
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        measure(NOW, ("Corriente A", "x")),
+        measure(NOW, ("Nadie", 1)),
+        measure(NOW, ("EACTIVE", 1), ("Energía activa acumulada", 1)),
+        measure(NOW, ("EACTIVE", -1)),
+        measure(NOW + 901, ("EACTIVE", 1)),
+        measure(NOW - 1, ("EACTIVE", 1)),
+    ],
+)
+def test_anything_amiss_takes_the_long_way(spoiled: dict[str, object]) -> None:
+    assert judge_by_columns(element(measure(NOW - 1, ("EACTIVE", 1)), spoiled), context()) is None
+
+
+@MANY
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_element_are_unreadable_and_nothing_else(value: bytes) -> None:
+    with pytest.raises(UnreadableElementError):
+        judge(value, context())
