@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     common = _common()
     _replay(commands_.add_parser("replay", parents=[common], help="replay a CSV file through a column mapping"))
     _send(commands_.add_parser("send", parents=[common], help="send one measure by hand"))
+    _simulate(commands_.add_parser("simulate", parents=[common], help="send the measures of many made-up meters"))
     flush = commands_.add_parser("flush", parents=[common], help="send what waits in the outbox")
     _sending(flush, wait=0)
     flush.set_defaults(run=commands.flush)
@@ -99,6 +100,12 @@ def _sending(parser: argparse.ArgumentParser, wait: int) -> None:
         help=f"seconds to wait for the platform's verdict inside each answer (default {wait})",
     )
     parser.add_argument(
+        "--verdicts",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="read afterwards what became of each request's values (default: yes)",
+    )
+    parser.add_argument(
         "--first-wait",
         type=float,
         default=1.0,
@@ -126,6 +133,20 @@ def _replay(parser: argparse.ArgumentParser) -> None:
     )
     _sending(parser, wait=0)
     parser.set_defaults(run=commands.replay)
+
+
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--devices", type=_positive_int, default=10, metavar="N", help="how many (default 10)")
+    parser.add_argument(
+        "--prefix", default="sim-", help="numbered PREFIX1, PREFIX2, … (default sim-); registered before"
+    )
+    parser.add_argument(
+        "--rate", type=_positive, default=10.0, metavar="R", help="measures per second in all (default 10)"
+    )
+    parser.add_argument("--seconds", type=_positive, default=60.0, help="for how long (default 60)")
+    parser.add_argument("--seed", type=int, default=1, help="of the made-up values (default 1)")
+    _sending(parser, wait=0)
+    parser.set_defaults(run=commands.simulate)
 
 
 def _send(parser: argparse.ArgumentParser) -> None:
@@ -160,12 +181,20 @@ def _token(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
 
 
 def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    speed = float(text)
-    if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError("a number above 0, or max")
-    return speed
+    return None if text == "max" else _positive(text)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("a number above 0")
+    return number
+
+
+def _positive_int(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("a whole number above 0")
+    return number
 
 
 def _end(text: str) -> str:

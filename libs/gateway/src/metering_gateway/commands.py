@@ -17,6 +17,7 @@ from metering_gateway.domain.pace import BackOff
 from metering_gateway.gateway import OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, AnotherSenderError, Gateway, GatewayConfig
 from metering_gateway.outbox import Outbox
 from metering_gateway.replay import Replay, open_csv
+from metering_gateway.simulate import Simulation
 from metering_gateway.token_file import TokenFile, TokenPair, exclusive
 
 EXIT_DONE, EXIT_ERROR, EXIT_LEFT = 0, 1, 3
@@ -33,7 +34,7 @@ async def replay(options: argparse.Namespace) -> int:
         with display.progress(file.path.name, file.row_count, lambda: gateway.sent_measures, quiet=options.json) as bar:
             work = Replay(file, gateway.outbox, bar)
             work.begin(end)
-            whole = await _until_given_up(options, lambda: _replay(gateway, work, options.speed))
+            whole = await _sent(options, lambda: _replay(gateway, work, options.speed))
         if whole:
             work.finished()
         return _report(gateway, options)
@@ -44,6 +45,19 @@ async def _replay(gateway: Gateway, work: Replay, speed: float | None) -> None:
         await work.store(speed)
 
 
+async def simulate(options: argparse.Namespace) -> int:
+    async with _gateway(options) as gateway:
+        end = gateway.clock.now_ms() // 1000
+        simulation = Simulation(options.devices, options.rate, options.seconds, options.prefix, options.seed, end)
+        await _sent(options, lambda: _simulate(gateway, simulation))
+        return _report(gateway, options)
+
+
+async def _simulate(gateway: Gateway, simulation: Simulation) -> None:
+    async with gateway.sending():
+        await simulation.store(gateway.outbox)
+
+
 async def send(options: argparse.Namespace) -> int:
     if len(options.sensor) != len(options.value):
         raise UnreadableInputError("each --sensor needs its --value")
@@ -51,21 +65,14 @@ async def send(options: argparse.Namespace) -> int:
         values = dict(zip(options.sensor, options.value, strict=True))
         gateway.store(options.device, values, options.timestamp)
         if not options.store_only:
-            await _flush(gateway, options)
+            await _sent(options, gateway.flush)
         return _report(gateway, options)
 
 
 async def flush(options: argparse.Namespace) -> int:
     async with _gateway(options) as gateway:
-        await _flush(gateway, options)
+        await _sent(options, gateway.flush)
         return _report(gateway, options)
-
-
-async def _flush(gateway: Gateway, options: argparse.Namespace) -> None:
-    try:
-        await _until_given_up(options, gateway.flush)
-    except AnotherSenderError as error:
-        display.say(f"stored; {error}, and will send it too")
 
 
 async def outbox(options: argparse.Namespace) -> int:
@@ -131,19 +138,23 @@ async def _gateway(options: argparse.Namespace) -> AsyncIterator[Gateway]:
         options.url,
         options.state,
         wait_seconds=getattr(options, "wait", 0),
+        follow_verdicts=getattr(options, "verdicts", False),
         back_off=BackOff(first_seconds=getattr(options, "first_wait", 1.0)),
     )
     async with Gateway(config, notify=display.notice) as gateway:
         yield gateway
 
 
-async def _until_given_up(options: argparse.Namespace, work: Callable[[], Awaitable[object]]) -> bool:
-    """Whether it was done to its end: not when the time was over or a signal came."""
+async def _sent(options: argparse.Namespace, work: Callable[[], Awaitable[object]]) -> bool:
+    """Whether it was done to its end: not when the time was over, a signal came, or another process sends."""
     try:
         async with asyncio.timeout(options.give_up_after):
             await work()
     except TimeoutError:
         display.say(f"given up after {options.give_up_after:g} s; the same command goes on from here")
+        return False
+    except AnotherSenderError as error:
+        display.say(f"stored; {error}, and will send it too")
         return False
     except asyncio.CancelledError:
         display.say("interrupted; the same command goes on from here")

@@ -63,8 +63,13 @@ def summary(summary: Summary, *, as_json: bool) -> None:
         f"stored {run.stored_measures} measures ({run.stored_values} values), sent {run.sent_measures} "
         f"({run.sent_values} values) in {summary.requests} requests, {summary.repeats} repeated"
     )
-    for rule, count in run.warnings.items():
-        _OUTPUT.print(f"  warnings {escape(rule)}: {count}")
+    _OUTPUT.print(
+        f"verdict: {run.accepted} values accepted, {run.refused} refused, {run.not_taken} not taken"
+        f"{f', {run.repeated} repeated' if run.repeated else ''}"
+        f"{f', {run.unread} not to be had' if run.unread else ''}"
+    )
+    for rule, count in run.refused_per_rule.items():
+        _OUTPUT.print(f"  refused by {escape(rule)}: {count}")
     if summary.waiting or summary.refused:
         _OUTPUT.print(
             f"in the outbox: {summary.waiting} waiting ({summary.unknown} of unknown devices), "

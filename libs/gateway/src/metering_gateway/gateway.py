@@ -15,15 +15,18 @@ from metering_gateway.clock import GatewayClock, LocalTime, SystemTime
 from metering_gateway.domain.answers import Answer
 from metering_gateway.domain.measures import Measure, SensorValues
 from metering_gateway.domain.pace import BackOff
+from metering_gateway.findings import Findings
 from metering_gateway.line import Line
-from metering_gateway.notices import Notify, log_notice
+from metering_gateway.notices import Notice, Notify, log_notice
 from metering_gateway.outbox import Outbox
 from metering_gateway.sender import Sender
 from metering_gateway.summary import Summary, summarise
-from metering_gateway.token_file import TokenFile, exclusive
-from metering_gateway.tokens import Tokens
+from metering_gateway.token_file import NoTokenError, TokenFile, exclusive
+from metering_gateway.tokens import CredentialsRefusedError, Tokens
+from metering_gateway.verdicts import Verdicts
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5  # how soon a measure that was stored beside is sent
+_CREDENTIALS_SECONDS = 300.0  # until a refused token is tried again: somebody may have imported another
 OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, SENDING_LOCK = "outbox.sqlite", "token.json", "token.lock", "sending.lock"
 
 
@@ -32,13 +35,13 @@ class GatewayConfig:
     """`url`: the platform's base URL without a path. `state_directory`: made with mode 700 if it is missing.
 
     `wait_seconds`: ask for the verdict inside each 201 (0: do not, at most 10). `follow_verdicts`: remember each
-    batch and read its verdict later. `answer_seconds`: the longest wait for one answer.
+    batch and read its verdict afterwards. `answer_seconds`: the longest wait for one answer.
     """
 
     url: str
     state_directory: Path
     wait_seconds: int = 0
-    follow_verdicts: bool = False
+    follow_verdicts: bool = True
     answer_seconds: float = 30.0
     unknown_retry_seconds: float = 3_600.0
     back_off: BackOff = field(default_factory=BackOff)
@@ -75,12 +78,15 @@ class Gateway:
         self._api = await self._stack.enter_async_context(InputApi(config.url, config.answer_seconds))
         tokens = Tokens(TokenFile(directory / TOKEN_FILE), directory / TOKEN_LOCK, self._api, self.clock)
         self._line = Line(tokens, self.clock, config.back_off, self._notify, rng=self._rng)
+        findings = Findings(self._notify)
+        self._verdicts = Verdicts(self.outbox, self._api, self._line, self.clock, findings=findings)
         self._sender = Sender(
             self.outbox,
             self._api,
             self._line,
             self.clock,
-            self._notify,
+            notify=self._notify,
+            findings=findings,
             wait_seconds=config.wait_seconds,
             follow=config.follow_verdicts,
             unknown_retry_seconds=config.unknown_retry_seconds,
@@ -109,12 +115,14 @@ class Gateway:
         self.outbox.store([Measure(device_number, moment, values)], corrected=known)
 
     async def flush(self) -> Summary:
-        """Sends until nothing is due, however long the platform is away; cancel it to give up, nothing is lost.
+        """Sends until nothing is due, however long the platform is away; then reads the verdicts that are followed.
+
+        Cancel it to give up: nothing is lost.
 
         Raises AnotherSenderError, NoTokenError and CredentialsRefusedError.
         """
         with self._alone():
-            await self._sender.drain()
+            await self._drain()
         return self.summary()
 
     @asynccontextmanager
@@ -143,12 +151,25 @@ class Gateway:
 
     async def _send_until(self, done: asyncio.Event) -> None:
         with self._alone():
-            last = False
-            while not last:
-                last = done.is_set()
-                await self._sender.drain()
+            while not done.is_set():
+                pause = await self._send_once()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(done.wait(), _POLL_SECONDS)
+                    await asyncio.wait_for(done.wait(), pause)
+            await self._drain()
+
+    async def _drain(self) -> None:
+        await self._sender.drain()
+        await self._verdicts.read_all()
+
+    async def _send_once(self) -> float:
+        """Seconds until the next time. Without a good token the measures go on being stored, and it is said."""
+        try:
+            await self._sender.drain()
+            await self._verdicts.read_due()
+        except (CredentialsRefusedError, NoTokenError) as error:
+            self._notify(Notice("credentials", str(error)))
+            return _CREDENTIALS_SECONDS
+        return _POLL_SECONDS
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -160,13 +160,12 @@ class Outbox:
             self._db.executemany(_QUERIES["count"], rows)
 
     def account(self) -> Counter[str]:
-        """All figures since the outbox was made, and what stands in it now (`waiting`, `unknown`, `refused`)."""
+        """All figures since the outbox was made, and what stands in it now."""
         with self.transaction():
             figures = Counter[str]({row["name"]: row["count"] for row in self._db.execute(_QUERIES["account"])})
             row = self._db.execute(_QUERIES["waiting"]).fetchone()
-            return figures + Counter(
-                waiting=row["waiting"], unknown=row["unknown"], refused=self._number("refused_count")
-            )
+            now = {"refused": self._number("refused_count"), "awaiting_verdict": self._number("awaiting_verdict")}
+            return figures + Counter(waiting=row["waiting"], unknown=row["unknown"], **now)
 
     def pending_by_device(self) -> list[dict[str, object]]:
         return [dict(row) for row in self._db.execute(_QUERIES["pending_by_device"])]

@@ -100,6 +100,10 @@ ON CONFLICT (location) DO NOTHING;
 -- Batches whose verdict is still to be read, oldest first.
 SELECT location, value_count, sent_at_ms FROM verdict_due ORDER BY sent_at_ms, location;
 
+-- name: awaiting_verdict
+-- Values sent whose verdict is still to be read.
+SELECT COALESCE(SUM(value_count), 0) FROM verdict_due;
+
 -- name: verdict_read
 -- A batch whose verdict is counted, or no longer to be had.
 DELETE FROM verdict_due WHERE location = :location;

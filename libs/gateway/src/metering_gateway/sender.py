@@ -1,9 +1,7 @@
 """Sends the outbox to the platform, one request at a time and in order, until nothing more is due."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 from metering_gateway.api import BASE_PATH, InputApi
@@ -12,6 +10,7 @@ from metering_gateway.domain import packing
 from metering_gateway.domain.answers import AT_FAULT, Answer, Delivered, Halve, Refuse, TakeOut, decide
 from metering_gateway.domain.measures import StoredMeasure
 from metering_gateway.domain.server_clock import Offset, best, measured_offset, server_time_ms
+from metering_gateway.findings import Findings
 from metering_gateway.line import Line
 from metering_gateway.notices import Notice, Notify
 from metering_gateway.outbox import Outbox
@@ -33,8 +32,9 @@ class Sender:
         api: InputApi,
         line: Line,
         clock: GatewayClock,
-        notify: Notify,
         *,
+        notify: Notify,
+        findings: Findings,
         wait_seconds: int,
         follow: bool,
         unknown_retry_seconds: float,
@@ -44,6 +44,7 @@ class Sender:
         self._line = line
         self._clock = clock
         self._notify = notify
+        self._findings = findings
         self._wait_seconds = wait_seconds
         self._follow = follow
         self._unknown_retry_ms = round(unknown_retry_seconds * 1000)
@@ -110,12 +111,10 @@ class Sender:
 
     def _delivered(self, part: Sequence[StoredMeasure], answer: Answer) -> None:
         location = _verdict_path(answer) if self._follow else None
-        warnings = _warnings(answer)
-        figures = Counter(f"warning:{w.get('kind')}:{w.get('rule')}" for w in warnings)
-        self._outbox.delivered(part, location, figures, self._clock.local_ms())
+        warnings = self._findings.tell(answer.document().get("warnings"))
+        counts = {f"warning:{what}": count for what, count in warnings.items()}
+        self._outbox.delivered(part, location, counts, self._clock.local_ms())
         self.sent += len(part)
-        for warning in warnings:
-            self._notify(Notice("warning", _warning_line(warning)))
 
     def _refuse(self, measure: StoredMeasure, answer: Answer) -> None:
         self._outbox.refuse(measure, answer, self._clock.local_ms())
@@ -146,14 +145,3 @@ def _verdict_path(answer: Answer) -> str | None:
     """Only the path is taken, under the published base: the access token must not follow a name elsewhere."""
     path = urlsplit(answer.headers.get("location", "")).path
     return path if path.startswith(f"{BASE_PATH}/") else None
-
-
-def _warnings(answer: Answer) -> list[Mapping[str, Any]]:
-    warnings = answer.document().get("warnings")
-    return [w for w in warnings if isinstance(w, dict)] if isinstance(warnings, list) else []
-
-
-def _warning_line(warning: Mapping[str, Any]) -> str:
-    where = f"device {warning.get('deviceNumber')}, {warning.get('sensorName')}"
-    at = f" at {warning['timestamp']}" if warning.get("timestamp") is not None else ""
-    return f"{where}{at}: {warning.get('kind')} by {warning.get('rule')}: {warning.get('message')}"

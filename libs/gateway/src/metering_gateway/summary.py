@@ -1,28 +1,39 @@
 """The account at the end of a run: what was sent, what the platform said of it, what still waits here."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts of measures, of their values, and of what the platform's answers said per kind and rule."""
+    """Measures and their values; what the verdicts said of the values sent.
+
+    `refused_per_rule` counts a value once for each rule that refused it. `unread`: values whose verdict was no longer
+    to be had. `warnings`: entries of the 201s' `warnings`, per kind and rule.
+    """
 
     stored_measures: int
     stored_values: int
     sent_measures: int
     sent_values: int
+    accepted: int
+    refused: int
+    not_taken: int
+    repeated: int
+    unread: int
+    refused_per_rule: dict[str, int]
     warnings: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """`run`: since this process began (`run_refused` too). `total`: since the outbox was made. The rest: measures that
-    stand in the outbox now.
+    stand in the outbox now, and values whose verdict is awaited.
 
     Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten; `waiting` includes those of
-    unknown devices (`unknown`).
+    unknown devices (`unknown`). `refused` here are measures that a request was refused for; they never got in.
     """
 
     run: Figures
@@ -32,6 +43,7 @@ class Summary:
     refused: int
     run_refused: int
     forgotten: int
+    awaiting_verdict: int
     requests: int
     repeats: int
 
@@ -54,13 +66,27 @@ def summarise(before: Counter[str], now: Counter[str], requests: int, repeats: i
         refused=now["refused"],
         run_refused=max(0, now["refused"] - before["refused"]),
         forgotten=now["forgotten_measures"],
+        awaiting_verdict=now["awaiting_verdict"],
         requests=requests,
         repeats=repeats,
     )
 
 
 def _figures(counts: Counter[str]) -> Figures:
-    warnings = {name.removeprefix("warning:"): n for name, n in sorted(counts.items()) if name.startswith("warning:")}
     return Figures(
-        counts["stored_measures"], counts["stored_values"], counts["sent_measures"], counts["sent_values"], warnings
+        stored_measures=counts["stored_measures"],
+        stored_values=counts["stored_values"],
+        sent_measures=counts["sent_measures"],
+        sent_values=counts["sent_values"],
+        accepted=counts["verdict:accepted"],
+        refused=counts["verdict:refused"],
+        not_taken=counts["verdict:notTaken"],
+        repeated=counts["verdict:repeated"],
+        unread=counts["verdict:unread"],
+        refused_per_rule=_named(counts, "refused:"),
+        warnings=_named(counts, "warning:"),
     )
+
+
+def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in sorted(counts.items()) if name.startswith(prefix)}

@@ -105,7 +105,7 @@ async def test_a_device_is_shown_as_the_platform_knows_it(cli: Cli) -> None:
     await cli.import_token()
     assert (await cli.json("device", "Nº 30/b"))["number"] == "Nº 30/b"
     await cli("device", "29", code=1)
-    assert cli.error == "metering-gateway: 404 not-found: no such device\n"
+    assert cli.error == "metering-gateway: 404 device_unknown: this provider has no such device\n"
 
 
 async def test_whose_token_it_is_is_shown_and_never_the_token(cli: Cli) -> None:
@@ -136,3 +136,10 @@ async def test_what_is_wrong_is_one_clear_line(cli: Cli, arguments: list[str], s
 async def test_a_damaged_token_is_not_taken(cli: Cli) -> None:
     await cli("token", "import", given="{}", code=1)
     assert "expected is the issued" in cli.error
+
+
+async def test_many_made_up_meters_at_a_rate(cli: Cli) -> None:
+    await cli.import_token()
+    summary = await cli.json("simulate", "--devices", "7", "--rate", "100", "--seconds", "0.7", "--prefix", "s-")
+    assert (summary["run"]["sent_measures"], summary["run"]["accepted"]) == (70, 280)
+    assert {device for device, _, _ in cli.platform.arrivals} == {f"s-{number}" for number in range(1, 8)}

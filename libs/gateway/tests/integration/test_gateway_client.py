@@ -230,6 +230,41 @@ async def test_a_cancelled_flush_loses_nothing(open_gateway: Open) -> None:
         assert (await gateway.flush()).waiting == 0
 
 
+async def test_the_verdict_of_every_batch_is_read_and_counted_once(open_gateway: Open) -> None:
+    platform = Platform()
+    platform.refused_sensors, platform.pending_polls = {"Voltaje A-N": "RV-07"}, 2
+    async with running(platform), open_gateway(platform) as gateway:
+        gateway.outbox.store(measures("29", 250))
+        summary = await gateway.flush()
+        assert (await gateway.flush()).run == summary.run
+    assert (summary.run.accepted, summary.run.refused, summary.run.refused_per_rule) == (250, 250, {"RV-07": 250})
+    assert (summary.awaiting_verdict, summary.run.unread) == (0, 0)
+
+
+async def test_a_verdict_that_is_no_longer_to_be_had_counts_as_unread(open_gateway: Open) -> None:
+    platform = Platform()
+    platform.forgets_batches = True
+    async with running(platform), open_gateway(platform) as gateway:
+        gateway.outbox.store(measures("29", 5))
+        summary = await gateway.flush()
+    assert (summary.run.accepted, summary.run.unread, summary.awaiting_verdict) == (0, 10, 0)
+
+
+async def test_measures_go_on_being_stored_without_a_good_token(
+    open_gateway: Open, notices: list[Notice], state: Path
+) -> None:
+    async with running(Platform()) as platform, open_gateway(platform) as gateway:
+        TokenFile(state / TOKEN_FILE).write(TokenPair("e30.e30.e30"))
+        async with gateway.sending():
+            gateway.store("29", {"Corriente A": 1}, T0)
+            while not notices:  # noqa: ASYNC110  # the client's notices have no event
+                await asyncio.sleep(0.01)
+            gateway.store("29", {"Corriente A": 2}, T0 + 1)
+            TokenFile(state / TOKEN_FILE).write(TokenPair(platform.issued_refresh_token()))
+        assert gateway.summary().run.sent_measures == 2
+    assert notices[0].kind == "credentials"
+
+
 async def test_a_captive_portal_is_no_server_time(open_gateway: Open) -> None:
     platform = Platform(time_faults=scripted([Fault.CAPTIVE_PORTAL, Fault.BAD_GATEWAY]))
     async with running(platform), open_gateway(platform) as gateway:

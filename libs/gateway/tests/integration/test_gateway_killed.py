@@ -78,5 +78,6 @@ async def test_nothing_is_lost_by_kills_at_any_moment(tmp_path: Path, seed: int)
     assert all(set(values) == {wanted[key]} for key, values in platform.arrivals.items())
     assert summary["closes"]
     assert summary["total"]["sent_measures"] == summary["total"]["stored_measures"] == len({k[:2] for k in wanted})
+    assert summary["total"]["accepted"] == summary["total"]["sent_values"] == len(wanted)
     assert (summary["waiting"], summary["refused"], platform.family.refused) == (0, 0, 0)
     assert platform.concurrent <= 2  # a killed client's last request may still be on its way

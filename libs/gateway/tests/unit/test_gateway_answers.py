@@ -27,7 +27,7 @@ DEVICES = ["29", "30", "31"]
 
 
 def unknown(*pointers: object) -> Answer:
-    document = {"code": "unknown-devices", "errors": [{"pointer": pointer} for pointer in pointers]}
+    document = {"code": "devices_unknown", "errors": [{"pointer": pointer} for pointer in pointers]}
     return Answer(422, json.dumps(document))
 
 
@@ -55,13 +55,18 @@ def test_named_devices_are_taken_out_by_either_form_of_pointer() -> None:
     assert decide(unknown("/2/deviceNumber", "/0"), 9, DEVICES) == TakeOut(("29", "31"))
 
 
+def test_named_devices_are_taken_out_by_their_numbers_too() -> None:
+    document = {"code": "devices_unknown", "deviceNumbers": ["31", "99", 7]}
+    assert decide(Answer(422, json.dumps(document)), 9, DEVICES) == TakeOut(("31",))
+
+
 @pytest.mark.parametrize("pointer", [None, 7, "", "/9", "/x", "/-1", "//0", "/1x"])
 def test_a_pointer_to_nothing_falls_back_to_halving(pointer: object) -> None:
     assert decide(unknown(pointer), 9, DEVICES) == Halve()
 
 
 def test_unnamed_it_can_only_be_the_one_device_of_the_request() -> None:
-    assert decide(Answer(422, '{"code": "unknown-devices"}'), 2, ["29"]) == TakeOut(("29",))
+    assert decide(Answer(422, '{"code": "devices_unknown"}'), 2, ["29"]) == TakeOut(("29",))
 
 
 @pytest.mark.parametrize(

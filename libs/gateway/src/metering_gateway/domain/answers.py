@@ -97,13 +97,13 @@ def decide(answer: Answer, measure_count: int, devices: Sequence[str]) -> Decisi
 
 
 def unknown_devices(answer: Answer, devices: Sequence[str]) -> tuple[str, ...]:
-    """The devices that a 422 with code `unknown-devices` names by its pointers (`/0`, `/2/deviceNumber`)."""
+    """The devices that a 422 with code `devices_unknown` names, by number or by pointer (`/0`, `/2/deviceNumber`)."""
     document = answer.document()
-    if answer.status != HTTPStatus.UNPROCESSABLE_ENTITY or document.get("code") != "unknown-devices":
+    if answer.status != HTTPStatus.UNPROCESSABLE_ENTITY or document.get("code") != "devices_unknown":
         return ()
-    errors = document.get("errors")
-    pointers = [e.get("pointer") for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    pointers = [error.get("pointer") for error in _list(document, "errors") if isinstance(error, dict)]
     found = {device for pointer in pointers if (device := _pointed(pointer, devices)) is not None}
+    found |= {number for number in _list(document, "deviceNumbers") if isinstance(number, str)} & set(devices)
     if not found and len(devices) == 1:
         return (devices[0],)
     return tuple(device for device in devices if device in found)
@@ -118,6 +118,11 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     if until is None or now is None:
         return None
     return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _list(document: Mapping[str, Any], name: str) -> list[Any]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _pointed(pointer: object, devices: Sequence[str]) -> str | None:

@@ -27,7 +27,9 @@ class Platform:
     """`arrivals`: every value that was taken, per (device, timestamp, sensor), in the order of its arrival.
 
     `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
-    answered by 422. `statuses` counts the answers of POST /measurements, `concurrent` the most at one time.
+    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A verdict is
+    pending for `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the
+    most at one time.
     """
 
     def __init__(
@@ -52,6 +54,10 @@ class Platform:
         self.arrivals: dict[Key, list[Any]] = defaultdict(list)
         self.requests: list[list[dict[str, Any]]] = []
         self.warnings: list[dict[str, Any]] = []
+        self.batches: dict[str, Counter[str]] = {}
+        self.refused_sensors: dict[str, str] = {}
+        self.pending_polls = 0
+        self.forgets_batches = False
         self.statuses: Counter[int] = Counter()
         self.prefers: list[str] = []
         self.concurrent = 0
@@ -69,6 +75,7 @@ class Platform:
         app.router.add_get("/api/v1/server-time", self._server_time)
         app.router.add_get("/api/v1/devices/number/{number}", self._device)
         app.router.add_post("/api/v1/measurements", self._measurements)
+        app.router.add_get("/api/v1/measurements/batches/{batch}", self._verdict)
         return app
 
     async def _refresh(self, request: web.Request) -> web.StreamResponse:
@@ -78,12 +85,12 @@ class Platform:
         if fault is not Fault.NONE:
             return _failed(request, fault)
         if pair is None:
-            return _problem(401, "invalid-token", "this refresh token is no longer good")
+            return _problem(401, "token_invalid", "this refresh token is no longer good")
         return web.json_response({"accessToken": pair[0], "refreshToken": pair[1]})
 
     async def _server_time(self, request: web.Request) -> web.StreamResponse:
         if not self._authorised(request):
-            return _problem(401, "expired-token", "expired")
+            return _problem(401, "token_expired", "the token has expired")
         fault = self.time_faults()
         if fault is not Fault.NONE:
             return _failed(request, fault)
@@ -94,9 +101,9 @@ class Platform:
     async def _device(self, request: web.Request) -> web.StreamResponse:
         number = request.match_info["number"]
         if not self._authorised(request):
-            return _problem(401, "expired-token", "expired")
+            return _problem(401, "token_expired", "the token has expired")
         if self.devices is not None and number not in self.devices:
-            return _problem(404, "not-found", "no such device")
+            return _problem(404, "device_unknown", "this provider has no such device")
         return web.json_response({"id": 29, "number": number, "sensors": [{"name": "Corriente A", "unit": "A"}]})
 
     async def _measurements(self, request: web.Request) -> web.StreamResponse:
@@ -114,40 +121,56 @@ class Platform:
         self.prefers.append(request.headers.get("Prefer", ""))
         fault = self.faults()
         if not self._authorised(request):
-            return _problem(401, "expired-token", "expired")
+            return _problem(401, "token_expired", "the token has expired")
         body = await request.read()
         refusal = self._refusal(body)
         if refusal is None and fault in _LANDING:
             self._take(json.loads(body))
         if fault is not Fault.NONE:
             return _failed(request, fault)
-        return refusal or web.json_response({"success": True, "warnings": self.warnings}, status=201)
+        location = {"Location": f"/api/v1/measurements/batches/{len(self.requests)}"}
+        document = {"success": True, "warnings": self.warnings}
+        return refusal or web.json_response(document, status=201, headers=location)
 
     def _refusal(self, body: bytes) -> web.Response | None:
         if len(body) > self._max_body_bytes:
-            return _problem(413, "too-large", f"at most {self._max_body_bytes} bytes")
+            return _problem(413, "body_too_large", f"at most {self._max_body_bytes} bytes")
         elements = json.loads(body)
         unknown = [
             i for i, e in enumerate(elements) if self.devices is not None and e["deviceNumber"] not in self.devices
         ]
         if unknown:
-            errors = [{"pointer": f"/{i}/deviceNumber", "detail": "unknown device"} for i in unknown]
-            return _problem(422, "unknown-devices", "devices that are not registered", errors)
+            errors = [{"pointer": f"/{i}/deviceNumber", "detail": "this provider has no such device"} for i in unknown]
+            return _problem(422, "devices_unknown", "devices that are not registered", errors)
         measures = [(e["deviceNumber"], m["timestamp"]) for e in elements for m in e["measures"]]
         times = [at for _, at in measures if at < 10**11]
         if not measures or len(measures) > _MAX_MEASURES or (times and max(times) - min(times) > _SPAN):
-            return _problem(422, "limits", "1 to 100 measures within a day")
+            return _problem(422, "span_too_long", "1 to 100 measures within a day")
         if any(measure in self.poison for measure in measures):
-            return _problem(422, "shape", "a measure is at fault")
+            return _problem(422, "wrong_shape", "a measure is at fault")
         return None
 
     def _take(self, elements: list[dict[str, Any]]) -> None:
         self.requests.append(elements)
+        counts = self.batches[str(len(self.requests))] = Counter[str]()
         for element in elements:
             for measure in element["measures"]:
                 for value in measure["sensorValues"]:
                     key = (element["deviceNumber"], measure["timestamp"], value["sensorName"])
                     self.arrivals[key].append(value["sensorValue"])
+                    counts[self.refused_sensors.get(value["sensorName"], "")] += 1
+
+    async def _verdict(self, request: web.Request) -> web.StreamResponse:
+        if not self._authorised(request):
+            return _problem(401, "token_expired", "the token has expired")
+        counts = self.batches.get(request.match_info["batch"])
+        if counts is None or self.forgets_batches:
+            return _problem(404, "batch_unknown", "there is no such batch")
+        self.pending_polls -= 1
+        per_rule = {rule: count for rule, count in counts.items() if rule}
+        accepted = {"accepted": counts[""], "refused": counts.total() - counts[""], "notTaken": 0, "repeated": 0}
+        status = "judged" if self.pending_polls < 0 else "pending"
+        return web.json_response({"status": status, "counts": accepted, "refusedPerRule": per_rule, "refusals": []})
 
     def _authorised(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -178,7 +201,7 @@ def _failed(request: web.Request, fault: Fault) -> web.StreamResponse:
     page = "<html>proxy</html>"
     match fault:
         case Fault.TOO_MANY:
-            return _problem(429, "rate", "too many requests", headers={"Retry-After": "0"})
+            return _problem(429, "rate_requests", "too many requests", headers={"Retry-After": "0"})
         case Fault.TIMEOUT:
             return web.Response(status=408, text="too slow")
         case Fault.BAD_GATEWAY:
@@ -186,7 +209,7 @@ def _failed(request: web.Request, fault: Fault) -> web.StreamResponse:
         case Fault.CAPTIVE_PORTAL:
             return web.Response(status=200, text=page, content_type="text/html")
         case _:
-            return _problem(503, "unavailable", "not acknowledged in time", headers={"Retry-After": "0"})
+            return _problem(503, "kafka_late", "not acknowledged in time", headers={"Retry-After": "0"})
 
 
 def _problem(
