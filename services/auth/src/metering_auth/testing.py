@@ -1,6 +1,7 @@
 """What auth's tests share: a running service spoken to over HTTP, as a gateway and an OAuth client do."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -44,3 +45,16 @@ class AuthClient:
     async def grant(self, token: str) -> tuple[int, dict[str, Any] | None, Headers]:
         """The refresh_token grant."""
         return await self.post_form(oauth.TOKEN_PATH, {"grant_type": "refresh_token", "refresh_token": token})
+
+
+class ControlledClock:
+    """Instants that move only when told to: the database's clock is not asked."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
