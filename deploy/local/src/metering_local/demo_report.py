@@ -57,7 +57,7 @@ def _energy_table(account: Account, house: House) -> Table:
     table = Table(*columns, title="\nEnergy per day, kWh", title_justify="left", box=None)
     for (number, day), filed in sorted(house.energy.items(), key=lambda item: item[0][1]):
         stored = account.energy.get((number, day))
-        difference = "missing" if stored is None else f"{abs(stored - filed):.1e}"
+        difference = "missing" if stored is None else f"{float(abs(stored - filed)):.1e}"
         table.add_row(number, str(day), _kwh(stored), _kwh(filed), difference)
     return table
 

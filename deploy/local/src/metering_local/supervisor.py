@@ -92,10 +92,11 @@ def process_ids(stack: Stack) -> dict[str, int | None]:
 def leave(stack: Stack) -> None:
     """End the supervisor, with whatever it still keeps."""
     pid = supervisor_pid(stack)
+    if pid is None:  # killed: its socket is still there, and nobody would answer
+        return
     with suppress(SupervisorAwayError):
         _ask(stack, "quit", waiting=True)
-    if pid is not None:
-        _await_end([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+    _await_end([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
 
 
 def end_leftovers(stack: Stack) -> None:
