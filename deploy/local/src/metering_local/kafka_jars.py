@@ -38,7 +38,7 @@ def _fetch_into(folder: Path) -> None:
     jars.mkdir(parents=True)
     for jar in (cache / "envs").rglob("*.jar"):
         shutil.copyfile(jar, jars / jar.name)
-    _check(jars)
+    check_jars(jars)
     jars.rename(folder)  # at once, so that a broken fetch is never taken for a whole one
     shutil.rmtree(scratch)
 
@@ -55,7 +55,8 @@ def _resolve(cache: Path, repository: Path) -> None:
         )
 
 
-def _check(jars: Path) -> None:
+def check_jars(jars: Path) -> None:
+    """EnvironmentProblemError naming what is not as kafka_jars.sha256 says."""
     wanted = {name: digest for digest, name in map(str.split, CHECKSUMS.read_text().splitlines())}
     found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in jars.iterdir()}
     wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))

@@ -13,7 +13,7 @@ NEEDED_BYTES = 400 * 1024 * 1024
 """Kafka sets 50 MB of indexes and segments aside at once, PostgreSQL 40 MB; the demo adds 60 MB."""
 
 
-def check_disk(state: Path) -> None:
+def check_disk(state: Path, needed_bytes: int = NEEDED_BYTES) -> None:
     """EnvironmentProblemError unless the state folder can be made, written and has room."""
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -22,9 +22,9 @@ def check_disk(state: Path) -> None:
         free = shutil.disk_usage(state).free
     except OSError as error:
         raise EnvironmentProblemError(f"{state} cannot be written: {error.strerror}") from error
-    if free < NEEDED_BYTES:
+    if free < needed_bytes:
         raise EnvironmentProblemError(
-            f"no disk space left in {state}: {free >> 20} MB are free, {NEEDED_BYTES >> 20} MB are needed;"
+            f"no disk space left in {state}: {free >> 20} MB are free, {needed_bytes >> 20} MB are needed;"
             " free some, or set METERING_STATE_DIR to a folder on another disk"
         )
 
@@ -32,14 +32,15 @@ def check_disk(state: Path) -> None:
 def check_ports(stack: Stack) -> None:
     """EnvironmentProblemError naming the first port of the stack that somebody else has, and who."""
     for purpose, (host, port) in stack.ports.listeners().items():
-        if not _can_bind(host, port):
+        if not can_bind(host, port):
             raise EnvironmentProblemError(
                 f"port {port}, which {purpose} needs, is in use by {_holder(port)};"
                 f" set METERING_PORT_BASE to the first of {PORT_COUNT} free ports"
             )
 
 
-def _can_bind(host: str, port: int) -> bool:
+def can_bind(host: str, port: int) -> bool:
+    """True if nobody listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,0 +1,48 @@
+"""A local platform as its users start it, for tests that look at a measure's way from outside."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metering_local.checkout import PROGRAMS
+from metering_local.preflight import can_bind
+from metering_local.stack import PORT_COUNT, Stack
+
+UP_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """`metering-local` with a state folder and ports of its own."""
+
+    stack: Stack
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, program: str = "metering-local") -> "subprocess.CompletedProcess[str]":
+        command = [str(PROGRAMS / program), *arguments]
+        return subprocess.run(  # noqa: S603  our own program
+            command, env=self.environment, capture_output=True, text=True, check=False, timeout=UP_SECONDS
+        )
+
+    def up(self) -> None:
+        done = self.run("up")
+        assert (done.returncode, done.stderr.strip()) == (0, "")
+
+    def pids(self) -> dict[str, int | None]:
+        return {process["name"]: process["pid"] for process in self.status()["processes"]}
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.run("status", "--json").stdout))
+
+
+def local_stack(state: Path) -> LocalStack:
+    base = next(base for base in range(30_000, 32_000, PORT_COUNT) if _is_free(Stack(state, base)))
+    environment = os.environ | {"METERING_STATE_DIR": str(state), "METERING_PORT_BASE": str(base)}
+    return LocalStack(Stack(state, base), environment)
+
+
+def _is_free(stack: Stack) -> bool:
+    return all(can_bind(host, port) for host, port in stack.ports.listeners().values())
