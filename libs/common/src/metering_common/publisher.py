@@ -8,8 +8,7 @@ recovery is always the same step, a producer made anew.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
@@ -18,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metering_common import kafka
 from metering_common.clock import Clock
-from metering_common.one_producer import OneProducer
+from metering_common.one_producer import OneProducer, Record
 from metering_common.settings import KafkaSettings
 from metering_common.telemetry import LATENCY_BUCKETS
 from metering_common.topics import load_contracts
@@ -35,16 +34,9 @@ MEND_EVERY_SECONDS = 0.25
 _RECORD_OVERHEAD_BYTES = 256
 _RETRY_AFTER_SECONDS: dict[Reason, int] = {"deadline": 2, "breaker_open": 5, "in_hand": 1, "failed": 1, "closed": 1}
 
+__all__ = ["PublishUnavailableError", "Publisher", "Record", "RecordTooLargeError"]
+
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-
-
-class Record(NamedTuple):
-    """What goes to Kafka."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
 
 
 class PublishUnavailableError(Exception):
@@ -85,6 +77,13 @@ class PublisherMetrics:
         bytes_in_hand.set_function(in_hand)
         breaker = Gauge("metering_publish_unavailable", "1 while calls are refused at once.", registry=registry)
         breaker.set_function(lambda: unavailable() is not None)
+        self._by_topic: dict[str, Counter] = {}
+
+    def count_published(self, topic: str) -> None:
+        """Looking a label up costs more than counting."""
+        if topic not in self._by_topic:
+            self._by_topic[topic] = self.published.labels(topic)
+        self._by_topic[topic].inc()
 
 
 class Publisher:
@@ -116,7 +115,7 @@ class Publisher:
         max_in_hand_bytes: int = MAX_IN_HAND_BYTES,
         registry: CollectorRegistry | None = None,
     ) -> AsyncIterator[Self]:
-        """Opens also while Kafka is away. At the end it waits, `deadline_seconds` at most, for what is in producer.
+        """Opens also while Kafka is away. At the end it waits, `deadline_seconds` at most, for what is in hand.
 
         `registry` is where its metrics are shown.
         """
@@ -126,9 +125,9 @@ class Publisher:
         try:
             yield publisher
         finally:
-            publisher._why_unavailable = "closed"
             mending.cancel()
             await asyncio.wait({mending})
+            publisher._why_unavailable = "closed"
             await publisher._close()
 
     @property
@@ -160,13 +159,10 @@ class Publisher:
         return acknowledged
 
     async def _publish(self, records: Sequence[Record], deadline_seconds: float) -> list[RecordMetadata]:
-        producer = self._admit(records)
+        producer, size = self._admit(records)
         try:
             async with asyncio.timeout(deadline_seconds):
-                sent = await self._send(producer, records)
-                if sent:
-                    await asyncio.wait(sent)
-            return [acknowledgement.result() for acknowledgement in sent]
+                return await producer.send(records, size)
         except TimeoutError:
             self._missed()
             raise PublishUnavailableError("deadline") from None
@@ -180,39 +176,25 @@ class Publisher:
                 raise RecordTooLargeError(str(error)) from error
             raise PublishUnavailableError("failed") from error
 
-    def _admit(self, records: Sequence[Record]) -> OneProducer:
+    def _admit(self, records: Sequence[Record]) -> tuple[OneProducer, int]:
         """Refuses before anything is sent: what is too large, and what there is no room or no Kafka for."""
+        size = 0
         for record in records:
-            if (size := _size(record)) > (limit := self._topic_bytes.get(record.topic, kafka.MAX_REQUEST_BYTES)):
-                raise RecordTooLargeError(f"a record of {size} bytes is more than the {limit} of {record.topic}")
+            size += (bytes_of_one := _size(record))
+            if bytes_of_one > (limit := self._topic_bytes.get(record.topic, kafka.MAX_REQUEST_BYTES)):
+                raise RecordTooLargeError(
+                    f"a record of {bytes_of_one} bytes is more than the {limit} of {record.topic}"
+                )
         if self._why_unavailable is not None or self._current is None:
             raise PublishUnavailableError(self._why_unavailable or "breaker_open")
-        size = sum(map(_size, records))
-        if self.in_hand_bytes and self.in_hand_bytes + size > self._max_in_hand_bytes:
+        in_hand = self.in_hand_bytes
+        if in_hand and in_hand + size > self._max_in_hand_bytes:
             raise PublishUnavailableError("in_hand")
-        self._current.take(size)
-        return self._current
+        return self._current, size
 
-    async def _send(self, producer: OneProducer, records: Sequence[Record]) -> list[asyncio.Future[RecordMetadata]]:
-        """One future per record. They are never cancelled: their bytes are in hand until Kafka or we end them."""
-        sent: list[asyncio.Future[RecordMetadata]] = []
-        try:
-            for record in records:
-                topic, key, value, headers = record
-                future = await producer.client.send(topic, value, key, headers=headers)
-                producer.sent_at[future] = self._clock.monotonic()
-                future.add_done_callback(partial(self._settle, producer, record))
-                sent.append(future)
-        finally:
-            producer.take(-sum(_size(record) for record in records[len(sent) :]))
-        return sent
-
-    def _settle(self, producer: OneProducer, record: Record, future: asyncio.Future[RecordMetadata]) -> None:
-        producer.take(-_size(record))
-        del producer.sent_at[future]
-        if not future.cancelled() and future.exception() is None:
-            self._misses = 0
-            self._metrics.published.labels(record.topic).inc()
+    def _acknowledged(self, topic: str) -> None:
+        self._misses = 0
+        self._metrics.count_published(topic)
 
     def _missed(self) -> None:
         self._misses += 1
@@ -227,17 +209,20 @@ class Publisher:
     async def _mend(self) -> None:
         while True:
             await asyncio.sleep(MEND_EVERY_SECONDS)
-            if self._is_stale():
-                self._break("failed", f"a record waits for more than {STALE_SECONDS} s")
-            if self._why_unavailable is not None:
-                await self._make_producer()
+            try:
+                await self._mend_once()
+            except Exception:  # nothing may end the mending: there would be no recovery
+                log.exception("publisher.mending_failed")
 
-    def _is_stale(self) -> bool:
-        return self._current is not None and self._clock.monotonic() - self._current.oldest_sent_at > STALE_SECONDS
+    async def _mend_once(self) -> None:
+        if self._current is not None and self._clock.monotonic() - self._current.oldest_sent_at > STALE_SECONDS:
+            self._break("failed", f"a record waits for more than {STALE_SECONDS} s")
+        if self._why_unavailable is not None:
+            await self._make_producer()
 
     async def _make_producer(self) -> None:
         """That a producer starts is the sign that Kafka is back."""
-        producer = await OneProducer.start(self._settings)
+        producer = await OneProducer.start(self._settings, self._clock, self._acknowledged)
         if producer is None:
             return
         if self._current is not None:
@@ -265,5 +250,7 @@ class Publisher:
 
 def _size(record: Record) -> int:
     """What a record weighs uncompressed, with some room for Kafka's own fields and ours."""
-    headers = sum(len(name) + len(value) for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
+    size = len(record.key or b"") + len(record.value or b"") + _RECORD_OVERHEAD_BYTES
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
