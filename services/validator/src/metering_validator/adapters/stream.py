@@ -90,6 +90,7 @@ class JudgementStream:
 
     async def _judge_batch(self, events: Sequence[EventT[bytes]]) -> None:
         self._idle.clear()
+        log.debug("records.taken", records=len(events))
         try:
             await self._judge.validate([_raw_record(event) for event in events])
             self._let_go(events)
