@@ -10,6 +10,7 @@ from metering_common.clock import SystemClock
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
+from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.exchange import Exchanges
 from metering_ingest_api.adapters.http import Api, Bounds, build_application
@@ -56,6 +57,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
     await topics.check_topics(settings.kafka, TOPICS)
     async with (
         loop_lag(registry, clock),
+        AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
         RegistryReplica.open(settings.kafka, clock) as replica,
         Publisher.open(
@@ -70,7 +72,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         listener = Listener(settings, metrics)
         door = Door(replica, publisher, (tail, scan), tokens, clock)
         api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
-        application = build_application(api, Exchanges(clock, metrics, lambda: listener.draining))
+        application = build_application(api, Exchanges(clock, metrics, access_log, lambda: listener.draining))
         async with listener.listen(application, settings):
             admin.ready = True
             try:

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.telemetry import COUNT_BUCKETS, LATENCY_BUCKETS, SIZE_BUCKETS
+from metering_common.telemetry import LATENCY_BUCKETS
 
 
 class IngestMetrics:
@@ -26,15 +26,7 @@ class IngestMetrics:
             "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=registry
         )
         self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=registry)
-        self.measures_per_request = Histogram(
-            "metering_ingest_measures_per_request",
-            "Measures in a request that got its 201.",
-            buckets=COUNT_BUCKETS,
-            registry=registry,
-        )
-        self.body_bytes = Histogram(
-            "metering_ingest_body_bytes", "Inflated size of a body.", buckets=SIZE_BUCKETS, registry=registry
-        )
+        self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=registry)
         self.in_hand_bytes = Gauge("metering_ingest_in_hand_bytes", "Bytes of all requests in work.", registry=registry)
         self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=registry)
         self.connections_cut = Counter(
@@ -54,3 +46,13 @@ class IngestMetrics:
         self.scan_seconds = Histogram(
             "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=registry
         )
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts one answer; the labelled children are kept, since finding them costs more than counting."""
+        children = self._known.get((method, route, status))
+        if children is None:
+            children = self.requests.labels(method, route, str(status)), self.seconds.labels(route)
+            self._known[method, route, status] = children
+        children[0].inc()
+        children[1].observe(seconds)

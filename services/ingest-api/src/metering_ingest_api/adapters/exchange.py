@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from metering_common.clock import Clock
+from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.metrics import IngestMetrics
@@ -43,8 +44,11 @@ Handler = Callable[[Exchange], Awaitable[web.Response]]
 class Exchanges:
     """Makes aiohttp handlers of ours."""
 
-    def __init__(self, clock: Clock, metrics: IngestMetrics, is_draining: Callable[[], bool]) -> None:
-        self._clock, self._metrics, self._is_draining = clock, metrics, is_draining
+    def __init__(
+        self, clock: Clock, metrics: IngestMetrics, access_log: AccessLog, is_draining: Callable[[], bool]
+    ) -> None:
+        self._clock, self._metrics, self._access_log = clock, metrics, access_log
+        self._is_draining = is_draining
 
     def around(self, route: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
         """`route` is the template that stands in metrics and logs."""
@@ -81,16 +85,17 @@ class Exchanges:
     def _tell(self, route: str, exchange: Exchange, response: web.Response) -> None:
         seconds = self._clock.monotonic() - exchange.started - exchange.waited_seconds
         method = _known_method(exchange.request.method)
-        self._metrics.requests.labels(method, route, str(response.status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
-        log.info(
+        self._metrics.answered(method, route, response.status, seconds)
+        self._access_log.write(
             exchange.event,
-            method=method,
-            route=route,
-            status=response.status,
-            milliseconds=round(seconds * 1_000, 2),
-            request_id=exchange.id,
-            **exchange.facts,
+            {
+                "method": method,
+                "route": route,
+                "status": response.status,
+                "milliseconds": round(seconds * 1_000, 2),
+                "request_id": exchange.id,
+                **exchange.facts,
+            },
         )
 
 

@@ -90,7 +90,7 @@ class Api:
         body = await read_body(exchange.request, self._bounds.body, share)
         body_read_at = self._clock.monotonic()
         self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
-        self._metrics.body_bytes.observe(len(body))
+        self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
         batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
         response = await self._enqueue(exchange, batch, body_read_at)
@@ -118,7 +118,6 @@ class Api:
     def _count(self, records: int, measures: int) -> None:
         self._metrics.records.inc(records)
         self._metrics.measures.inc(measures)
-        self._metrics.measures_per_request.observe(measures)
 
     async def _sender(self, exchange: Exchange) -> Sender:
         """Who asks; the cheap checks that every authenticated path shares come along."""

@@ -64,6 +64,7 @@ class OutcomesScan:
         except BaseException:
             await stack.aclose()
             raise
+        consumer.unsubscribe()  # else its next look-up waits half a second behind a fetch idling on this partition
         self._idle.append((stack, consumer))
 
     async def _scan(self, consumer: AIOKafkaConsumer, batch_id: UUID) -> list[Told]:

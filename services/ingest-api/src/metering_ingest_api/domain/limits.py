@@ -1,6 +1,6 @@
 """What the door refuses for the request as a whole once its shape is right: too many measures, too long a span."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from metering_common.elements import Element
 from metering_ingest_api.domain.problems import Fault, Problem
@@ -11,25 +11,27 @@ TIMESTAMPS_BELOW = 10**11  # what is beyond are milliseconds: refused alone, by 
 
 
 def check(elements: Sequence[Element]) -> None:
-    """Raises a 422 `Problem` (input-api.md, *Sizes*)."""
+    """Raises a 422 `Problem` (input-api.md, *Sizes*). Other than integer timestamps below 10^11 are refused by rule."""
     measures = sum([len(element.timestamps) for element in elements])
     if measures > MAX_MEASURES:
         raise Problem(422, "too_many_measures", f"{measures} measures in one request, at most {MAX_MEASURES} are taken")
-    timestamps = [timestamp for _, timestamp in _readable(elements)]
+    timestamps = [
+        timestamp
+        for element in elements
+        for timestamp in element.timestamps
+        if type(timestamp) is int and timestamp < TIMESTAMPS_BELOW
+    ]
     if timestamps and max(timestamps) - min(timestamps) > MAX_SPAN_SECONDS:
         raise _span_too_long(elements, min(timestamps), max(timestamps))
 
 
-def _readable(elements: Sequence[Element]) -> Iterator[tuple[str, int]]:
-    """Pointer and value of the integer timestamps below 10^11; others pass the door and are refused alone."""
-    for element_number, element in enumerate(elements):
-        for number, timestamp in enumerate(element.timestamps):
-            if type(timestamp) is int and timestamp < TIMESTAMPS_BELOW:
-                yield f"/{element_number}/measures/{number}/timestamp", timestamp
-
-
 def _span_too_long(elements: Sequence[Element], first: int, last: int) -> Problem:
-    ends = {timestamp: pointer for pointer, timestamp in _readable(elements) if timestamp in (first, last)}
+    ends = {
+        timestamp: f"/{element_number}/measures/{number}/timestamp"
+        for element_number, element in enumerate(elements)
+        for number, timestamp in enumerate(element.timestamps)
+        if type(timestamp) is int and timestamp in (first, last)
+    }
     return Problem(
         422,
         "span_too_long",
