@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 from aiokafka.errors import KafkaError
 
-from metering_common import topics
+from metering_common import schemas, topics
 from metering_common.settings import KafkaSettings, load_settings
 
 
@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 when every topic holds its contract, 1 when not, 2 for wrong settings."""
     logging.disable()  # the client's own complaints; what matters is in the one line below
     options = _parser().parse_args(arguments)
+    if options.command == "schemas":
+        return _schemas(write=options.write)
     settings = load_settings(KafkaSettings)
     if options.environment:
         settings = settings.model_copy(update={"environment": options.environment})
@@ -31,10 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="metering-topics", description="Topics from contracts/topics/*.yaml.")
-    parser.add_argument("command", choices=["apply", "check"], help="apply: create and strengthen; check: only look")
+    parser.add_argument(
+        "command",
+        choices=["apply", "check", "schemas"],
+        help="apply: create and strengthen; check: only look; schemas: hold contracts/schemas against the code",
+    )
     parser.add_argument("--environment", choices=["production", "laptop"], help="instead of KAFKA_ENVIRONMENT")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument("--write", action="store_true", help="with schemas: write them from the code")
     return parser
+
+
+def _schemas(*, write: bool) -> int:
+    if write:
+        schemas.write()
+    differences = schemas.find_differences()
+    sys.stderr.writelines(f"{difference}\n" for difference in differences)
+    return 1 if differences else 0
 
 
 async def _apply(settings: KafkaSettings) -> list[topics.Applied]:
