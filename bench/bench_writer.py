@@ -14,8 +14,6 @@ import asyncio
 import itertools
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -34,9 +32,10 @@ from metering_local.postgres import SUPERUSER
 from metering_writer.adapters.store import PostgresStore
 from metering_writer.domain.columns import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, blocks_of, copy_blocks
 from metering_writer.domain.records import Record
-from metering_writer.flavour import MIGRATIONS, ask_flavour
+from metering_writer.flavour import ask_flavour
 from metering_writer.queries import sql
 from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, judged, record, rows
+from metering_writer.testing_flavours import migrate
 
 SENSORS = tuple(range(1, 31))
 MEASURES = 100
@@ -177,19 +176,16 @@ def own_server() -> Iterator[str]:
         yield server.dsn(SUPERUSER, "bench")
 
 
-def migrate(dsn: str) -> None:
-    async def ask() -> str:
-        session = await asyncpg.connect(dsn)
-        try:
-            return await ask_flavour(session)
-        finally:
-            await session.close()
+async def flavour_of(dsn: str) -> str:
+    session = await asyncpg.connect(dsn)
+    try:
+        return await ask_flavour(session)
+    finally:
+        await session.close()
 
-    folders = [part for name in ("common", asyncio.run(ask())) for part in ("-d", str(MIGRATIONS / name))]
-    dbmate = str(Path(sys.executable).parent / "dbmate")
-    separator = "&" if "?" in dsn else "?"
-    command = [dbmate, "--url", f"{dsn}{separator}sslmode=disable", "--no-dump-schema", *folders, "up"]
-    subprocess.run(command, check=True, capture_output=True)
+
+def prepare(dsn: str) -> None:
+    migrate(SecretStr(dsn), asyncio.run(flavour_of(dsn)))
 
 
 def main() -> int:
@@ -198,10 +194,10 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=9)
     asked = parser.parse_args()
     if asked.database_url:
-        migrate(asked.database_url)
+        prepare(asked.database_url)
         return asyncio.run(run(asked.database_url, asked.batches))
     with own_server() as dsn:
-        migrate(dsn)
+        prepare(dsn)
         return asyncio.run(run(dsn, asked.batches))
 
 

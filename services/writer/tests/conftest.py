@@ -1,35 +1,19 @@
 """Fixtures for the writer's tests: a migrated storage database, and judged records as the validator makes them."""
 
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from metering_writer.flavour import MIGRATIONS
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
-from metering_writer.testing_flavours import Storage, as_json, migrations, up_script, wasm_timescale
-
-DBMATE = Path(sys.executable).parent / "dbmate"
-
-
-def migrate(dsn: SecretStr, flavour: str = "plain", command: str = "up") -> None:
-    """The schema of one flavour, by the kept tool."""
-    folders = [argument for folder in ("common", flavour) for argument in ("-d", str(MIGRATIONS / folder))]
-    url = f"{dsn.get_secret_value()}?sslmode=disable"
-    arguments = [str(DBMATE), "--url", url, "--no-dump-schema", *folders, command]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+from metering_writer.testing_flavours import Storage, as_json, migrate, migrations, up_script, wasm_timescale
 
 
 @pytest.fixture
@@ -47,17 +31,24 @@ async def pool(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
 
 
 @pytest.fixture
+async def owner(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
+    """Connections as the tables' owner, who may do what the writer may not."""
+    async with postgres.pool(storage.owner_dsn, application_name="owner") as opened:
+        yield opened
+
+
+@pytest.fixture
 def judge(kafka: KafkaSettings) -> Judge:
     return Judge(kafka)
 
 
 @pytest.fixture
-def settings(storage: FreshDatabase, kafka: KafkaSettings) -> WriterSettings:
+def settings(storage: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int) -> WriterSettings:
     """Short times, so that tests are."""
     return WriterSettings(
         database_url=storage.dsn_for("storage_writer"),
         admin_host="127.0.0.1",
-        admin_port=0,
+        admin_port=unused_tcp_port,
         kafka=kafka,
         batch_seconds=0.05,
         session_timeout_seconds=6,

@@ -1,9 +1,8 @@
 """The service as a whole, with Kafka and PostgreSQL: from the judged topic to the row, once, from the right place."""
 
 import asyncio
-import json
 
-import aiohttp
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -14,7 +13,7 @@ from metering_common.topics import JUDGED
 from metering_writer.bootstrap import GROUP
 from metering_writer.domain.records import Record
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, Judge, headers, judged, record, rows, running, until
+from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged, record, rows, running
 
 
 def some_records(count: int, partition: int = 0, first: int = 0) -> list[Record]:
@@ -24,32 +23,28 @@ def some_records(count: int, partition: int = 0, first: int = 0) -> list[Record]
     ]
 
 
-async def count(pool: TimedPool, table: str = "measurement") -> int:
-    return int(await pool.fetchval(f"SELECT count(*) FROM {table}"))
+@pytest.fixture
+def outside(pool: TimedPool, settings: WriterSettings) -> Outside:
+    return Outside(pool, settings)
 
 
-async def stored(pool: TimedPool, records: int) -> None:
-    async def enough() -> bool:
-        return await count(pool, "ingest_batch") >= records
-
-    await until(enough)
-
-
-async def test_what_was_judged_stands_in_sql(settings: WriterSettings, judge: Judge, pool: TimedPool) -> None:
+async def test_what_was_judged_stands_in_sql(
+    settings: WriterSettings, judge: Judge, pool: TimedPool, outside: Outside
+) -> None:
     async with running(settings):
         await judge.send(*some_records(20), *some_records(20, partition=5))
-        await stored(pool, 40)
-    assert await count(pool) == 80
+        await outside.stored(40)
+    assert await outside.count() == 80
     offsets = await pool.fetch("SELECT partition, next_offset FROM consumer_offset WHERE next_offset > 0 ORDER BY 1")
     assert [tuple(row) for row in offsets] == [(0, 20), (5, 20)]
 
 
 async def test_the_group_has_the_offsets_too(
-    settings: WriterSettings, judge: Judge, pool: TimedPool, kafka: KafkaSettings
+    settings: WriterSettings, judge: Judge, outside: Outside, kafka: KafkaSettings
 ) -> None:
     async with running(settings):
         await judge.send(*some_records(3))
-        await stored(pool, 3)
+        await outside.stored(3)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     committed = await admin.list_consumer_group_offsets(GROUP)
@@ -58,41 +53,37 @@ async def test_the_group_has_the_offsets_too(
 
 
 async def test_a_writer_started_anew_goes_on_where_the_database_is(
-    settings: WriterSettings, judge: Judge, pool: TimedPool
+    settings: WriterSettings, judge: Judge, pool: TimedPool, outside: Outside
 ) -> None:
     await judge.send(*some_records(5))
     async with running(settings):
-        await stored(pool, 5)
+        await outside.stored(5)
     await judge.send(*some_records(5, first=5))
     async with running(settings):
-        await stored(pool, 10)
-    assert await count(pool) == 20
+        await outside.stored(10)
+    assert await outside.count() == 20
     assert await pool.fetchval("SELECT sum(written) FROM ingest_batch") == 20
 
 
 async def test_an_unreadable_record_is_set_aside_and_its_neighbours_are_stored(
-    settings: WriterSettings, judge: Judge, pool: TimedPool
+    settings: WriterSettings, judge: Judge, pool: TimedPool, outside: Outside
 ) -> None:
     good, bad, other = some_records(3)
     await judge.send(good)
     await judge.send_raw((0, encode_headers(bad.headers), b"{"), (0, [], b"also bad"))
     await judge.send(other)
     async with running(settings):
-        await stored(pool, 4)
+        await outside.stored(4)
     statuses = await pool.fetch("SELECT status, count(*) FROM ingest_batch GROUP BY status ORDER BY status")
     assert [tuple(row) for row in statuses] == [("dead", 2), ("judged", 2)]
 
 
-async def test_it_says_that_it_is_ready_and_counts(
-    settings: WriterSettings, judge: Judge, pool: TimedPool, unused_tcp_port: int
-) -> None:
-    chosen = settings.model_copy(update={"admin_port": unused_tcp_port})
-    async with running(chosen), aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+async def test_it_says_that_it_is_ready_and_counts(settings: WriterSettings, judge: Judge, outside: Outside) -> None:
+    async with running(settings):
         await judge.send(*some_records(4))
-        await stored(pool, 4)
+        await outside.stored(4)
+        await outside.ready()
         await asyncio.sleep(0.1)
-        ready = await client.get("/readyz")
-        assert json.loads(await ready.text())["ready"] is True
-        metrics = await (await client.get("/metrics")).text()
-    assert 'metering_writer_values_total{fate="written"} 8.0' in metrics
-    assert 'metering_writer_records_total{status="judged"} 4.0' in metrics
+        metrics = await outside.metrics()
+    assert metrics['metering_writer_values_total{fate="written"}'] == 8
+    assert metrics['metering_writer_records_total{status="judged"}'] == 4

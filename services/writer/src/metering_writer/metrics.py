@@ -39,6 +39,7 @@ class WriterMetrics:
         self.database_down = gauge("database_down", "1 while the last transaction has failed.")
         self.lag_seconds = gauge("lag_seconds", "Age of the oldest record not yet stored, 0 when there is none.")
         self.partitions = gauge("partitions", "Partitions assigned to this writer.")
+        self.assignments = counter("assignments_total", "Times that the group gave this writer its partitions.")
         self.stopped_partitions = gauge(
             "stopped_partitions", "Partitions that wait for an operator (metering-writer consumer-offset).", ["reason"]
         )

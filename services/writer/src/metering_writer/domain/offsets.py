@@ -33,6 +33,7 @@ class StopReason(StrEnum):
     LOG_ENDS_BEFORE = "log_ends_before"
     LOG_STARTS_AFTER = "log_starts_after"
     OTHER_RECORD = "other_record"
+    GAP = "gap"
 
 
 class Stop(NamedTuple):
@@ -76,6 +77,11 @@ def stop_by_record(stored: Stored, found: tuple[UUID, int] | None) -> Stop | Non
         0,
         f"the record before {stored.next_offset} is {_name(found)}, stored was {_name(stored.identity)}",
     )
+
+
+def stop_by_gap(expected: int, found: int) -> Stop:
+    """The log has the offset by its bounds, and yet gives another one."""
+    return Stop(StopReason.GAP, max(0, found - expected), f"the record {expected} is missing, {found} came instead")
 
 
 def behind(records: Sequence[Record], stored: Mapping[int, int]) -> set[int]:

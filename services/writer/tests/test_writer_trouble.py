@@ -1,0 +1,166 @@
+"""A database that is slow, full, gone or read-only is waited for: nothing is skipped, nothing dies, nothing moves."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from metering_common import postgres
+from metering_common.settings import KafkaSettings
+from metering_local.postgres import PostgresServer
+from metering_local.testing import FreshDatabase, make_database
+from metering_writer.domain.records import Record
+from metering_writer.settings import WriterSettings
+from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged, record, rows, running
+from metering_writer.testing_flavours import migrate
+
+FULL_BYTES = 4 * 1024 * 1024
+NO_LIMIT = resource.RLIM_INFINITY
+
+
+def some_records(count: int, first: int = 0, measures: int = 1) -> list[Record]:
+    """Two values a measure."""
+    return [
+        record(
+            headers(),
+            judged(rows(timestamps=range(MEASURED_AT + number * 6_000, MEASURED_AT + number * 6_000 + measures))),
+            number,
+        )
+        for number in range(first, first + count)
+    ]
+
+
+@pytest.fixture
+def hurt(own_postgres: PostgresServer) -> FreshDatabase:
+    """A database on a server of its own."""
+    database = make_database(own_postgres)
+    migrate(database.owner_dsn)
+    return database
+
+
+@pytest.fixture
+def settings(hurt: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int) -> WriterSettings:
+    return WriterSettings(
+        database_url=hurt.dsn_for("storage_writer"),
+        admin_host="127.0.0.1",
+        admin_port=unused_tcp_port,
+        kafka=kafka,
+        batch_seconds=0.05,
+        session_timeout_seconds=6,
+        statement_timeout_seconds=1,
+        lock_patience_seconds=0.5,
+    )
+
+
+@asynccontextmanager
+async def watched(hurt: FreshDatabase, settings: WriterSettings) -> AsyncIterator[Outside]:
+    """A pool that is opened only while the server is well."""
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience_seconds=60) as pool:
+        yield Outside(pool, settings)
+
+
+async def went_on(outside: Outside, records: int, values: int) -> None:
+    """Complete, single, without a dead letter, in the same hands all the time."""
+    await outside.stored(records)
+    await outside.ready()
+    assert await outside.count() == values
+    metrics = await outside.metrics()
+    assert metrics["metering_writer_dead_records_total"] == 0
+    assert metrics["metering_writer_assignments_total"] == 1
+    assert metrics["metering_writer_partitions"] == 12
+
+
+async def test_a_database_that_is_gone_is_waited_for(
+    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+) -> None:
+    async with running(settings):
+        async with watched(hurt, settings) as outside:
+            await judge.send(*some_records(3))
+            await outside.stored(3)
+        hurt.server.kill()
+        await judge.send(*some_records(4, first=3))
+        assert await outside.unready("database")
+        assert (await outside.metrics())["metering_writer_database_down"] == 1
+        hurt.server.restart()
+        async with watched(hurt, settings) as outside:
+            await went_on(outside, 7, 14)
+
+
+async def test_a_database_that_stands_still_is_waited_for(
+    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+) -> None:
+    async with running(settings), watched(hurt, settings) as outside:
+        await judge.send(*some_records(1))
+        await outside.stored(1)
+        hurt.server.pause()
+        await judge.send(*some_records(4, first=1))
+        await asyncio.sleep(3)
+        hurt.server.resume()
+        await went_on(outside, 5, 10)
+
+
+async def test_statements_that_time_out_are_run_again(
+    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+) -> None:
+    async with (
+        running(settings),
+        watched(hurt, settings) as outside,
+        postgres.pool(hurt.owner_dsn, application_name="owner") as owner,
+    ):
+        async with owner.acquire() as session, session.transaction():
+            await session.execute("LOCK TABLE rejected_measure, measurement IN SHARE MODE")
+            await judge.send(*some_records(4))
+            assert await outside.unready("database")
+        await went_on(outside, 4, 8)
+
+
+async def test_a_read_only_database_is_waited_for(settings: WriterSettings, judge: Judge, hurt: FreshDatabase) -> None:
+    async with running(settings), watched(hurt, settings) as outside:
+        await judge.send(*some_records(1))
+        await outside.stored(1)
+        _read_only(hurt, setting="on")
+        await judge.send(*some_records(4, first=1))
+        assert "read-only" in await outside.unready("database")
+        assert (await outside.metrics())['metering_writer_database_failures_total{sqlstate="25006"}'] > 0
+        _read_only(hurt, setting="off")
+        await went_on(outside, 5, 10)
+
+
+def _read_only(hurt: FreshDatabase, setting: str) -> None:
+    """As a standby behind the same name is; sessions of the writer begin anew."""
+    hurt.sql(
+        f"BEGIN READ WRITE; ALTER DATABASE {hurt.name} SET default_transaction_read_only = {setting}; COMMIT;"
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'storage_writer';"
+    )
+
+
+@pytest.fixture
+def full(hurt: FreshDatabase) -> Iterator[PostgresServer]:
+    """No file of the server's tables may grow beyond 4 MiB; WAL files are made before that."""
+    hurt.sql("CHECKPOINT; SELECT pg_switch_wal();")
+    _limit_files(hurt.server, FULL_BYTES)
+    yield hurt.server
+    _limit_files(hurt.server, NO_LIMIT)
+
+
+def _limit_files(server: PostgresServer, size: int) -> None:
+    assert server.pid is not None
+    tethered = psutil.Process(server.pid)
+    for process in (tethered, *tethered.children(recursive=True)):
+        if "wal" not in " ".join(process.cmdline()):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, NO_LIMIT))
+
+
+async def test_a_full_database_is_waited_for(
+    settings: WriterSettings, judge: Judge, hurt: FreshDatabase, full: PostgresServer
+) -> None:
+    """60,000 rows need more than 4 MiB: no record is at fault, whatever the SQLSTATE."""
+    async with running(settings), watched(hurt, settings) as outside:
+        await judge.send(*some_records(30, measures=1_000))
+        assert "File too large" in await outside.unready("database")
+        await asyncio.sleep(1)
+        _limit_files(full, NO_LIMIT)
+        await went_on(outside, 30, 60_000)
