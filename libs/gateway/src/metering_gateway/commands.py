@@ -66,7 +66,8 @@ async def send(options: argparse.Namespace) -> int:
         gateway.store(options.device, values, options.timestamp)
         if not options.store_only:
             await _sent(options, gateway.flush)
-        return _report(gateway, options)
+        code = _report(gateway, options)
+        return EXIT_DONE if options.store_only else code
 
 
 async def flush(options: argparse.Namespace) -> int:

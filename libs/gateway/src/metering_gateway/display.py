@@ -60,14 +60,16 @@ def summary(summary: Summary, *, as_json: bool) -> None:
         return
     run = summary.run
     _OUTPUT.print(
-        f"stored {run.stored_measures} measures ({run.stored_values} values), sent {run.sent_measures} "
-        f"({run.sent_values} values) in {summary.requests} requests, {summary.repeats} repeated"
+        f"stored: {_count(run.stored_measures, 'measure')}, {_count(run.stored_values, 'value')}; "
+        f"sent: {_count(run.sent_measures, 'measure')}, {_count(run.sent_values, 'value')} "
+        f"in {_count(summary.requests, 'request')}{f', {summary.repeats} repeated' if summary.repeats else ''}"
     )
-    _OUTPUT.print(
-        f"verdict: {run.accepted} values accepted, {run.refused} refused, {run.not_taken} not taken"
-        f"{f', {run.repeated} repeated' if run.repeated else ''}"
-        f"{f', {run.unread} not to be had' if run.unread else ''}"
-    )
+    if run.accepted or run.refused or run.not_taken or run.repeated or run.unread:
+        _OUTPUT.print(
+            f"verdict: {_count(run.accepted, 'value')} accepted, {run.refused} refused, {run.not_taken} not taken"
+            f"{f', {run.repeated} repeated' if run.repeated else ''}"
+            f"{f', {run.unread} not to be had' if run.unread else ''}"
+        )
     for rule, count in run.refused_per_rule.items():
         _OUTPUT.print(f"  refused by {escape(rule)}: {count}")
     if summary.waiting or summary.refused:
@@ -86,8 +88,8 @@ def outbox(box: Outbox, *, as_json: bool) -> None:
         f"{account['sent_measures']} sent, {account['waiting']} waiting ({account['unknown']} of unknown devices), "
         f"{account['refused']} refused, {account['forgotten_measures']} given up"
     )
-    if devices:
-        _OUTPUT.print(_devices(devices))
+    for device in devices:
+        _OUTPUT.print(f"waits: {escape(_device_line(device))}")
     for row in refused:
         answer = f"{row['status']} {row['answer']}"
         _OUTPUT.print(f"refused: {escape(str(row['device_number']))} at {row['timestamp']}: {escape(answer)}")
@@ -113,21 +115,19 @@ def device(document: dict[str, Any], *, as_json: bool) -> None:
     _OUTPUT.print(table)
 
 
-def _devices(devices: list[dict[str, Any]]) -> Table:
-    table = Table("device", "waiting", "from", "to", "state")
-    for row in devices:
-        state = "waits to be sent"
-        if row["unknown"]:
-            state = f"unknown to the platform, tried again at {_moment(row['retry_at_ms'] // 1000)}"
-        table.add_row(
-            escape(row["device_number"]), str(row["measures"]), _moment(row["first"]), _moment(row["last"]), state
-        )
-    return table
+def _device_line(row: dict[str, Any]) -> str:
+    held = f"{row['device_number']}: {_count(row['measures'], 'measure')}, "
+    held += f"{_moment(row['first'])} to {_moment(row['last'])}"
+    return held + (f"; unknown, tried again {_moment(row['retry_at_ms'] // 1000)}" if row["unknown"] else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _moment(seconds: int) -> str:
     try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (OverflowError, ValueError, OSError):
         return str(seconds)
 

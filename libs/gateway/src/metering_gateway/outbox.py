@@ -19,7 +19,7 @@ from metering_gateway.domain.measures import (
 from metering_gateway.sql import load, named_queries
 
 _QUERIES = named_queries("queries.sql")
-_LOOK_AHEAD = 1_000  # how many of the oldest are looked at to fill one request
+_LOOK_AHEAD = 400  # how many of the oldest are looked at to fill one request
 _ANSWER_CHARACTERS = 4_000  # of an answer are kept beside what it refused
 _LOCK_SECONDS = 30.0  # another process of this gateway may be writing
 

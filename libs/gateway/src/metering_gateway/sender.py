@@ -16,6 +16,7 @@ from metering_gateway.notices import Notice, Notify
 from metering_gateway.outbox import Outbox
 
 CLOCK_SAMPLES = 3
+_CLOCK_TELL_MS = 1_000
 CLOCK_EVERY_SECONDS = 900.0  # a quarter of an hour of a bad quartz (100 ppm) is 90 ms
 
 
@@ -66,10 +67,16 @@ class Sender:
         if self._clock.steady_seconds() >= self._clock_due:
             self._clock.offset = best([await self._sample() for _ in range(CLOCK_SAMPLES)])
             self._clock_due = self._clock.steady_seconds() + CLOCK_EVERY_SECONDS
-            offset = self._clock.offset
-            self._notify(Notice("clock", f"{offset.offset_ms:+d} ms to the platform's (±{offset.error_ms} ms)"))
+            self._tell_offset(self._clock.offset)
         if self._clock.offset is not None and self._outbox.has_uncorrected():
             self._outbox.correct(round(self._clock.offset.offset_ms / 1000))
+
+    def _tell_offset(self, offset: Offset) -> None:
+        """Only of a clock that stamps another second than the platform's."""
+        if abs(offset.offset_ms) > max(_CLOCK_TELL_MS, offset.error_ms):
+            way = "ahead" if offset.offset_ms < 0 else "behind"
+            off = f"{abs(offset.offset_ms) / 1000:.1f} s (±{offset.error_ms} ms)"
+            self._notify(Notice("clock", f"this gateway's is {off} {way}; measures of this moment are corrected"))
 
     async def _sample(self) -> Offset:
         sent = received = 0
