@@ -1,13 +1,26 @@
 """A door in front of a real Kafka and the registry that it knows its senders by."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from metering_common import topics
 from metering_common.registry_memory import Registry
 from metering_common.settings import KafkaSettings
-from metering_ingest_api.testing import DoorUnderTest, dictionary, known_world, publish, put, running_door
+from metering_ingest_api.testing import (
+    DoorProcess,
+    DoorUnderTest,
+    dictionary,
+    door_process,
+    known_world,
+    publish,
+    put,
+    running_door,
+)
+from metering_local.kafka import KafkaServer
+from metering_local.testing import delete_topics, kafka_settings
 
 
 @pytest.fixture
@@ -31,3 +44,19 @@ def example_body() -> list[dict[str, Any]]:
     """The published document's example: one measure of all 30 sensors."""
     values = [{"sensorName": sensor.name, "sensorValue": 1} for sensor in dictionary()]
     return [{"deviceNumber": "29", "measures": [{"timestamp": 1566226133, "sensorValues": values}]}]
+
+
+@pytest.fixture(scope="module")
+def process(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoorProcess]:
+    """One door for a module, as production runs it, with short deadlines."""
+    settings = kafka_settings(kafka_server)
+    asyncio.run(prepare_topics(settings))
+    deadlines = {"INGEST_HEADER_SECONDS": "1", "INGEST_BODY_SECONDS": "2", "INGEST_KEEPALIVE_SECONDS": "3"}
+    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), **deadlines) as running:
+        yield running
+
+
+async def prepare_topics(settings: KafkaSettings) -> None:
+    await delete_topics(settings)
+    await topics.apply(settings)
+    await publish(settings, *known_world())

@@ -1,15 +1,23 @@
 """For tests and benchmarks: a door before a real Kafka, a registry to know senders by, tokens signed like auth's."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import aiohttp
 import jwt
+import psutil
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,7 +44,15 @@ from metering_ingest_api.bootstrap import IngestApi, build
 from metering_ingest_api.settings import IngestSettings
 
 KID = "k1"
+START_SECONDS = 30
+STOP_SECONDS = 30
 DICTIONARY = Path(__file__).parents[4] / "data" / "sensor_dictionary.json"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @cache
@@ -190,3 +206,65 @@ async def until_ready(door: DoorUnderTest) -> None:
         async with door.session.get(f"http://127.0.0.1:{door.api.admin_port}/readyz") as response:
             if response.ok:
                 return
+
+
+@dataclass(frozen=True)
+class DoorProcess:
+    """A door as production runs it, in a process of its own."""
+
+    port: int
+    admin_port: int
+    process: psutil.Process
+    log: Path
+
+    @property
+    def resident_bytes(self) -> int:
+        return int(self.process.memory_info().rss)
+
+    def is_ready(self) -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as response:
+                return bool(response.status == HTTPStatus.OK)
+        except OSError:
+            return False
+
+
+@contextmanager
+def door_process(bootstrap: str, folder: Path, **environment: str) -> Iterator[DoorProcess]:
+    """Started, ready, and at the end stopped as a pod is; its log is in `folder`."""
+    port, admin_port = free_port(), free_port()
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "KAFKA_ENVIRONMENT": "laptop",
+        "INGEST_HTTP_HOST": "127.0.0.1",
+        "INGEST_HTTP_PORT": str(port),
+        "INGEST_ADMIN_HOST": "127.0.0.1",
+        "INGEST_ADMIN_PORT": str(admin_port),
+        "INGEST_UNREADY_SECONDS": "0",
+    }
+    log = folder / f"door-{port}.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "metering_ingest_api"],
+            env=os.environ | settings | environment,
+            stdout=output,
+            stderr=output,
+        )
+    door = DoorProcess(port, admin_port, psutil.Process(child.pid), log)
+    try:
+        _wait_until_ready(door, child)
+        yield door
+    finally:
+        child.terminate()
+        try:
+            child.wait(STOP_SECONDS)
+        finally:
+            child.kill()
+
+
+def _wait_until_ready(door: DoorProcess, child: "subprocess.Popen[bytes]") -> None:
+    give_up_at = time.monotonic() + START_SECONDS
+    while not door.is_ready():
+        if child.poll() is not None or time.monotonic() > give_up_at:
+            raise RuntimeError(f"the door did not get ready: {door.log.read_text()[-2_000:]}")
+        time.sleep(0.05)

@@ -11,7 +11,7 @@ from aiohttp.web_protocol import RequestHandler
 from metering_ingest_api.metrics import IngestMetrics
 from metering_ingest_api.settings import IngestSettings
 
-LINGERING_SECONDS = 5.0
+LINGERING_SECONDS = 2.0
 """After an early refusal the rest of the body is read and dropped for so long, so that the answer is not lost."""
 BACKLOG = 1_024
 

@@ -1,0 +1,233 @@
+"""How fast the door is, as ratios to a bare aiohttp app that reads the body and answers 201: same machine, same run.
+
+`python bench/bench_door.py` starts a Kafka, the door before it and the bare app, and drives both by turns with the same
+client: bodies of 1 and of 100 measures at full load, then the door at half of what it reached, for its p99.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import psutil
+import uvloop
+
+from metering_common import topics
+from metering_common.settings import KafkaSettings
+from metering_ingest_api.testing import dictionary, known_world, make_token, publish
+from metering_local import kafka as local_kafka
+from metering_local.process import free_port
+
+LEAST = {1: 0.45, 100: 0.15}
+BARE = """
+import asyncio, sys, uvloop
+from aiohttp import web
+async def answer(request):
+    await request.read()
+    return web.json_response({"success": True, "warnings": []}, status=201)
+async def main(port):
+    app = web.Application()
+    app.router.add_post("/api/v1/measurements", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+uvloop.run(main(int(sys.argv[1])))
+"""
+
+
+class Load(NamedTuple):
+    """One run of the client: answers per second and the latencies' percentiles in milliseconds."""
+
+    per_second: float
+    p50: float
+    p99: float
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection that sends the next request when the answer is in (or when its turn has come)."""
+
+    def __init__(self, request: bytes, interval: float, latencies: list[float]) -> None:
+        self._request, self._interval, self._latencies = request, interval, latencies
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
+        self._sent = 0.0
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._due += self._interval * (len(self._latencies) % 64) / 64
+        self._next()
+
+    def _next(self) -> None:
+        self._due += self._interval
+        self._loop.call_at(self._due, self._send) if self._interval else self._send()
+
+    def _send(self) -> None:
+        if not self._transport.is_closing():
+            self._sent = max(self._due, 0.0) if self._interval else self._loop.time()
+            self._transport.write(self._request)  # type: ignore[attr-defined]  # a TCP transport writes
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, body = self._buffer.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):
+            return
+        assert self._buffer.startswith(b"HTTP/1.1 201"), self._buffer
+        self._buffer = b""
+        self._latencies.append(self._loop.time() - self._sent)
+        self._next()
+
+
+async def drive(port: int, request: bytes, seconds: float, connections: int, per_second: float = 0) -> Load:
+    """Closed loop, or evenly paced at `per_second` (latency then counts from when a request was due)."""
+    latencies: list[float] = []
+    interval = connections / per_second if per_second else 0
+    loop = asyncio.get_running_loop()
+    transports = []
+    for _ in range(connections):
+        transport, _protocol = await loop.create_connection(
+            lambda: Client(request, interval, latencies), "127.0.0.1", port
+        )
+        transports.append(transport)
+    await asyncio.sleep(seconds / 4)
+    latencies.clear()
+    started = time.perf_counter()
+    await asyncio.sleep(seconds)
+    elapsed = time.perf_counter() - started
+    for transport in transports:
+        transport.close()
+    ordered = sorted(latencies)
+    return Load(
+        len(ordered) / elapsed,
+        ordered[len(ordered) // 2] * 1e3,
+        ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e3,
+    )
+
+
+def make_request(port: int, measures: int) -> bytes:
+    values = [{"sensorName": sensor.name, "sensorValue": 1.5} for sensor in dictionary()]
+    now = int(time.time())
+    body = json.dumps(
+        [
+            {
+                "deviceNumber": "29",
+                "measures": [{"timestamp": now - 60 * number, "sensorValues": values} for number in range(measures)],
+            }
+        ],
+        ensure_ascii=False,
+    ).encode()
+    head = (
+        f"POST /api/v1/measurements HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\naccept: application/json\r\n"
+        f"content-type: application/json\r\nauthorization: Bearer {make_token()}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def process(*command: str, environment: dict[str, str] | None = None, log: Path) -> Iterator[psutil.Process]:
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, *command], env=os.environ | (environment or {}), stdout=output, stderr=output
+        )
+        try:
+            yield psutil.Process(child.pid)
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(30)
+
+
+@contextmanager
+def door(bootstrap: str, port: int, admin_port: int, log: Path) -> Iterator[psutil.Process]:
+    """With rates that do not limit: they are not what is measured."""
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "KAFKA_ENVIRONMENT": "laptop",
+        "INGEST_HTTP_HOST": "127.0.0.1",
+        "INGEST_HTTP_PORT": str(port),
+        "INGEST_ADMIN_HOST": "127.0.0.1",
+        "INGEST_ADMIN_PORT": str(admin_port),
+        "INGEST_UNREADY_SECONDS": "0",
+        "INGEST_REQUESTS_PER_SECOND": "1e9",
+        "INGEST_REQUESTS_BURST": "1e9",
+        "INGEST_BYTES_PER_SECOND": "1e12",
+        "INGEST_BYTES_BURST": "1e12",
+    }
+    with process("-m", "metering_ingest_api", environment=environment, log=log) as child:
+        yield child
+
+
+async def until_answers(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if response.status in (200, 404):
+                        return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)
+
+
+async def compare(ports: tuple[int, int], child: psutil.Process, options: argparse.Namespace) -> bool:
+    door_port, bare_port = ports
+    holds = True
+    for measures, least in LEAST.items():
+        ratios, reached = [], []
+        for _ in range(options.rounds):
+            bare = await drive(bare_port, make_request(bare_port, measures), options.seconds, options.connections)
+            ours = await drive(door_port, make_request(door_port, measures), options.seconds, options.connections)
+            ratios.append(ours.per_second / bare.per_second)
+            reached.append(ours.per_second)
+            print(
+                f"bodies of {measures:3}: bare {bare.per_second:7.0f}/s p99 {bare.p99:6.1f} ms   "
+                f"door {ours.per_second:7.0f}/s p99 {ours.p99:6.1f} ms   ratio {ratios[-1]:.2f}"
+            )
+        half = statistics.median(reached) / 2
+        calm = await drive(door_port, make_request(door_port, measures), options.seconds, options.connections, half)
+        ratio = statistics.median(ratios)
+        holds &= ratio >= least
+        print(
+            f"bodies of {measures:3}: ratio {ratio:.2f} (at least {least}); at half load ({half:.0f}/s) "
+            f"p50 {calm.p50:.1f} ms, p99 {calm.p99:.1f} ms; resident {child.memory_info().rss / 1e6:.0f} MB"
+        )
+    return holds
+
+
+async def main(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="bench-door-") as folder:
+        directory = Path(folder)
+        with local_kafka.start(directory / "kafka") as kafka:
+            settings = KafkaSettings(bootstrap_servers=kafka.bootstrap, environment="laptop")
+            await topics.apply(settings)
+            await publish(settings, *known_world())
+            door_port, admin_port, bare_port = free_port(), free_port(), free_port()
+            with (
+                door(kafka.bootstrap, door_port, admin_port, directory / "door.log") as child,
+                process("-c", BARE, str(bare_port), log=directory / "bare.log"),
+            ):
+                await until_answers(f"http://127.0.0.1:{admin_port}/readyz")
+                await until_answers(f"http://127.0.0.1:{bare_port}/")
+                return 0 if await compare((door_port, bare_port), child, options) else 1
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4, help="of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="by turns; the median ratio counts")
+    parser.add_argument("--connections", type=int, default=64, help="of the client")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(uvloop.run(main(read_options())))
