@@ -1,0 +1,171 @@
+"""Kafka gone in each of the known ways: every request gets its 503 within 3 s, and a 201 soon after Kafka's return."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from metering_common import kafka as kafka_clients
+from metering_common import topics
+from metering_common.clock import SystemClock
+from metering_common.settings import KafkaSettings
+from metering_ingest_api.testing import DoorUnderTest, known_world, make_token, publish, running_door
+from metering_local.kafka import KafkaServer
+from metering_local.testing import kafka_settings
+
+ANSWER_SECONDS = 3.0
+AT_ONCE_SECONDS = 0.5
+RETURN_SECONDS = 5.0
+GRACE_SECONDS = 0.5
+"""The client's own time: these tests share two cores with a broker that starts and stops."""
+BODY = [{"deviceNumber": "29", "measures": [{"timestamp": 1_566_226_133, "sensorValues": []}]}]
+
+
+class Timed(NamedTuple):
+    status: int
+    code: str
+    retry_after: str | None
+    seconds: float
+
+
+@asynccontextmanager
+async def door_before(server: KafkaServer, **changes: int) -> AsyncIterator[DoorUnderTest]:
+    settings = kafka_settings(server)
+    await topics.apply(settings)
+    await publish(settings, *known_world())
+    async with running_door(settings, **changes) as door:
+        while (await timed(door)).status != 201:  # the first request makes the producer learn the topic
+            pass
+        yield door
+
+
+async def timed(door: DoorUnderTest, body: object = BODY) -> Timed:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    answer = await door.post(body)
+    code = "" if answer.status == 201 else answer.code
+    return Timed(answer.status, code, answer.headers.get("Retry-After"), loop.time() - started)
+
+
+async def ask_for(door: DoorUnderTest, seconds: float, at_once: int = 5) -> list[Timed]:
+    """A few gateways' worth of requests, one after the other each."""
+    until = asyncio.get_running_loop().time() + seconds
+    answers: list[Timed] = []
+
+    async def one() -> None:
+        while asyncio.get_running_loop().time() < until:
+            answers.append(await timed(door))
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(*[one() for _ in range(at_once)])
+    return answers
+
+
+def check_refusals(answers: list[Timed]) -> None:
+    """All 503 with a time to come back, all within 3 s, most at once since the breaker is open."""
+    assert {answer.status for answer in answers} == {503}, Counter(answer.code for answer in answers)
+    assert all(answer.retry_after is not None and int(answer.retry_after) > 0 for answer in answers)
+    assert max(answer.seconds for answer in answers) < ANSWER_SECONDS + GRACE_SECONDS
+    quick = sum(answer.seconds < AT_ONCE_SECONDS for answer in answers)
+    assert quick > 0.8 * len(answers), Counter(answer.code for answer in answers)
+
+
+async def until_taken(door: DoorUnderTest) -> float:
+    """Seconds until a request succeeds again."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while (answer := await timed(door)).status != 201:
+        assert answer.status == 503
+        await asyncio.sleep(0.05)
+    return loop.time() - started
+
+
+async def test_kafka_paused(own_kafka: KafkaServer) -> None:
+    async with door_before(own_kafka) as door:
+        own_kafka.pause()
+        check_refusals(await ask_for(door, 10))
+        own_kafka.resume()
+        assert await until_taken(door) < RETURN_SECONDS
+
+
+async def test_kafka_killed_and_restarted(own_kafka: KafkaServer) -> None:
+    async with door_before(own_kafka) as door:
+        own_kafka.kill()
+        check_refusals(await ask_for(door, 10))
+        await asyncio.to_thread(own_kafka.restart)
+        assert await until_taken(door) < RETURN_SECONDS
+
+
+async def test_kafka_restarted_under_load_with_no_leader_at_first(own_kafka: KafkaServer) -> None:
+    """Between the broker's port and its partitions' leaders there is a while in which requests get their 503 too."""
+    async with door_before(own_kafka) as door:
+        restarting = asyncio.create_task(asyncio.to_thread(own_kafka.restart))
+        answers = []
+        while not restarting.done():
+            answers += await ask_for(door, 0.2)
+        assert {answer.status for answer in answers} <= {201, 503}
+        assert max(answer.seconds for answer in answers) < ANSWER_SECONDS + GRACE_SECONDS
+        assert await until_taken(door) < RETURN_SECONDS
+
+
+async def set_raw_limit(kafka: KafkaSettings, size: int) -> None:
+    """The topic made smaller than its contract, behind the door's back."""
+    client = kafka_clients.admin_client(kafka)
+    await client.start()
+    try:
+        configs = {"max.message.bytes": str(size)}
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics.RAW, configs=configs)])
+    finally:
+        await client.close()
+
+
+async def test_a_message_too_large_for_the_broker(own_kafka: KafkaServer) -> None:
+    text = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(60_000))  # does not compress to nothing
+    large = [{"deviceNumber": "29", "measures": [{"timestamp": 1_566_226_133, "sensorValues": [text]}]}]
+    async with door_before(own_kafka) as door:
+        assert len(json.dumps(large, ensure_ascii=False).encode()) < 1_048_576
+        await set_raw_limit(door.kafka, 20_000)
+        await asyncio.sleep(0.5)
+        answer = await timed(door, large)
+        assert (answer.status, answer.code) == (503, "record_too_large")
+        assert answer.seconds < ANSWER_SECONDS + GRACE_SECONDS
+        assert await until_taken(door) < RETURN_SECONDS
+        await set_raw_limit(door.kafka, 4_194_304)
+        await asyncio.sleep(0.5)
+        assert (await timed(door, large)).status == 201
+
+
+async def test_memory_is_bounded_while_kafka_is_away(own_kafka: KafkaServer) -> None:
+    """Bodies in hand are counted, and beyond the bound a request is refused with that reason."""
+    large = [{"deviceNumber": "29", "measures": [{"timestamp": 1_566_226_133, "sensorValues": ["x" * 900_000]}]}]
+    async with door_before(own_kafka, max_in_hand_bytes=4_000_000) as door:
+        own_kafka.pause()
+        answers = await asyncio.gather(*[timed(door, large) for _ in range(20)])
+        own_kafka.resume()
+        assert {answer.status for answer in answers} == {503}
+        assert Counter(answer.code for answer in answers)["in_hand"] >= 10
+        assert await door.metric("metering_ingest_in_hand_bytes") == 0
+
+
+async def test_a_stale_registry_waits_and_then_says_503_never_4xx(own_kafka: KafkaServer) -> None:
+    async with door_before(own_kafka) as door:
+        known = await door.ask("GET", "/devices/29")
+        own_kafka.pause()
+        started = SystemClock().monotonic()
+        answers = [
+            await door.ask("GET", "/devices/77"),
+            await door.ask("GET", "/devices/40"),
+            await door.ask("GET", "/devices/number/none"),
+            await door.ask("GET", "/server-time", token=make_token(kid="unheard of")),
+            await door.post([{"deviceNumber": "none", "measures": [{"timestamp": 1, "sensorValues": []}]}]),
+        ]
+        seconds = SystemClock().monotonic() - started
+        assert {(answer.status, answer.code) for answer in answers} == {(503, "registry_stale")}
+        assert all(answer.json()["reason"] == "registry_stale" for answer in answers)
+        assert seconds < 5 * 1.5
+        assert (await door.ask("GET", "/devices/29")).body == known.body
+        own_kafka.resume()
