@@ -12,9 +12,10 @@ MAX_REQUEST_BYTES = 6 * 1024 * 1024
 """Above the largest record of any topic (5 MiB on the dead letters): the topic's own limit decides."""
 MAX_BATCH_BYTES = 1_000_000
 """One batch per partition is in flight at a time: large ones carry large records, below the registry's 1 MiB."""
-FETCH_BYTES = 50 * 1024 * 1024
-"""Per request; a record larger than the partition's share still comes, alone."""
-PARTITION_FETCH_BYTES = 5 * 1024 * 1024 + 64 * 1024
+FETCH_BYTES = 16 * 1024 * 1024
+"""Per answer, compressed: what a consumer holds at most besides what it is working on."""
+PARTITION_FETCH_BYTES = 1024 * 1024
+"""Per partition and answer; a larger record still comes, alone in its answer (KIP-74)."""
 REQUEST_TIMEOUT_MS = 5_000
 """After it a silent connection is given up; an idempotent producer then asks again, without duplicates."""
 
