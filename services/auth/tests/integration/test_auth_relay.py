@@ -1,0 +1,209 @@
+"""The relay against every way to die: nothing is lost, the order holds, and a sleeper does no harm when it wakes."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from metering_auth.audit import Actor
+from metering_auth.registry import owners
+from metering_auth.registry.documents import all_documents
+from metering_auth.registry.republish import republish
+from metering_common import kafka as clients
+from metering_common import topics
+from metering_common.clock import SystemClock
+from metering_common.postgres import TimedPool
+from metering_common.registry import RegistryReplica
+from metering_common.registry_documents import Gateway, decode_document, document_key, encode_document
+from metering_common.settings import KafkaSettings
+from metering_local.testing import delete_topics
+
+OPERATOR = Actor("operator", "test")
+PATIENCE_SECONDS = 60
+
+
+async def topic_now(settings: KafkaSettings) -> tuple[list[tuple[str, bytes | None]], dict[str, bytes]]:
+    """Every committed record in order, and the newest value per key."""
+    consumer = clients.consumer(settings)
+    await consumer.start()
+    try:
+        partition = TopicPartition(topics.REGISTRY, 0)
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        end = (await consumer.end_offsets([partition]))[partition]
+        records: list[tuple[str, bytes | None]] = []
+        while await consumer.position(partition) < end:
+            for fetched in (await consumer.getmany(timeout_ms=200)).values():
+                records += [(record.key.decode(), record.value) for record in fetched]
+    finally:
+        await consumer.stop()
+    newest: dict[str, bytes] = {}
+    for key, value in records:
+        newest.pop(key, None)
+        if value is not None:
+            newest[key] = value
+    return records, newest
+
+
+async def tables_now(pool: TimedPool) -> dict[str, bytes]:
+    async with pool.acquire() as connection, connection.transaction():
+        return {document_key(each): encode_document(each) async for each in all_documents(connection)}
+
+
+async def until_equal(pool: TimedPool, settings: KafkaSettings) -> None:
+    """Topic and tables say the same, and nothing waits."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await pool.fetchval("SELECT count(*) FROM registry_outbox"):
+            await asyncio.sleep(0.1)
+        while (await topic_now(settings))[1] != await tables_now(pool):  # noqa: ASYNC110  Kafka has no event for it
+            await asyncio.sleep(0.2)
+
+
+async def rename_often(pool: TimedPool, provider: int, times: int) -> Gateway:
+    """One gateway is switched again and again: an even number of times, so it ends active."""
+    async with pool.acquire() as connection:
+        gateway = await owners.add_gateway(connection, OPERATOR, provider, "Edificio")
+        for turn in range(times):
+            gateway = await owners.set_gateway_active(connection, OPERATOR, gateway.id, active=turn % 2 == 1)
+            await owners.add_gateway(connection, OPERATOR, provider, f"Otro {turn}")
+    return gateway
+
+
+async def add_provider(pool: TimedPool) -> int:
+    async with pool.acquire() as connection:
+        return (await owners.add_provider(connection, OPERATOR, "Uno")).id
+
+
+def ids_in_order(records: list[tuple[str, bytes | None]]) -> list[int]:
+    """Gateways in the order of their first appearance; ids are the order of the commits."""
+    seen = dict.fromkeys(int(key.removeprefix("gateway:")) for key, _ in records if key.startswith("gateway:"))
+    return list(seen)
+
+
+async def test_killed_between_commit_and_publish_nothing_is_lost_and_the_order_holds(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
+) -> None:
+    """Four times: while changes are committed one after another, the only relay is killed with -9 and started again."""
+    provider = await add_provider(pool)
+    for pause in (0.05, 0.3, 0.6, 0.9):
+        relay = start_process()
+        changing = asyncio.create_task(rename_often(pool, provider, 60))
+        await asyncio.sleep(pause)
+        relay.signal(signal.SIGKILL)
+        relay.process.wait()
+        await changing
+        assert await pool.fetchval("SELECT count(*) FROM registry_outbox") > 0
+    start_process()
+    await until_equal(pool, kafka)
+    records, _ = await topic_now(kafka)
+    assert ids_in_order(records) == sorted(ids_in_order(records))
+    assert len(ids_in_order(records)) == 4 * 61
+
+
+async def test_a_relay_that_was_stopped_and_woken_publishes_no_more(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
+) -> None:
+    """SIGSTOP on the holder in the middle of its work; the other takes over after the lease; the sleeper wakes up."""
+    provider = await add_provider(pool)
+    first = start_process()
+    await until_equal(pool, kafka)
+    second = start_process()
+    changing = asyncio.create_task(rename_often(pool, provider, 100))
+    await asyncio.sleep(0.4)
+    first.signal(signal.SIGSTOP)
+    last = await changing
+    await until_equal(pool, kafka)
+    assert "relay.lease_taken" in second.log.read_text()
+    first.signal(signal.SIGCONT)
+    async with pool.acquire() as connection:
+        await owners.set_gateway_active(connection, OPERATOR, last.id, active=False)
+    await asyncio.sleep(2)
+    await until_equal(pool, kafka)
+    records, newest = await topic_now(kafka)
+    assert ids_in_order(records) == sorted(ids_in_order(records))
+    document = decode_document(newest[f"gateway:{last.id}"])
+    assert isinstance(document, Gateway)
+    assert document.active is False
+    assert "auth_registry_relaying 1.0" in second.metrics()
+    assert "auth_registry_relaying 0.0" in first.metrics()
+
+
+async def test_at_take_over_topic_and_tables_are_compared_and_what_differs_is_mended(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
+) -> None:
+    """A document that should not be there, one that is missing, and one that says something else."""
+    provider = await add_provider(pool)
+    gateway = await rename_often(pool, provider, 2)
+    relay = start_process()
+    await until_equal(pool, kafka)
+    relay.stop()
+    producer = clients.producer(kafka)
+    await producer.start()
+    stale = encode_document(Gateway(id=gateway.id, provider=provider, name="falso"))
+    for key, value in ((f"gateway:{gateway.id}", stale), ("gateway:9999", stale), (f"provider:{provider}", None)):
+        await producer.send_and_wait(topics.REGISTRY, value, key.encode())
+    await producer.stop()
+    relay = start_process()
+    await until_equal(pool, kafka)
+    assert "auth_registry_repaired_total 3.0" in relay.metrics()
+
+
+async def test_a_topic_made_anew_gets_another_epoch_and_everything_again(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
+) -> None:
+    provider = await add_provider(pool)
+    relay = start_process()
+    await rename_often(pool, provider, 2)
+    await until_equal(pool, kafka)
+    epoch = await pool.fetchval("SELECT epoch FROM registry_publication")
+    relay.stop()
+    await delete_topics(kafka)
+    await topics.apply(kafka)
+    start_process()
+    await until_equal(pool, kafka)
+    assert await pool.fetchval("SELECT epoch FROM registry_publication") != epoch
+
+
+async def test_everything_can_be_published_again_from_scratch(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings, admin: Callable[..., Any]
+) -> None:
+    provider = await add_provider(pool)
+    start_process()
+    await rename_often(pool, provider, 2)
+    await until_equal(pool, kafka)
+    before, _ = await topic_now(kafka)
+    epoch = await pool.fetchval("SELECT epoch FROM registry_publication")
+    documents = admin("registry", "republish")["documents"]
+    await until_equal(pool, kafka)
+    after, newest = await topic_now(kafka)
+    assert len(after) == len(before) + documents
+    assert len(newest) == documents
+    assert await pool.fetchval("SELECT epoch FROM registry_publication") == epoch
+    async with RegistryReplica.open(kafka, SystemClock()) as replica, asyncio.timeout(PATIENCE_SECONDS):
+        await replica.wait_ready()
+        assert replica.registry.epoch == str(epoch)
+
+
+@pytest.mark.fast
+def test_lanes_part_what_revokes_from_what_is_many() -> None:
+    from metering_auth.registry.outbox import Lane, lane_of
+
+    assert {key: lane_of(key) for key in ("meta", "key:ab", "provider:1", "gateway:2", "sensor:3", "device:4")} == {
+        "meta": Lane.FIRST,
+        "key:ab": Lane.FIRST,
+        "provider:1": Lane.FIRST,
+        "gateway:2": Lane.FIRST,
+        "sensor:3": Lane.ORDINARY,
+        "device:4": Lane.ORDINARY,
+    }
+
+
+async def test_republishing_holds_no_half_state(pool: TimedPool) -> None:
+    """All or nothing: an outbox entry for every document that should stand on the topic."""
+    await add_provider(pool)
+    async with pool.acquire() as connection:
+        count = await republish(connection)
+    assert await pool.fetchval("SELECT count(*) FROM registry_outbox WHERE document IS NOT NULL") >= count

@@ -1,0 +1,241 @@
+"""Random histories of one family: what the database answers is what the sentences of design.md (*Rotation*) say.
+
+The model below is written from those sentences and from nothing in the service: it keeps every token and when each was
+first presented, and derives each answer anew from that history.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from metering_auth.audit import Actor
+from metering_auth.identity.domain.limits import AttemptLimit, Rate
+from metering_auth.identity.issue import TokenIssuer
+from metering_auth.identity.key_lifecycle import KeyLifecycle
+from metering_auth.identity.refresh import Refresher
+from metering_auth.identity.refusals import RefreshRefusedError
+from metering_auth.identity.restore import ForgottenTokens
+from metering_auth.identity.revocation import RevocationInstant
+from metering_auth.identity.signing_keys import SigningKeys
+from metering_auth.identity.token_store import TokenStore
+from metering_auth.metrics import AuthMetrics
+from metering_auth.registry import owners
+from metering_auth.settings import StoreSettings
+from metering_auth.testing import ControlledClock
+from metering_common import postgres
+from metering_common.postgres import TimedPool
+from metering_local.testing import FreshDatabase
+
+OPERATOR = Actor("operator", "test")
+START = datetime(2026, 3, 11, 15, 5, 18, tzinfo=UTC)
+MINUTE, DAY = 60.0, 86_400.0
+SPANS = [0.0, 0.5, 59.5, 60.0, 60.5, 5 * MINUTE, 10 * MINUTE, 10 * MINUTE + 0.5, 90 * MINUTE, DAY, 59 * DAY, 60 * DAY]
+
+
+@dataclass
+class Token:
+    """What the model remembers of one token."""
+
+    text: str = field(repr=False)
+    parent: "Token | None"
+    issued_at: datetime
+    presented_at: datetime | None = None
+
+
+@dataclass
+class World:
+    """The parts of auth that a refresh goes through, over a real database, without HTTP."""
+
+    runner: asyncio.Runner
+    pool: TimedPool
+    clock: ControlledClock
+    refresher: Refresher
+    issuer: TokenIssuer
+
+    def refresh(self, token: str) -> str | None:
+        """The next token, or None for a 401."""
+        try:
+            return self.runner.run(self.refresher.refresh(token, "192.0.2.1")).refresh
+        except RefreshRefusedError:
+            return None
+
+    def new_gateway(self) -> tuple[int, str]:
+        async def make() -> tuple[int, str]:
+            async with self.pool.acquire() as connection:
+                provider = await owners.add_provider(connection, OPERATOR, "Uno")
+                gateway = await owners.add_gateway(connection, OPERATOR, provider.id, "Edificio")
+                return gateway.id, (await self.issuer.issue(connection, OPERATOR, gateway.id)).refresh
+
+        return self.runner.run(make())
+
+    def set_active(self, gateway: int, *, active: bool) -> None:
+        async def change() -> None:
+            async with self.pool.acquire() as connection:
+                await owners.set_gateway_active(connection, OPERATOR, gateway, active=active)
+
+        self.runner.run(change())
+
+    def revoke(self, gateway: int) -> None:
+        async def change() -> None:
+            async with self.pool.acquire() as connection:
+                await owners.revoke_gateway(connection, OPERATOR, gateway, RevocationInstant(self.clock))
+
+        self.runner.run(change())
+
+    def accepted_twice(self) -> int:
+        """Generations of which two tokens were accepted: there must be none."""
+        query = """SELECT count(*) FROM (SELECT FROM refresh_token WHERE presented_at IS NOT NULL
+                   GROUP BY family_id, generation HAVING count(*) > 1) AS twice"""
+        return int(self.runner.run(self.pool.fetchval(query)))
+
+
+@pytest.fixture
+def world(auth_database: FreshDatabase) -> Iterator[World]:
+    with asyncio.Runner() as runner:
+        dsn = auth_database.dsn_for("auth_service")
+        opening = postgres.pool(dsn, application_name="histories", max_size=2)
+        pool = runner.run(opening.__aenter__())
+        yield runner.run(_built(runner, pool, dsn))
+        runner.run(opening.__aexit__(None, None, None))
+
+
+async def _built(runner: asyncio.Runner, pool: TimedPool, dsn: SecretStr) -> World:
+    clock = ControlledClock(START)
+    given = StoreSettings(database_url=dsn, key_encryption_key=SecretStr("A" * 43))
+    keys, store = SigningKeys(given.keyring()), TokenStore(pool, clock)
+    async with pool.acquire() as connection:
+        await KeyLifecycle(given.keyring(), given.key_times(), clock).ensure_first(connection)
+        await keys.load(connection)
+    metrics = AuthMetrics(CollectorRegistry())
+    refresher = Refresher(
+        store=store,
+        keys=keys,
+        lifetimes=given.lifetimes(),
+        forgotten=ForgottenTokens(store, keys, given.lifetimes(), metrics),
+        limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
+        metrics=metrics,
+        monotonic=lambda: 0.0,
+    )
+    return World(runner, pool, clock, refresher, TokenIssuer(keys, given.lifetimes(), clock))
+
+
+class Histories(RuleBasedStateMachine):
+    """One family; any token of it may be presented at any time, by anybody."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.active = True
+        self.family_revoked = False
+        self.revoked_second = -1
+
+    @initialize()
+    def a_gateway_gets_its_first_token(self) -> None:
+        self.gateway, text = self.world.new_gateway()
+        self.tokens = [Token(text, None, self.now)]
+
+    @property
+    def now(self) -> datetime:
+        return self.world.clock.now
+
+    @rule(span=st.sampled_from(SPANS))
+    def time_passes(self, span: float) -> None:
+        self.world.clock.advance(span)
+
+    @rule(place=st.integers(min_value=0))
+    def somebody_presents_any_token(self, place: int) -> None:
+        self.present(self.tokens[place % len(self.tokens)])
+
+    @rule(place=st.integers(min_value=0, max_value=2))
+    def somebody_presents_a_recent_token(self, place: int) -> None:
+        self.present(self.tokens[-1 - place % len(self.tokens)])
+
+    @rule()
+    def the_gateway_is_switched(self) -> None:
+        self.active = not self.active
+        self.world.set_active(self.gateway, active=self.active)
+
+    @rule()
+    def the_gateway_is_revoked(self) -> None:
+        self.world.revoke(self.gateway)
+        self.revoked_second = int(self.now.timestamp())
+
+    @invariant()
+    def of_each_generation_one_token_at_most_was_accepted(self) -> None:
+        assert self.world.accepted_twice() == 0
+
+    def present(self, token: Token) -> None:
+        expected = self.expected(token)
+        answer = self.world.refresh(token.text)
+        if expected is None:
+            assert answer is None
+            return
+        assert answer is not None
+        token.presented_at = token.presented_at or self.now
+        if expected == "another":
+            assert answer not in {known.text for known in self.tokens}
+            self.tokens.append(Token(answer, token, self.now))
+        else:
+            assert answer == expected
+
+    def expected(self, token: Token) -> str | None:
+        """None for a 401, the text that must be repeated, or "another"."""
+        expired = self.now >= token.issued_at.replace(microsecond=0) + timedelta(days=60)
+        void = int(token.issued_at.timestamp()) <= self.revoked_second
+        if self.family_revoked or expired or void or not self.active:
+            return None
+        replaced_at = self.replaced_at(token)
+        if replaced_at is not None:
+            self.family_revoked = self.now - replaced_at > timedelta(minutes=10)
+            return None
+        successors = [other for other in self.tokens if other.parent is token]
+        if successors and self.now - successors[-1].issued_at <= timedelta(seconds=60):
+            return successors[-1].text
+        return "another"
+
+    def replaced_at(self, token: Token) -> datetime | None:
+        """When a successor of the token, or a sibling, was first presented."""
+        instead = [other for other in self.tokens if other.parent is token]
+        instead += [other for other in self.tokens if other.parent is token.parent and other is not token]
+        return min((other.presented_at for other in instead if other.presented_at is not None), default=None)
+
+
+def test_random_histories_go_as_designed(world: World) -> None:
+    class HistoriesHere(Histories):
+        def __init__(self) -> None:
+            super().__init__(world)
+
+    chosen = settings(
+        max_examples=40,
+        stateful_step_count=30,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(HistoriesHere, settings=chosen)
+
+
+def test_an_honest_gateway_is_never_locked_out(world: World) -> None:
+    """Lost answers, reboots and doubled processes: two processes share a file, and lose every third answer each."""
+    _, text = world.new_gateway()
+    shared, answers = text, 0
+    for turn in range(60):
+        stale = shared
+        for process in (0, 1):
+            answer = world.refresh(stale if process == 0 else shared)
+            lost = (turn + process) % 3 == 0
+            if answer is not None:
+                answers += 1
+                shared = shared if lost else answer
+        world.clock.advance(7.0 * (turn % 11))
+    world.clock.advance(90 * MINUTE)
+    assert world.refresh(shared) is not None
+    assert answers > 60
