@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from metering_common import kafka as clients
 from metering_common import topics
@@ -18,13 +19,14 @@ from metering_common.registry_documents import RegistryDocument, document_key, e
 from metering_common.settings import KafkaSettings
 from metering_validator.testing.builders import documents
 
+VALIDATOR = [sys.executable, "-m", "metering_validator"]
 OUTPUTS = (topics.JUDGED, topics.OUTCOMES, topics.DEAD)
 
 
 class Replica:
     """One validator process; its log is a file."""
 
-    def __init__(self, settings: KafkaSettings, log: Path, **environment: str) -> None:
+    def __init__(self, settings: KafkaSettings, log: Path, command: list[str], environment: dict[str, str]) -> None:
         self.log = log
         variables = {
             "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
@@ -36,8 +38,8 @@ class Replica:
             **environment,
         }
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "metering_validator"],
+            self.process = subprocess.Popen(  # noqa: S603  our own programs, without a shell
+                command,
                 env={"PATH": os.environ["PATH"], **variables},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -71,8 +73,10 @@ class Replicas:
         self._folder = folder
         self._all: list[Replica] = []
 
-    def start(self, **environment: str) -> Replica:
-        self._all.append(Replica(self._settings, self._folder / f"validator-{len(self._all)}.log", **environment))
+    def start(self, command: list[str] | None = None, /, **environment: str) -> Replica:
+        """The validator, or another program that takes its environment."""
+        log = self._folder / f"validator-{len(self._all)}.log"
+        self._all.append(Replica(self._settings, log, command or VALIDATOR, environment))
         return self._all[-1]
 
     def kill_all(self) -> None:
@@ -125,6 +129,8 @@ async def committed_offsets(settings: KafkaSettings, group: str = "validator") -
     await client.start()
     try:
         offsets = await client.list_consumer_group_offsets(group)
+    except GroupCoordinatorNotAvailableError:
+        return {}  # a fresh broker makes its offsets topic with the first group
     finally:
         await client.close()
     return {tp.partition: at.offset for tp, at in offsets.items() if tp.topic == topics.RAW}

@@ -1,0 +1,52 @@
+"""What Faust does with a body that raises or is cancelled costs no record: the process ends, commits are guarded."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from metering_common.publisher import Publisher
+from metering_common.settings import KafkaSettings
+from metering_validator.adapters.process import CANNOT_GO_ON
+from metering_validator.testing.account import publish_load
+from metering_validator.testing.live import Replica, Replicas, committed_offsets
+
+MISBEHAVING = Path(__file__).with_name("misbehaving_validator.py")
+SEVERAL_COMMITS = 2.0  # seconds
+
+
+async def misbehave(kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, mode: str, end: str) -> Replica:
+    """100 records are judged and committed; with the next 300 the judge misbehaves."""
+    await publish_load(publisher, 100, seed=1)
+    replica = replicas.start([sys.executable, str(MISBEHAVING), mode, end], VALIDATOR_COMMIT_INTERVAL_SECONDS="0.1")
+    async with asyncio.timeout(30):
+        while await committed(kafka) < 100:  # noqa: ASYNC110  Kafka does not tell
+            await asyncio.sleep(0.05)
+    await publish_load(publisher, 300, seed=2)
+    return replica
+
+
+async def committed(kafka: KafkaSettings) -> int:
+    return sum((await committed_offsets(kafka)).values())
+
+
+@pytest.mark.parametrize("mode", ["raise", "cancel"])
+async def test_a_body_that_raises_or_is_cancelled_ends_the_process_and_commits_nothing_of_its_batch(
+    kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, mode: str
+) -> None:
+    replica = await misbehave(kafka, replicas, publisher, mode, "end")
+    assert await replica.ended() == CANNOT_GO_ON
+    assert await committed(kafka) == 100
+
+
+@pytest.mark.parametrize("mode", ["raise", "cancel"])
+async def test_what_faust_acknowledges_of_such_a_body_is_not_committed_even_if_the_process_goes_on(
+    kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, mode: str
+) -> None:
+    replica = await misbehave(kafka, replicas, publisher, mode, "carry-on")
+    await replica.logged("records.cannot_go_on")
+    await publish_load(publisher, 300, seed=3)
+    await asyncio.sleep(SEVERAL_COMMITS)
+    assert replica.process.poll() is None
+    assert await committed(kafka) == 100
