@@ -1,7 +1,11 @@
 """A database that is slow, full, gone or read-only is waited for: nothing is skipped, nothing dies, nothing moves."""
 
 import asyncio
+import os
 import resource
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -17,8 +21,9 @@ from metering_writer.settings import WriterSettings
 from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged, record, rows, running
 from metering_writer.testing_flavours import migrate
 
-FULL_BYTES = 4 * 1024 * 1024
-NO_LIMIT = resource.RLIM_INFINITY
+FULL_BYTES = 16 * 1024 * 1024
+ROWS_BEFORE = 200_000
+BASE_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable  # one that any user may run
 
 
 def some_records(count: int, first: int = 0, measures: int = 1) -> list[Record]:
@@ -139,28 +144,33 @@ def _read_only(hurt: FreshDatabase, setting: str) -> None:
 
 @pytest.fixture
 def full(hurt: FreshDatabase) -> Iterator[PostgresServer]:
-    """No file of the server's tables may grow beyond 4 MiB; WAL files are made before that."""
-    hurt.sql("CHECKPOINT; SELECT pg_switch_wal();")
+    """No file may grow beyond 16 MiB, the size of one of WAL, and `measurement` has almost that."""
+    hurt.sql(
+        "INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality) SELECT to_timestamp(n), 0, 0, 1, 1, 0"
+        f" FROM generate_series(1, {ROWS_BEFORE}) AS n;"
+    )
     _limit_files(hurt.server, FULL_BYTES)
     yield hurt.server
-    _limit_files(hurt.server, NO_LIMIT)
+    _limit_files(hurt.server, resource.RLIM_INFINITY)
 
 
 def _limit_files(server: PostgresServer, size: int) -> None:
+    """As the server's own user, since one may not limit another's processes; what they start inherits it."""
     assert server.pid is not None
-    tethered = psutil.Process(server.pid)
-    for process in (tethered, *tethered.children(recursive=True)):
-        if "wal" not in " ".join(process.cmdline()):
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, NO_LIMIT))
+    top = psutil.Process(server.pid)
+    for process in (top, *top.children(recursive=True)):
+        script = f"import resource as r; r.prlimit({process.pid}, r.RLIMIT_FSIZE, ({size}, r.RLIM_INFINITY))"
+        user, group = (process.uids().real, process.gids().real) if os.geteuid() == 0 else (None, None)
+        subprocess.run([BASE_PYTHON, "-c", script], user=user, group=group, check=True, env={}, cwd="/")
 
 
 async def test_a_full_database_is_waited_for(
     settings: WriterSettings, judge: Judge, hurt: FreshDatabase, full: PostgresServer
 ) -> None:
-    """60,000 rows need more than 4 MiB: no record is at fault, whatever the SQLSTATE."""
+    """60,000 rows more do not fit: no record is at fault, whatever the SQLSTATE."""
     async with running(settings), watched(hurt, settings) as outside:
         await judge.send(*some_records(30, measures=1_000))
         assert "File too large" in await outside.unready("database")
         await asyncio.sleep(1)
-        _limit_files(full, NO_LIMIT)
-        await went_on(outside, 30, 60_000)
+        _limit_files(full, resource.RLIM_INFINITY)
+        await went_on(outside, 30, ROWS_BEFORE + 60_000)
