@@ -34,7 +34,7 @@ with_pip() {
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $editable
 }
 with_uv >"$log" 2>&1 || with_pip >>"$log" 2>&1 || {
-  if grep -qiE 'connection|network|resolve|dns|timed out|unreachable|failed to fetch' "$log"; then
+  if grep -qiE 'connection|network|resolve|dns|timed out|unreachable|failed to fetch|from versions: none' "$log"; then
     fail "The first set-up needs the network, and the packages could not be fetched; details in $log"
   fi
   grep -qi 'no space left' "$log" && fail "No disk space left for the packages, 1 GB is needed; details in $log"

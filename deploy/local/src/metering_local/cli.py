@@ -44,9 +44,10 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def progress_display() -> Progress:
-    """Progress on stderr, so that stdout stays for what was asked."""
+    """Progress on stderr, so that stdout stays for what was asked; none where nobody watches."""
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description:42}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _up(stack: Stack, _: argparse.Namespace) -> int:
