@@ -121,7 +121,10 @@ def auth_environment(auth_database: FreshDatabase, kafka: KafkaSettings) -> dict
 
 @pytest.fixture
 def admin(auth_environment: dict[str, str]) -> Callable[..., Any]:
-    """metering-admin in a process of its own, as operations runs it; what it prints with --json."""
+    """metering-admin in a process of its own, as operations runs it; what it prints with --json.
+
+    It blocks: where the service runs in the same loop and is waited for, call it with `asyncio.to_thread`.
+    """
 
     def run(*arguments: object, **environment: str) -> Any:
         command = [sys.executable, "-m", "metering_auth.cli", *map(str, arguments), "--json"]

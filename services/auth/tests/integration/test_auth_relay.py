@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from metering_auth.audit import Actor
 from metering_auth.registry import owners
 from metering_auth.registry.documents import all_documents
+from metering_auth.registry.outbox import Lane, lane_of
 from metering_auth.registry.republish import republish
 from metering_common import kafka as clients
 from metering_common import topics
@@ -56,7 +57,7 @@ async def tables_now(pool: TimedPool) -> dict[str, bytes]:
 async def until_equal(pool: TimedPool, settings: KafkaSettings) -> None:
     """Topic and tables say the same, and nothing waits."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while await pool.fetchval("SELECT count(*) FROM registry_outbox"):
+        while await pool.fetchval("SELECT count(*) FROM registry_outbox"):  # noqa: ASYNC110  as below
             await asyncio.sleep(0.1)
         while (await topic_now(settings))[1] != await tables_now(pool):  # noqa: ASYNC110  Kafka has no event for it
             await asyncio.sleep(0.2)
@@ -189,8 +190,6 @@ async def test_everything_can_be_published_again_from_scratch(
 
 @pytest.mark.fast
 def test_lanes_part_what_revokes_from_what_is_many() -> None:
-    from metering_auth.registry.outbox import Lane, lane_of
-
     assert {key: lane_of(key) for key in ("meta", "key:ab", "provider:1", "gateway:2", "sensor:3", "device:4")} == {
         "meta": Lane.FIRST,
         "key:ab": Lane.FIRST,

@@ -56,6 +56,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(error.status, error.reason.lower().replace(" ", "_"), error.reason)
     except UNAVAILABLE as error:
         log.warning("request.unavailable", path=request.path, error=type(error).__name__)
+        if request.path in oauth.FORM_PATHS:
+            return oauth.unavailable(int(RETRY_AFTER_SECONDS))
         detail = "Tokens cannot be issued at the moment; the one that was sent stays valid."
         return problem(503, "unavailable", detail, Retry_After=RETRY_AFTER_SECONDS)
     except Exception as error:

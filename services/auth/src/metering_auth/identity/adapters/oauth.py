@@ -17,6 +17,7 @@ from metering_auth.identity.token_store import TokenStore
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105  a path, not a secret
 REVOKE_PATH = "/oauth/revoke"
+FORM_PATHS = frozenset({TOKEN_PATH, REVOKE_PATH})
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 JWKS_PATH = "/.well-known/jwks.json"
 METADATA_MAX_AGE = 3_600  # seconds
@@ -129,6 +130,11 @@ class OAuth:
         if len(fields) != len(pairs):
             raise OAuthError("invalid_request", "a parameter is repeated")
         return fields
+
+
+def unavailable(retry_after_seconds: int) -> web.Response:
+    """The 503 in OAuth's form; the token that was sent stays valid."""
+    return OAuthError("temporarily_unavailable", "send it again", 503, retry_after_seconds).response()
 
 
 def _refresh_token(fields: dict[str, str]) -> str:

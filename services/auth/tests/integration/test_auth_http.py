@@ -1,0 +1,261 @@
+"""The endpoints as published and as the standards ask: every answer, its form, its headers; hostile tokens; limits."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from statistics import median
+from typing import Any, NamedTuple
+
+import aiohttp
+import jwt
+import pytest
+
+from metering_auth.audit import Actor
+from metering_auth.identity.adapters import facade, oauth
+from metering_auth.identity.issue import TokenIssuer
+from metering_auth.identity.signing_keys import SigningKeys
+from metering_auth.registry import owners
+from metering_auth.settings import AuthSettings
+from metering_auth.testing import AuthClient
+from metering_common.postgres import TimedPool
+
+OPERATOR = Actor("operator", "test")
+PROBLEM = "application/problem+json"
+
+
+class Given(NamedTuple):
+    """A gateway's first token, the service, and the key that signs."""
+
+    token: str
+    client: AuthClient
+    keys: SigningKeys
+    kid: str
+
+
+@pytest.fixture
+async def given(auth: AuthClient, pool: TimedPool, auth_settings: Callable[..., AuthSettings]) -> Given:
+    settings = auth_settings()
+    async with pool.acquire() as connection:
+        keys = SigningKeys(settings.keyring())
+        await keys.load(connection)
+        provider = await owners.add_provider(connection, OPERATOR, "Uno")
+        gateway = await owners.add_gateway(connection, OPERATOR, provider.id, "Edificio")
+        pair = await TokenIssuer(keys, settings.lifetimes()).issue(connection, OPERATOR, gateway.id)
+    return Given(pair.refresh, auth, keys, jwt.get_unverified_header(pair.refresh)["kid"])
+
+
+def forged(given: Given) -> dict[str, str]:
+    """Tokens of every kind that must not refresh; all but the last three are signed with auth's own key."""
+    material = given.keys.usable(given.kid)
+    assert material is not None
+    claims = jwt.decode(given.token, options={"verify_signature": False}) | {
+        "jti": "d89a44f6-2a67-41fe-be91-2b5139d092e6"
+    }
+
+    def signed(changed: dict[str, Any] | None = None, **headers: Any) -> str:
+        return jwt.encode(claims | (changed or {}), material.private_key, "RS256", {"kid": given.kid, **headers})
+
+    now = int(time.time())
+    header, _, signature = given.token.split(".")
+    none = jwt.encode(claims, "", "none", {"kid": given.kid})
+    secret = b"-----BEGIN PUBLIC KEY-----"
+    unsigned = jwt.encode(claims, "x" * 40, "HS256", {"kid": given.kid}).rpartition(".")[0]
+    confused = f"{unsigned}.{hmac.new(secret, unsigned.encode(), hashlib.sha256).hexdigest()}"
+    return {
+        "unknown": signed(),
+        "access": signed({"token_use": "access"}),
+        "other issuer": signed({"iss": "https://auth.example"}),
+        "future": signed({"iat": now + 3_600}),
+        "expired": signed({"exp": now - 3_600}),
+        "jku": signed(jku="https://attacker.example/jwks.json"),
+        "x5u": signed(x5u="https://attacker.example/cert.pem"),
+        "kid path": signed(kid="../../../dev/null"),
+        "kid unknown": signed(kid="fedcba9876543210"),
+        "none": none,
+        "hs256": confused,
+        "cut": f"{header}.eyJ9.{signature}",
+    }
+
+
+async def test_no_forged_token_refreshes_and_all_are_told_the_same(given: Given) -> None:
+    """But for the request's own id; at /oauth/token each is invalid_grant; at /oauth/revoke each is 200, or no kind."""
+    answers = set()
+    for name, token in forged(given).items():
+        status, body, headers = await given.client.post_json(facade.PATH, {"refreshToken": token})
+        assert status == 401, name
+        assert headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        assert headers["Content-Type"].startswith(PROBLEM)
+        assert headers["Cache-Control"] == "no-store"
+        body.pop("instance")
+        answers.add(json.dumps(body))
+        status, error, _ = await given.client.grant(token)
+        assert (status, error and error["error"]) == (400, "invalid_grant"), name
+        status, error, _ = await given.client.post_form(oauth.REVOKE_PATH, {"token": token})
+        wanted = (400, "unsupported_token_type") if name == "access" else (200, None)
+        assert (status, error and error["error"]) == wanted, name
+    assert len(answers) == 1
+    assert (await given.client.refresh(given.token))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "code"),
+    [
+        (b"{", "application/json", 400, "invalid_body"),
+        (b"\xff", "application/json", 400, "invalid_body"),
+        (b"[" * 5_000, "application/json", 400, "invalid_body"),
+        (b"[]", "application/json", 422, "invalid_body"),
+        (b"{}", "application/json", 422, "invalid_body"),
+        (b'{"refreshToken": null}', "application/json", 422, "invalid_body"),
+        (b'{"refreshToken": 7}', "application/json", 422, "invalid_body"),
+        (b'{"refreshToken": ""}', "application/json", 401, "invalid_token"),
+        (b'{"refreshToken": "' + b"x" * 17_000 + b'"}', "application/json", 413, "body_too_large"),
+        (b"refreshToken=x", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+    ],
+)
+async def test_a_request_that_is_not_as_published_is_told_what_to_change(
+    auth: AuthClient, content: bytes, kind: str, status: int, code: str
+) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(auth.base_url + facade.PATH, data=content, headers={"Content-Type": kind}) as answer,
+    ):
+        body = await answer.json(content_type=PROBLEM)
+    assert (answer.status, body["code"], body["status"]) == (status, code, status)
+    assert set(body) == {"type", "title", "status", "detail", "instance", "code"}
+
+
+async def test_other_methods_types_and_encodings_are_refused(auth: AuthClient) -> None:
+    async with aiohttp.ClientSession(auth.base_url) as session:
+        async with session.get(facade.PATH) as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        async with session.post(facade.PATH, json={}, headers={"Accept": "text/html"}) as answer:
+            assert answer.status == 406
+        async with session.post(
+            facade.PATH, data=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        ) as answer:
+            assert answer.status == 415
+        async with session.get("/api/v1/auth/nothing") as answer:
+            assert (answer.status, answer.content_type) == (404, PROBLEM)
+
+
+async def test_a_body_that_comes_without_length_is_capped_too(auth: AuthClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1_024
+
+    headers = {"Content-Type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(auth.base_url + facade.PATH, data=endless(), headers=headers) as answer,
+    ):
+        assert answer.status == 413
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]],
+) -> None:
+    async with start_auth(body_seconds=0.2) as client:
+        port = int(client.base_url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST {facade.PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode())
+        writer.write(b"Content-Length: 100\r\n\r\n{")
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_the_standard_grant_answers_as_rfc_6749_says(given: Given) -> None:
+    status, body, headers = await given.client.grant(given.token)
+    assert status == 200
+    assert body is not None
+    assert set(body) == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert (body["token_type"], body["expires_in"]) == ("Bearer", 10_800)
+    assert (headers["Cache-Control"], headers["Pragma"]) == ("no-store", "no-cache")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({}, "invalid_request"),
+        ({"grant_type": "refresh_token"}, "invalid_request"),
+        ({"grant_type": "", "refresh_token": "x"}, "invalid_request"),
+        ([("grant_type", "refresh_token"), ("grant_type", "refresh_token")], "invalid_request"),
+        ({"grant_type": "password", "username": "x", "password": "y"}, "unsupported_grant_type"),
+        ({"grant_type": "refresh_token", "refresh_token": "x.y.z"}, "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "x.y.z", "scope": "all"}, "invalid_scope"),
+    ],
+)
+async def test_the_standard_grants_errors_are_rfc_6749s(auth: AuthClient, fields: Any, error: str) -> None:
+    status, body, headers = await auth.post_form(oauth.TOKEN_PATH, fields)
+    assert (status, body and body["error"]) == (400, error)
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["Cache-Control"] == "no-store"
+
+
+async def test_a_token_given_up_ends_its_family_and_giving_it_up_again_is_fine(given: Given) -> None:
+    successor = await given.client.rotated(given.token)
+    for _ in range(2):
+        status, body, _ = await given.client.post_form(
+            oauth.REVOKE_PATH, {"token": given.token, "token_type_hint": "x"}
+        )
+        assert (status, body) == (200, None)
+    assert (await given.client.refresh(successor))[0] == 401
+    status, body, _ = await given.client.post_form(oauth.REVOKE_PATH, {})
+    assert (status, body and body["error"]) == (400, "invalid_request")
+
+
+async def test_attempts_are_limited_per_gateway(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], given: Given
+) -> None:
+    async with start_auth(attempts_per_gateway_per_minute=3) as client:
+        statuses = [(await client.refresh(given.token))[0] for _ in range(4)]
+        status, body, headers = await client.post_json(facade.PATH, {"refreshToken": given.token})
+        assert statuses == [200, 200, 200, 429]
+        assert (status, body["code"]) == (429, "too_many_attempts_gateway")
+        assert 1 <= int(headers["Retry-After"]) <= 20
+        assert (await client.refresh(forged(given)["unknown"]))[0] == 401
+
+
+async def test_attempts_are_limited_per_address_behind_the_load_balancer(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], given: Given
+) -> None:
+    """A made-up X-Forwarded-For before the balancer's own entry does not help."""
+    async with start_auth(attempts_per_address_per_minute=2) as client:
+        one, other = {"X-Forwarded-For": "10.9.9.9, 192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+        assert [(await client.refresh("x.y.z", one))[0] for _ in range(3)] == [401, 401, 429]
+        assert (await client.refresh("x.y.z", {"X-Forwarded-For": "10.1.1.1, 192.0.2.1"}))[0] == 429
+        assert (await client.refresh(given.token, other))[0] == 200
+        status, body, headers = await client.post_json(facade.PATH, {"refreshToken": "x.y.z"}, one)
+        assert (status, body["code"]) == (429, "too_many_attempts_address")
+        assert int(headers["Retry-After"]) >= 1
+
+
+async def test_the_time_taken_does_not_tell_an_unknown_token_from_a_wrong_one(given: Given) -> None:
+    """Medians of requests sent in turns: unknown but well signed, signed by nobody, under a key that is not ours."""
+    tokens = {name: token for name, token in forged(given).items() if name in {"unknown", "cut", "kid unknown"}}
+    spent: dict[str, list[float]] = {name: [] for name in tokens}
+    for _ in range(150):
+        for name, token in tokens.items():
+            since = time.perf_counter()
+            assert (await given.client.refresh(token))[0] == 401
+            spent[name].append(time.perf_counter() - since)
+    medians = {name: median(times) * 1_000 for name, times in spent.items()}
+    print(f"401 after {', '.join(f'{value:.2f} ms ({name})' for name, value in medians.items())}")  # noqa: T201  the figures
+    assert max(medians.values()) / min(medians.values()) < 1.3
+
+
+async def test_while_the_database_is_away_the_answer_is_503_and_the_token_stays_good(
+    given: Given, pool: TimedPool
+) -> None:
+    """Its tables are locked by somebody: the refresh gives up within its statement's time, nothing is lost."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE refresh_token IN ACCESS EXCLUSIVE MODE")
+        status, body, headers = await given.client.post_json(facade.PATH, {"refreshToken": given.token})
+        assert (status, body["code"], headers["Retry-After"]) == (503, "unavailable", "5")
+        status, error, _ = await given.client.grant(given.token)
+        assert (status, error and error["error"]) == (503, "temporarily_unavailable")
+    assert (await given.client.refresh(given.token))[0] == 200
