@@ -70,6 +70,8 @@ def summary(summary: Summary, *, as_json: bool) -> None:
             f"{f', {run.repeated} repeated' if run.repeated else ''}"
             f"{f', {run.unread} not to be had' if run.unread else ''}"
         )
+    if summary.awaiting_verdict:
+        _OUTPUT.print(f"verdict of {_count(summary.awaiting_verdict, 'value')} still to come; the next run reads it")
     for rule, count in run.refused_per_rule.items():
         _OUTPUT.print(f"  refused by {escape(rule)}: {count}")
     if summary.waiting or summary.refused:

@@ -18,7 +18,7 @@ from metering_gateway.domain.pace import BackOff
 from metering_gateway.findings import Findings
 from metering_gateway.line import Line
 from metering_gateway.notices import Notice, Notify, log_notice
-from metering_gateway.outbox import Outbox
+from metering_gateway.outbox import LocalStamp, Outbox
 from metering_gateway.sender import Sender
 from metering_gateway.summary import Summary, summarise
 from metering_gateway.token_file import NoTokenError, TokenFile, exclusive
@@ -112,7 +112,8 @@ class Gateway:
         """
         known = timestamp is not None or self.clock.offset is not None
         moment = self.clock.now_ms() // 1000 if timestamp is None else timestamp
-        self.outbox.store([Measure(device_number, moment, values)], corrected=known)
+        stamp = None if known else LocalStamp(self.clock.boot(), self.clock.steady_ms())
+        self.outbox.store([Measure(device_number, moment, values)], stamp)
 
     async def flush(self) -> Summary:
         """Sends until nothing is due, however long the platform is away; then reads the verdicts that are followed.

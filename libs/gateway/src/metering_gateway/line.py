@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from metering_gateway.clock import GatewayClock
-from metering_gateway.domain.answers import Answer, retry_after_seconds
+from metering_gateway.domain.answers import NO_ANSWER, Answer, retry_after_seconds
 from metering_gateway.domain.pace import BackOff
 from metering_gateway.notices import Notice, Notify
 from metering_gateway.tokens import RefreshFailedError
@@ -65,6 +65,13 @@ class Line:
                 self._succeeded()
                 return answer
             self._failed(answer)
+
+    async def ask_once(self, call: Call) -> Answer:
+        """One try, for what may as well be asked later: it neither waits nor makes the measures wait."""
+        try:
+            return await self._try(call)
+        except RefreshFailedError as error:
+            return Answer(NO_ANSWER, str(error))
 
     async def _try(self, call: Call) -> Answer:
         """401 is answered by one refresh; a second one with the fresh token is a trouble like others."""

@@ -33,6 +33,14 @@ class ReplayProgress:
     finished: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LocalStamp:
+    """When a measure was stored by a gateway that did not know the platform's time: milliseconds since which boot."""
+
+    boot: str
+    steady_ms: int
+
+
 class Outbox:
     """One file, safe for several processes. Methods that change it return only after the change is on the disk.
 
@@ -60,13 +68,17 @@ class Outbox:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
-        self._db.execute("COMMIT")
 
-    def store(self, measures: Iterable[Measure], *, corrected: bool = True) -> int:
-        """How many were stored. `corrected`: their timestamps are by the platform's clock already.
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # a full disk may have ended it already
+            self._db.execute("ROLLBACK")
+
+    def store(self, measures: Iterable[Measure], stamp: LocalStamp | None = None) -> int:
+        """How many were stored. A `stamp` says that their timestamps are by a clock that is yet to be corrected.
 
         Raises UnstorableMeasureError if one cannot be written as the published JSON; then none is stored.
         """
@@ -74,27 +86,33 @@ class Outbox:
             counts = Counter[str]()
             for measure in measures:
                 counts["stored_measures"] += 1
-                counts["stored_values"] += self._store_one(measure, corrected=corrected)
+                counts["stored_values"] += self._store_one(measure, stamp)
             self.count(counts)
         return counts["stored_measures"]
 
-    def _store_one(self, measure: Measure, *, corrected: bool) -> int:
+    def _store_one(self, measure: Measure, stamp: LocalStamp | None) -> int:
         require_timestamp(measure.timestamp)
         require_utf8(measure.device_number)
         row = {
             "device_id": self._one("device_id", number=measure.device_number),
             "timestamp": measure.timestamp,
-            "corrected": int(corrected),
+            "boot": stamp.boot if stamp else None,
+            "steady_ms": stamp.steady_ms if stamp else None,
             "sensor_values": sensor_values_json(measure.values),
             "value_count": len(measure.values),
         }
         self._do("store", **row)
         return len(measure.values)
 
-    def correct(self, seconds: int) -> int:
-        """Moves the measures stored by an unknown clock; how many."""
+    def correct(self, boot: str, steady_offset_ms: int, wall_offset_ms: int) -> int:
+        """Gives the measures stored by an unknown clock the platform's time; how many.
+
+        What was stored since this boot is placed by the steady clock (+ `steady_offset_ms`), which nobody sets; what
+        was stored before it only has the wall clock's reading (+ `wall_offset_ms`).
+        """
         with self.transaction():
-            return self._do("correct", seconds=seconds)
+            exact = self._do("correct_this_boot", boot=boot, offset_ms=steady_offset_ms)
+            return exact + self._do("correct_earlier_boots", seconds=round(wall_offset_ms / 1000))
 
     def has_uncorrected(self) -> bool:
         return bool(self._number("uncorrected"))
@@ -174,8 +192,8 @@ class Outbox:
         rows = self._db.execute(_QUERIES["refused"], {"limit": limit})
         return [dict(row) | {"sensor_values": json.loads(row["sensor_values"])} for row in rows]
 
-    def verdicts_due(self) -> list[tuple[str, int, int]]:
-        """(location, values, sent at in Unix milliseconds) of each batch whose verdict is still to be read."""
+    def verdicts_due(self) -> list[tuple[str, int]]:
+        """(location, values) of each batch whose verdict is still to be read, oldest first."""
         return [tuple(row) for row in self._db.execute(_QUERIES["verdicts_due"])]
 
     def verdict_read(self, location: str, figures: Mapping[str, int]) -> None:

@@ -5,24 +5,28 @@ ON CONFLICT (number) DO UPDATE SET number = excluded.number RETURNING id;
 
 -- name: store
 -- One measure, before it is sent; its id is its place in the order.
-INSERT INTO measure (device_id, timestamp, corrected, sensor_values, value_count)
-VALUES (:device_id, :timestamp, :corrected, :sensor_values, :value_count);
+INSERT INTO measure (device_id, timestamp, boot, steady_ms, sensor_values, value_count)
+VALUES (:device_id, :timestamp, :boot, :steady_ms, :sensor_values, :value_count);
 
--- name: correct
--- Measures stored before this gateway knew how far its clock is off: corrected once, before they are first sent.
-UPDATE measure SET timestamp = timestamp + :seconds, corrected = 1 WHERE corrected = 0;
+-- name: correct_this_boot
+-- Measures stored since this boot before the platform's time was known: corrected once, before they are first sent.
+UPDATE measure SET timestamp = (steady_ms + :offset_ms) / 1000, boot = NULL, steady_ms = NULL WHERE boot = :boot;
+
+-- name: correct_earlier_boots
+-- Those of earlier boots, by what the wall clock is off now: the best that is left to know.
+UPDATE measure SET timestamp = timestamp + :seconds, boot = NULL, steady_ms = NULL WHERE boot IS NOT NULL;
 
 -- name: due
 -- The oldest measures that may be sent now: those of unknown devices only when their hour has come. A clock that was
 -- set back makes them due too.
 SELECT m.id, d.number AS device_number, m.timestamp, m.sensor_values, m.value_count
 FROM measure AS m JOIN device AS d ON d.id = m.device_id
-WHERE m.corrected = 1 AND (d.retry_at_ms IS NULL OR d.retry_at_ms <= :now_ms OR d.unknown_since_ms > :now_ms)
+WHERE m.boot IS NULL AND (d.retry_at_ms IS NULL OR d.retry_at_ms <= :now_ms OR d.unknown_since_ms > :now_ms)
 ORDER BY m.id LIMIT :limit;
 
 -- name: uncorrected
 -- Whether some measures still wait for the first knowledge of the platform's clock.
-SELECT EXISTS (SELECT 1 FROM measure WHERE corrected = 0);
+SELECT EXISTS (SELECT 1 FROM measure WHERE boot IS NOT NULL);
 
 -- name: next_due
 -- When the first unknown device is to be tried again.
@@ -55,8 +59,8 @@ SELECT id, device_id, timestamp, sensor_values, value_count, :status, :answer, :
 
 -- name: requeue_refused
 -- An operator says that the cause is mended: refused measures stand in line again, in their old order.
-INSERT INTO measure (id, device_id, timestamp, corrected, sensor_values, value_count)
-SELECT id, device_id, timestamp, 1, sensor_values, value_count FROM refused ORDER BY id;
+INSERT INTO measure (id, device_id, timestamp, sensor_values, value_count)
+SELECT id, device_id, timestamp, sensor_values, value_count FROM refused ORDER BY id;
 
 -- name: delete_refused
 -- After they were queued again, or when an operator gives them up.
@@ -98,7 +102,7 @@ ON CONFLICT (location) DO NOTHING;
 
 -- name: verdicts_due
 -- Batches whose verdict is still to be read, oldest first.
-SELECT location, value_count, sent_at_ms FROM verdict_due ORDER BY sent_at_ms, location;
+SELECT location, value_count FROM verdict_due ORDER BY sent_at_ms, location;
 
 -- name: awaiting_verdict
 -- Values sent whose verdict is still to be read.

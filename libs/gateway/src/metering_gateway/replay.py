@@ -43,7 +43,9 @@ def open_csv(path: Path, mapping_path: Path, end: str) -> CsvFile:
         mapping = read_mapping(json.loads(mapping_text))
     except ValueError as error:
         raise MappingError(f"{mapping_path}: {error}") from error
-    digest = hashlib.sha256(mapping_text + b"\0" + end.encode() + b"\0" + path.read_bytes()).hexdigest()
+    with path.open("rb") as content:
+        parts = (hashlib.file_digest(content, "sha256").digest(), hashlib.sha256(mapping_text).digest(), end.encode())
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()
     row_count, last = 0, datetime.min  # noqa: DTZ901  # compared with times of the file's wall only
     for row in CsvFile(path, mapping, digest, 0, last.date()).rows():
         if row_count == 0:

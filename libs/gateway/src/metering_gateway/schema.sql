@@ -14,7 +14,8 @@ CREATE TABLE IF NOT EXISTS measure (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     device_id INTEGER NOT NULL REFERENCES device (id),
     timestamp INTEGER NOT NULL,
-    corrected INTEGER NOT NULL,
+    boot TEXT,          -- of a timestamp that is not yet by the platform's clock: since which boot …
+    steady_ms INTEGER,  -- … so many milliseconds had passed; both are empty once it is corrected
     sensor_values TEXT NOT NULL,
     value_count INTEGER NOT NULL
 ) STRICT;

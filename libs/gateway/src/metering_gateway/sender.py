@@ -69,7 +69,8 @@ class Sender:
             self._clock_due = self._clock.steady_seconds() + CLOCK_EVERY_SECONDS
             self._tell_offset(self._clock.offset)
         if self._clock.offset is not None and self._outbox.has_uncorrected():
-            self._outbox.correct(round(self._clock.offset.offset_ms / 1000))
+            now = self._clock.now_ms()
+            self._outbox.correct(self._clock.boot(), now - self._clock.steady_ms(), now - self._clock.wall_ms())
 
     def _tell_offset(self, offset: Offset) -> None:
         """Only of a clock that stamps another second than the platform's."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from metering_gateway.api import InputApi
 from metering_gateway.clock import GatewayClock
 from metering_gateway.domain.answers import Answer
-from metering_gateway.domain.claims import UnreadableTokenError, read_claims, renewal_due
+from metering_gateway.domain.claims import Claims, UnreadableTokenError, read_claims, renewal_due
 from metering_gateway.token_file import TokenFile, TokenPair, exclusive
 
 _LOCK_POLL_SECONDS = 0.05
@@ -37,6 +37,7 @@ class Tokens:
         self._lock = lock
         self._api = api
         self._clock = clock
+        self._fetched: tuple[str, float] | None = None
 
     async def access(self) -> str:
         """An access token in the first half of its life, or in the second if no new one can be had just now.
@@ -66,19 +67,28 @@ class Tokens:
             answer = await self._api.refresh(pair.refresh)
             fresh, access = _pair(answer)
             self._file.write(fresh)
+            self._fetched = access, self._clock.steady_seconds()
             return access
 
     def _due(self, access: str) -> bool:
         try:
-            return renewal_due(read_claims(access), self._clock.now_ms() / 1000)
+            claims = read_claims(access)
         except UnreadableTokenError:
             return True
+        return renewal_due(claims, self._now(access, claims))
 
     def _expired(self, access: str) -> bool:
         try:
-            return self._clock.now_ms() / 1000 >= read_claims(access).expires_at
+            claims = read_claims(access)
         except UnreadableTokenError:
             return True
+        return self._now(access, claims) >= claims.expires_at
+
+    def _now(self, access: str, claims: Claims) -> float:
+        """Of a token that this process fetched, its own age counts: no wrong clock makes it old or young."""
+        if self._fetched is not None and self._fetched[0] == access:
+            return claims.issued_at + self._clock.steady_seconds() - self._fetched[1]
+        return self._clock.now_ms() / 1000
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:

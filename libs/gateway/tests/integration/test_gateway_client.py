@@ -169,6 +169,9 @@ class WrongClock:
     def __init__(self) -> None:
         self._began = time.monotonic()
 
+    def boot(self) -> str:
+        return "boot"
+
     def wall_ms(self) -> int:
         return 1_430_000_000_000
 

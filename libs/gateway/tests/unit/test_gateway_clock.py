@@ -2,12 +2,13 @@
 
 import base64
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_gateway.clock import GatewayClock
+from metering_gateway.clock import GatewayClock, SystemTime
 from metering_gateway.domain.claims import Claims, UnreadableTokenError, read_claims, renewal_due
 from metering_gateway.domain.server_clock import Offset, best, measured_offset, server_time_ms
 
@@ -53,6 +54,9 @@ class SetClock:
     def steady_seconds(self) -> float:
         return self.steady
 
+    def boot(self) -> str:
+        return "boot"
+
 
 def test_a_wall_clock_that_is_set_while_we_run_moves_nothing() -> None:
     local = SetClock()
@@ -61,6 +65,13 @@ def test_a_wall_clock_that_is_set_while_we_run_moves_nothing() -> None:
     local.wall, local.steady = 9_999_999_999, 53.0
     assert clock.local_ms() == 1_003_000
     assert clock.now_ms() == 1_005_000
+
+
+def test_the_machines_own_clock_names_its_boot() -> None:
+    system = SystemTime()
+    assert system.boot() == SystemTime().boot()
+    assert abs(system.wall_ms() - time.time() * 1000) < 1_000
+    assert system.steady_seconds() > 0
 
 
 def test_refresh_falls_due_at_half_of_the_tokens_life() -> None:

@@ -1,5 +1,6 @@
 """The outbox: durable, in order, and its account closes after every step."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from metering_gateway.domain.answers import Answer
 from metering_gateway.domain.measures import Measure, UnstorableMeasureError
-from metering_gateway.outbox import Outbox, ReplayProgress
+from metering_gateway.outbox import LocalStamp, Outbox, ReplayProgress
 from metering_gateway.token_file import NoTokenError, TokenFile, TokenPair, exclusive
 
 pytestmark = pytest.mark.fast
@@ -75,13 +76,30 @@ def test_an_operator_may_try_unknown_devices_at_once(outbox: Outbox) -> None:
 
 
 def test_measures_of_an_unknown_clock_are_corrected_once_and_only_then_due(outbox: Outbox) -> None:
-    outbox.store([Measure("29", 100, {"x": 1})], corrected=False)
+    outbox.store([Measure("29", 100, {"x": 1})], LocalStamp("this boot", 5_000))
+    outbox.store([Measure("29", 200, {"x": 1})], LocalStamp("the boot before", 777_000))
     outbox.store([Measure("29", 7, {"x": 1})])
     assert outbox.has_uncorrected()
     assert [m.timestamp for m in outbox.due(0)] == [7]
-    assert outbox.correct(-30) == 1
-    assert outbox.correct(-30) == 0
-    assert [m.timestamp for m in outbox.due(0)] == [70, 7]
+    assert outbox.correct("this boot", steady_offset_ms=1_000_999, wall_offset_ms=-30_000) == 2
+    assert outbox.correct("this boot", 1, 1) == 0
+    assert [m.timestamp for m in outbox.due(0)] == [1_005, 170, 7]
+
+
+def test_a_full_disk_loses_nothing_and_blocks_nothing(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    outbox.store([Measure("29", 1, {"x": 1})])
+    outbox._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        outbox.store([Measure("29", at, {"x" * 500: 1}) for at in range(1_000)])
+    assert [m.timestamp for m in outbox.due(0)] == [1]
+    outbox._db.execute("PRAGMA max_page_count = 100000")
+    outbox.delivered(outbox.due(0), None, {}, 0)
+    outbox.close()
+    again = Outbox(tmp_path / "outbox.sqlite")
+    assert again.due(0) == []
+    assert closes(again)
+    again.close()
 
 
 def test_what_was_refused_is_kept_with_the_answer_and_can_be_queued_again(outbox: Outbox) -> None:

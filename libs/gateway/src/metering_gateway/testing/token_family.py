@@ -22,7 +22,7 @@ class TokenFamily:
         self._numbers = itertools.count(1)
         self._refresh: dict[str, _Refresh] = {}
         self._access: dict[str, int] = {}
-        self.refused = 0
+        self.rotations = self.refused = 0
 
     def issue(self, now: int) -> str:
         """The first refresh token of the family."""
@@ -34,6 +34,7 @@ class TokenFamily:
         if held is None or held.presented_successor is not None or not self._is_the_line(refresh, held):
             self.refused += 1
             return None
+        self.rotations += 1
         return self._new_access(now), self._new_refresh(refresh, now)
 
     def good(self, access: str, now: int) -> bool:
