@@ -141,3 +141,5 @@ class Outcome(Message, frozen=True, kw_only=True):
     """Findings per refusing rule."""
     findings: list[Finding] = []
     """Refusals first, then not-taken sensors, then quality warnings; at most 100."""
+    replays: RecordPosition | None = None
+    """The raw record that was judged again; absent for what came by the door or the poller."""

@@ -50,12 +50,22 @@ _Pair = tuple[RawRecord, RecordHeaders | MalformedHeadersError]
 class Validator:
     """Judges batches, one at a time."""
 
-    def __init__(self, replica: Replica, publisher: Publisher, limits: Limits, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        publisher: Publisher,
+        limits: Limits,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        pause_seconds: float = FIRST_PAUSE_SECONDS,
+    ) -> None:
         self._replica = replica
         self._publisher = publisher
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
+        self._first_pause = pause_seconds
         self._causality = Causality(replica, metrics)
         self._share = DeadShare()
         self._dictionary = Dictionary(())
@@ -97,7 +107,7 @@ class Validator:
     async def _deliver(self, outputs: Sequence[Record]) -> None:
         """Tries for as long as it takes, up to 900 s; what is sent twice has the same bytes."""
         give_up_at = self._clock.monotonic() + MAX_RETRY_SECONDS
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._first_pause
         while True:
             try:
                 await self._publisher.publish(outputs)

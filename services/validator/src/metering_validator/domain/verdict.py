@@ -100,6 +100,7 @@ def _outcome(headers: RecordHeaders, status: Status, counts: Counts, rules: dict
         status=status,
         counts=counts,
         rules=rules,
+        replays=headers.replays,
     )
 
 
@@ -112,15 +113,4 @@ def _with_findings(outcome: Outcome, account: Account, device_number: str, conte
         )
         for entry in account.not_taken
     ]
-    return Outcome(
-        batch_id=outcome.batch_id,
-        item=outcome.item,
-        items=outcome.items,
-        provider=outcome.provider,
-        device=outcome.device,
-        received_at_ms=outcome.received_at_ms,
-        status=outcome.status,
-        counts=outcome.counts,
-        rules=outcome.rules,
-        findings=[*refused, *left_out, *marked][:MAX_OUTCOME_FINDINGS],
-    )
+    return msgspec.structs.replace(outcome, findings=[*refused, *left_out, *marked][:MAX_OUTCOME_FINDINGS])
