@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -64,10 +62,6 @@ class Platform:
         """Process ids by name, as `metering-local status` tells them."""
         status = self.run("metering-local", "status")
         return {process["name"]: process["pid"] for process in status["processes"] if process["pid"]}
-
-    def kill(self, name: str) -> None:
-        """kill -9 one process; the supervisor brings it back."""
-        os.kill(self.processes()[name], signal.SIGKILL)
 
 
 async def _sample_sum(session: aiohttp.ClientSession, url: str, name: str, labels: dict[str, str]) -> float:
