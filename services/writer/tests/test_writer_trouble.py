@@ -22,7 +22,7 @@ from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged
 from metering_writer.testing_flavours import migrate
 
 FULL_BYTES = 16 * 1024 * 1024
-ROWS_BEFORE = 200_000
+ROWS_BEFORE = 250_000
 BASE_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable  # one that any user may run
 
 

@@ -124,7 +124,7 @@ class Writing:
         return again is not None and is_same_fault(error, again)
 
     async def _convict(self, record: Record, error: Exception) -> Record:
-        convicted = dead(record.source, record.headers, f"{type(error).__name__}: {error}")
+        convicted = dead(record.source, record.headers, f"{type(error).__name__}: {error}", record.judged.raw)
         self._deaths.saw(self._clock.monotonic(), 0, 1)
         await self._bury([convicted])
         return convicted

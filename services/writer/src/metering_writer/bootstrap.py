@@ -65,11 +65,13 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
         admin.add_check("partitions", judged.stopped_reason)
         admin.add_check("consumer", notes.stopped_reason)
         admin.ready = True
-        yield loop
-        admin.ready = False
-        await loop.leave()
-        with suppress(Exception):
-            await dimensions.give_back()
+        try:
+            yield loop
+        finally:
+            admin.ready = False
+            await loop.leave()
+            with suppress(Exception):
+                await dimensions.give_back()
 
 
 def _pool(settings: WriterSettings) -> Any:

@@ -7,24 +7,25 @@ from collections.abc import Sequence
 
 from metering_common.settings import load_settings
 from metering_writer import __main__ as service
-from metering_writer.commands import offsets
+from metering_writer.commands import dead, offsets, replay
 from metering_writer.settings import ToolSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     if asked.command == "run":
         return service.main()
     status: int = asyncio.run(asked.handle(load_settings(ToolSettings), asked, sys.stdout))
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="metering-writer", description="Stores judged records; mends what was stored."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Every command; each knows its own handler."""
+    top = argparse.ArgumentParser(prog="metering-writer", description="Stores judged records; mends what was stored.")
+    commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="the service, as `python -m metering_writer`")
+    replay.add_to(commands)
+    dead.add_to(commands)
     offsets.add_to(commands)
-    return parser
+    return top

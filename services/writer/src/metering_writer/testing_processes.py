@@ -1,5 +1,6 @@
 """Writers as processes of their own, to be killed, stopped and woken by tests; not part of the service."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from metering_writer.settings import WriterSettings
 
 STOP_SECONDS = 30
+STARTED_SECONDS = 60
 
 
 class WriterProcess:
@@ -20,11 +22,19 @@ class WriterProcess:
         self._environment = _environment(settings)
         self._log, self._name = log, name
         self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
 
     def start(self) -> None:
+        self._starts = self.log().count('"service.started"') + 1
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "metering_writer"]
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)  # noqa: S603  our own
+
+    async def started(self) -> None:
+        """Waits until it takes records."""
+        async with asyncio.timeout(STARTED_SECONDS):
+            while self.log().count('"service.started"') < self._starts:  # noqa: ASYNC110  in another process
+                await asyncio.sleep(0.05)
 
     @property
     def pid(self) -> int:
@@ -53,7 +63,7 @@ class WriterProcess:
         os.kill(self.pid, signal.SIGCONT)
 
     def log(self) -> str:
-        return self._log.read_text("utf-8")
+        return self._log.read_text("utf-8") if self._log.exists() else ""
 
 
 @contextmanager

@@ -20,13 +20,15 @@ def decode(consumed: ConsumerRecord) -> Record:
     """Raises `UnknownSchemaVersionError`, which must end the process; anything else unreadable is a dead record."""
     source = source_of(consumed)
     headers: RecordHeaders | None = None
+    raw: RecordPosition | None = None
     try:
         headers = decode_headers(source.headers)
         record = Record(source, headers, decode_judged(source.value or b""))
+        raw = record.judged.raw
         check(record)
     except (MalformedHeadersError, msgspec.DecodeError, UnstorableRecordError, RecursionError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
-        return dead(source, headers, fault)
+        return dead(source, headers, fault, raw)
     return record
 
 

@@ -65,8 +65,12 @@ async def close_replayed(session: Session, records: Iterable[Record]) -> None:
 
 
 def received_at(record: Record) -> datetime:
+    return instant_of(record.headers.received_at_ms)
+
+
+def instant_of(unix_ms: int) -> datetime:
     """Exact to the millisecond, which a division would not be."""
-    return _EPOCH + timedelta(milliseconds=record.headers.received_at_ms)
+    return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
 def _ledger_row(record: Record, fate: Fate) -> tuple[object, ...]:

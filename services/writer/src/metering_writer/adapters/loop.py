@@ -31,10 +31,12 @@ class WriterLoop:
         self._notes, self._pause = notes, pause
         self._leaving = False
         self._ended = asyncio.Event()
+        self._ended.set()
         self._failures = 0
 
     async def run(self) -> None:
         """Ends by itself only for a record of a newer release: nothing may be committed past it."""
+        self._ended.clear()
         keeping = asyncio.create_task(self._dimensions.run())
         try:
             while not self._leaving:

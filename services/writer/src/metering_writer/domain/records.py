@@ -67,9 +67,12 @@ def check(record: Record) -> None:
         raise UnstorableRecordError(f"it counts {counts.accepted} accepted values and brings another number")
 
 
-def dead(source: Source, headers: RecordHeaders | None, fault: str) -> Record:
-    """What stands in the ledger for a record that cannot be stored; headers that do not fit are made up."""
-    judged = Judged(raw=source.position, status=Status.DEAD, counts=Counts(), error=fault)
+def dead(source: Source, headers: RecordHeaders | None, fault: str, raw: RecordPosition | None = None) -> Record:
+    """What stands in the ledger for a record that cannot be stored; headers that do not fit are made up.
+
+    Without a raw position its own stands there.
+    """
+    judged = Judged(raw=raw or source.position, status=Status.DEAD, counts=Counts(), error=fault)
     record = Record(source, headers or _made_up(source), judged, fault)
     try:
         check(record)

@@ -209,6 +209,13 @@ WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.repl
     ) END
 ORDER BY b.received_at, b.batch_id, b.item;
 
+-- name: replayed_counts
+-- What the new verdicts of replayed records say, all together.
+SELECT coalesce(sum(written), 0) AS written, coalesce(sum(corrected), 0) AS corrected,
+    coalesce(sum(present), 0) AS already_present, coalesce(sum(superseded), 0) AS superseded,
+    coalesce(sum(refused), 0) AS refused, coalesce(sum(not_taken), 0) AS not_taken
+FROM ingest_batch WHERE batch_id = ANY ($1::uuid[]);
+
 -- name: records_not_yet_stored
 -- Of the replayed records asked for, how many have no verdict yet.
 SELECT count(*) AS open

@@ -1,0 +1,208 @@
+"""Any writer may die, sleep, be doubled or come late, and PostgreSQL too: every count is exact in the end.
+
+What they do: judged records go to four partitions, some of them corrections and resends, while writers as processes
+are killed, stopped and woken in an order that a seed decides. How they prove it: by counting in SQL against what was
+sent, value by value.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from metering_common import postgres
+from metering_common.postgres import TimedPool
+from metering_common.settings import KafkaSettings
+from metering_local.postgres import PostgresServer
+from metering_local.testing import FreshDatabase, make_database
+from metering_writer.domain.records import Record
+from metering_writer.settings import WriterSettings
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, Judge, headers, judged, record, rows, until
+from metering_writer.testing_flavours import migrate
+from metering_writer.testing_processes import WriterProcess, writer_processes
+
+PARTITIONS = 4
+SENSORS = tuple(range(1, 11))
+SECONDS = 90
+Expected = dict[tuple[int, int, int], float]
+
+
+@pytest.fixture
+def hurt(own_postgres: PostgresServer) -> FreshDatabase:
+    """A database on a server of its own."""
+    database = make_database(own_postgres)
+    migrate(database.owner_dsn)
+    return database
+
+
+@pytest.fixture
+def settings(hurt: FreshDatabase, kafka: KafkaSettings) -> WriterSettings:
+    return WriterSettings(
+        database_url=hurt.dsn_for("storage_writer"),
+        admin_host="127.0.0.1",
+        admin_port=0,
+        kafka=kafka,
+        batch_seconds=0.05,
+        session_timeout_seconds=6,
+        lock_patience_seconds=1,
+        drain_seconds=10,
+    )
+
+
+class Traffic:
+    """Judged records with every kind of repetition, and what must stand in the end."""
+
+    def __init__(self, seed: int, judge: Judge) -> None:
+        self._chance = random.Random(seed)
+        self._judge = judge
+        self._offsets = [0] * PARTITIONS
+        self._received = RECEIVED_AT_MS
+        self._best: dict[tuple[int, int, int], tuple[int, float]] = {}
+        self.records = 0
+
+    async def send(self, count: int, measures: int = 5) -> None:
+        await self._judge.send(*(self._next(measures) for _ in range(count)))
+
+    @property
+    def expected(self) -> Expected:
+        return {key: value for key, (_, value) in self._best.items()}
+
+    def _next(self, measures: int) -> Record:
+        """Received at a time of its own, not always later than the one before."""
+        partition = self._chance.randrange(PARTITIONS)
+        self.records += 1
+        received = self._received + self.records + self._chance.choice((0, 0, 0, -40_000, 40_000))
+        about = headers(device=partition, received_at_ms=received)
+        first = MEASURED_AT + 60 * self._chance.randrange(200)
+        times = [first + 60 * number for number in range(measures)]
+        values = [float(self._chance.randrange(3)) for _ in range(measures * len(SENSORS))]
+        for place, value in enumerate(values):
+            key = (partition, times[place // len(SENSORS)], SENSORS[place % len(SENSORS)])
+            self._best[key] = max(self._best.get(key, (-1, 0.0)), (about.rev, value))
+        one = record(about, judged(rows(SENSORS, times, values)), self._offsets[partition], partition)
+        self._offsets[partition] += 1
+        return one
+
+
+@asynccontextmanager
+async def watching(hurt: FreshDatabase) -> AsyncIterator[TimedPool]:
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience_seconds=60) as pool:
+        yield pool
+
+
+async def exact(pool: TimedPool, traffic: Traffic) -> None:
+    """Waits for the last record, then counts everything."""
+
+    async def complete() -> bool:
+        return int(await pool.fetchval("SELECT count(*) FROM ingest_batch")) >= traffic.records
+
+    await until(complete, SECONDS)
+    found = await pool.fetch("SELECT device_id, extract(epoch FROM ts)::int, sensor_id, value FROM measurement")
+    assert {(device, ts, sensor): value for device, ts, sensor, value in found} == traffic.expected
+    counts = await pool.fetchrow(
+        "SELECT count(*) AS records, sum(accepted) AS accepted, sum(written) AS written,"
+        " sum(accepted - written - corrected - present - superseded) AS missing FROM ingest_batch"
+    )
+    assert counts is not None
+    assert (counts["records"], counts["missing"]) == (traffic.records, 0)
+    assert counts["written"] == len(traffic.expected)
+    assert await pool.fetchval("SELECT sum(next_offset) FROM consumer_offset") == traffic.records
+
+
+async def kill_at_random(hurt: FreshDatabase, writers: list[WriterProcess], traffic: Traffic, seed: int) -> None:
+    """Three rounds: something dies while records come in, and comes back."""
+    chance = random.Random(seed)
+    for _ in range(3):
+        await asyncio.gather(*(writer.started() for writer in writers))
+        await traffic.send(40)
+        await asyncio.sleep(chance.uniform(0, 1.5))
+        if chance.random() < 0.3:
+            await asyncio.to_thread(hurt.server.kill)
+            await asyncio.to_thread(hurt.server.restart)
+        else:
+            victim = chance.choice(writers)
+            victim.kill()
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            victim.start()
+
+
+async def killed_and_exact(
+    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, folder: Path, seed: int
+) -> None:
+    with writer_processes(settings, folder, 2) as writers:
+        for writer in writers:
+            writer.start()
+        traffic = Traffic(seed, judge)
+        await kill_at_random(hurt, writers, traffic, seed)
+        async with watching(hurt) as pool:
+            await exact(pool, traffic)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+async def test_killed_at_random_moments_nothing_is_lost_and_nothing_double(
+    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path, seed: int
+) -> None:
+    await killed_and_exact(hurt, settings, judge, tmp_path, seed)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", range(100, 150))
+async def test_killed_fifty_times(
+    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path, seed: int
+) -> None:
+    await killed_and_exact(hurt, settings, judge, tmp_path, seed)
+
+
+async def test_three_writers_join_and_leave(
+    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path
+) -> None:
+    traffic = Traffic(3, judge)
+    with writer_processes(settings, tmp_path, 3) as writers:
+        for writer in writers:
+            writer.start()
+            await writer.started()
+            await traffic.send(30)
+        for writer in writers[:2]:
+            await traffic.send(30)
+            assert await asyncio.to_thread(writer.terminate) == 0
+        await traffic.send(30)
+        async with watching(hurt) as pool:
+            await exact(pool, traffic)
+
+
+async def test_stopped_in_mid_copy_past_its_session_and_woken(
+    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path
+) -> None:
+    """The sleeper holds the lock of its partitions' offsets; the new owner ends its session and goes on."""
+    traffic = Traffic(5, judge)
+    large = settings.model_copy(update={"batch_seconds": 1})
+    with writer_processes(large, tmp_path, 2) as (sleeper, other):
+        sleeper.start()
+        async with watching(hurt) as pool:
+            await traffic.send(300, measures=50)
+            await stop_in_mid_copy(hurt, sleeper)
+            other.start()
+            await exact(pool, traffic)
+            assert "offsets.blocking_session_ended" in other.log()
+            sleeper.wake()
+            await traffic.send(40)
+            await exact(pool, traffic)
+            assert sleeper.terminate() == 0
+
+
+async def stop_in_mid_copy(hurt: FreshDatabase, writer: WriterProcess) -> None:
+    """Stops it again and again until the database waits for its bytes."""
+    copying = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'storage_writer' AND query LIKE 'COPY%'"
+    hurt.sql("GRANT pg_read_all_stats TO test_owner;")
+    async with asyncio.timeout(SECONDS), postgres.pool(hurt.owner_dsn, application_name="observer") as pool:
+        while True:
+            if await pool.fetchval(f"{copying} AND state = 'active'"):
+                writer.stop()
+                await asyncio.sleep(0.3)
+                if await pool.fetchval(f"{copying} AND state = 'active' AND wait_event = 'ClientRead'"):
+                    return
+                writer.wake()
+            await asyncio.sleep(0.001)
