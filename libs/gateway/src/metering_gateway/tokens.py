@@ -105,6 +105,11 @@ def _pair(answer: Answer) -> tuple[TokenPair, str]:
     access, refresh = document.get("accessToken"), document.get("refreshToken")
     if answer.status == HTTPStatus.OK and isinstance(access, str) and isinstance(refresh, str):
         return TokenPair(refresh, access), access
-    if answer.status in _REFUSED:
+    if answer.status in _REFUSED and _is_the_platforms_word(answer):
         raise CredentialsRefusedError(answer.summary())
     raise RefreshFailedError(answer)
+
+
+def _is_the_platforms_word(answer: Answer) -> bool:
+    """A proxy or a captive portal between us may say 401 or 403 too; then the token is as good as before."""
+    return "code" in answer.document() or answer.headers.get("www-authenticate", "").lower().startswith("bearer")

@@ -119,3 +119,11 @@ async def test_without_a_token_it_is_said_what_to_do(tmp_path: Path) -> None:
         (tmp_path / "token.json").unlink()
         with pytest.raises(NoTokenError, match="import"):
             await gateway.tokens.access()
+
+
+async def test_a_proxys_refusal_says_nothing_about_the_token(tmp_path: Path) -> None:
+    async with held(tmp_path, Time()) as gateway:
+        gateway.platform.refresh_faults = scripted([Fault.FORBIDDEN_BY_PROXY])
+        with pytest.raises(RefreshFailedError, match="403"):
+            await gateway.tokens.access()
+        await gateway.tokens.access()

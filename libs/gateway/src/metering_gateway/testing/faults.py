@@ -16,6 +16,7 @@ class Fault(enum.Enum):
     TIMEOUT = "408"
     BAD_GATEWAY = "502 with a page of HTML"
     TOO_MANY = "429 with Retry-After: 0"
+    FORBIDDEN_BY_PROXY = "403 with a page of HTML"
     CAPTIVE_PORTAL = "200 with a page of HTML"
 
 

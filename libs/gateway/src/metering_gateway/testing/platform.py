@@ -206,6 +206,8 @@ def _failed(request: web.Request, fault: Fault) -> web.StreamResponse:
             return web.Response(status=408, text="too slow")
         case Fault.BAD_GATEWAY:
             return web.Response(status=502, text=page, content_type="text/html")
+        case Fault.FORBIDDEN_BY_PROXY:
+            return web.Response(status=403, text=page, content_type="text/html")
         case Fault.CAPTIVE_PORTAL:
             return web.Response(status=200, text=page, content_type="text/html")
         case _:
