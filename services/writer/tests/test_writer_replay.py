@@ -56,7 +56,7 @@ class House:
         self._kafka = kafka
 
     async def registers(self, *documents: RegistryDocument) -> None:
-        messages = [(document_key(one).encode(), encode_document(one), []) for one in documents]
+        messages: list[Any] = [(document_key(one).encode(), encode_document(one), []) for one in documents]
         await self._send(REGISTRY, messages)
 
     async def receives(self, values: dict[str, Any], later_ms: int = 0) -> None:
@@ -91,9 +91,8 @@ def validator(kafka: KafkaSettings, tmp_path: Path) -> Iterator[None]:
         "VALIDATOR_SESSION_TIMEOUT_SECONDS": "6",
     }
     with (tmp_path / "validator.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "metering_validator"], env=environment, stdout=log, stderr=log
-        )
+        command = [sys.executable, "-m", "metering_validator"]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         yield
         process.kill()
         process.wait(10)

@@ -103,12 +103,12 @@ def fetch_wasm() -> None:
             subprocess.run([str(NODE), str(NPM), *arguments], check=True, capture_output=True)  # noqa: S603  as above
 
 
-def migrate(dsn: SecretStr, flavour: str = "plain") -> None:
+def migrate(dsn: SecretStr, flavour: str = "plain", folders: Path = MIGRATIONS) -> None:
     """The schema of one flavour, by the kept tool."""
-    folders = [argument for folder in ("common", flavour) for argument in ("-d", str(MIGRATIONS / folder))]
+    chosen = [argument for folder in ("common", flavour) for argument in ("-d", str(folders / folder))]
     url = dsn.get_secret_value()
     url += f"{'&' if '?' in url else '?'}sslmode=disable"
-    command = [str(DBMATE), "--url", url, "--no-dump-schema", *folders, "up"]
+    command = [str(DBMATE), "--url", url, "--no-dump-schema", *chosen, "up"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  the venv's own
     if done.returncode != 0:
         raise SqlFailedError(done.stderr)

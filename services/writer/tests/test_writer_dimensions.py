@@ -1,0 +1,147 @@
+"""The dimension tables follow the registry, kept by one writer at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from metering_common import kafka as kafka_client
+from metering_common.clock import SystemClock
+from metering_common.postgres import TimedPool
+from metering_common.registry_documents import (
+    Device,
+    Gateway,
+    Meta,
+    Provider,
+    RegistryDocument,
+    Sensor,
+    SensorKind,
+    document_key,
+    encode_document,
+)
+from metering_common.settings import KafkaSettings
+from metering_common.topics import REGISTRY
+from metering_writer.adapters.dimensions import DimensionKeeper
+from metering_writer.metrics import WriterMetrics
+from metering_writer.testing import until
+
+HOUSE = (
+    Meta(epoch="6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11", created_at=1),
+    Provider(id=1, name="Sur"),
+    Gateway(id=2, provider=1, name="Casa"),
+    Sensor(id=7, position=1, name="Energía", unit="kWh", kind=SensorKind.ACCUMULATING, rollover=1e6),
+    Device(id=29, provider=1, number="29", sensors=(7,), zone="Europe/Madrid", meter_exchanges=(1_700_000_000,)),
+    Device(id=30, provider=1, number="30", sensors=(7,), zone="Mars/Olympus"),
+)
+Publish = Callable[..., object]
+
+
+class RegistryTopic:
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+
+    async def put(self, *documents: RegistryDocument) -> None:
+        await self._send([(document_key(one), encode_document(one)) for one in documents])
+
+    async def remove(self, key: str) -> None:
+        await self._send([(key, b"")])
+
+    async def _send(self, records: list[tuple[str, bytes]]) -> None:
+        producer = kafka_client.producer(self._kafka)
+        await producer.start()
+        for key, value in records:
+            await producer.send_and_wait(REGISTRY, value or None, key=key.encode())
+        await producer.stop()
+
+
+@pytest.fixture
+async def topic(kafka: KafkaSettings) -> RegistryTopic:
+    registry = RegistryTopic(kafka)
+    await registry.put(*HOUSE)
+    return registry
+
+
+class Keeping:
+    """One keeper in a task."""
+
+    def __init__(self, pool: TimedPool, kafka: KafkaSettings) -> None:
+        self.collectors = CollectorRegistry()
+        self.keeper = DimensionKeeper(
+            pool, kafka, SystemClock(), WriterMetrics(self.collectors), holder=uuid4(), lease_seconds=1.5
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.keeper.run())
+        yield
+        task.cancel()
+        await asyncio.wait({task})
+
+    def keeps(self) -> bool:
+        return self.collectors.get_sample_value("metering_writer_dimensions_kept") == 1
+
+
+async def kept(keeping: Keeping) -> None:
+    async def is_kept() -> bool:
+        return keeping.keeps()
+
+    await until(is_kept)
+
+
+async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic) -> None:
+    await pool.execute("INSERT INTO device VALUES (5, 1, 'gone', 'UTC', NULL, '{}', '{}', true)")
+    keeping = Keeping(pool, kafka)
+    async with keeping.running():
+        await kept(keeping)
+        device = await pool.fetchrow("SELECT * FROM device WHERE id = 29")
+        assert device is not None
+        assert (device["number"], device["zone"], device["sensors"], device["deleted_at"]) == (
+            "29",
+            "Europe/Madrid",
+            [7],
+            None,
+        )
+        assert device["meter_exchanges"][0].timestamp() == 1_700_000_000
+        assert await pool.fetchval("SELECT zone FROM device WHERE id = 30") == "UTC"
+        assert await pool.fetchval("SELECT deleted_at FROM device WHERE id = 5") is not None
+        assert await pool.fetchval("SELECT name FROM gateway WHERE id = 2") == "Casa"
+        assert await pool.fetchval("SELECT (kind, rollover) = ('accumulating', 1e6) FROM sensor WHERE id = 7")
+
+        await topic.put(Provider(id=1, name="Norte"))
+        await topic.remove("device:29")
+
+        async def followed() -> bool:
+            removed = await pool.fetchval("SELECT deleted_at IS NOT NULL FROM device WHERE id = 29")
+            return bool(removed) and await pool.fetchval("SELECT name FROM provider") == "Norte"
+
+        await until(followed)
+
+
+@pytest.mark.usefixtures("topic")
+async def test_one_writer_keeps_them_and_another_takes_over(pool: TimedPool, kafka: KafkaSettings) -> None:
+    first, second = Keeping(pool, kafka), Keeping(pool, kafka)
+    async with second.running():
+        async with first.running():
+            await until(lambda: _true(first.keeps() or second.keeps()))
+            await asyncio.sleep(2)
+            assert first.keeps() != second.keeps()
+            if second.keeps():
+                return
+        await kept(second)
+
+
+async def _true(value: object) -> object:
+    return value
+
+
+@pytest.mark.usefixtures("topic")
+async def test_a_lease_that_is_given_back_is_free_at_once(pool: TimedPool, kafka: KafkaSettings) -> None:
+    first, second = Keeping(pool, kafka), Keeping(pool, kafka)
+    async with first.running():
+        await kept(first)
+    await first.keeper.give_back()
+    assert await second.keeper._take()
+    assert not await first.keeper._take()

@@ -1,0 +1,190 @@
+"""The schema on both flavours: the migrations, the statements that write, late rows, retention."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from metering_local.testing import FreshDatabase
+from metering_writer.flavour import MIGRATIONS
+from metering_writer.queries import sql
+from metering_writer.testing_flavours import Storage, migrate, migrations, up_script, wasm_timescale
+
+DEVICE = 900_001
+KEEP = "UPDATE storage_retention SET keep ="
+LATE = "2026-01-05 10:00:00+00"
+ROW = "INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality) VALUES"
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("flavour", ["plain", "timescale"])
+def test_every_migration_waits_for_no_lock_and_says_what_it_is_for(flavour: str) -> None:
+    for file in migrations(flavour):
+        up = file.read_text("utf-8").split("-- migrate:down")[0]
+        assert "SET LOCAL lock_timeout" in up, file.name
+        assert "SET LOCAL statement_timeout" in up, file.name
+        assert up.startswith("-- "), file.name
+        assert file.name.split("_")[1] in ("pre", "post"), file.name
+
+
+@pytest.mark.fast
+def test_both_flavours_have_the_same_steps() -> None:
+    steps = [{file.name.split("_")[0] for file in migrations(flavour)} for flavour in ("plain", "timescale")]
+    assert steps[0] == steps[1]
+
+
+def test_every_later_migration_finds_data_and_keeps_it(database: FreshDatabase, tmp_path: Path) -> None:
+    """Plain: step by step, each on tables that hold rows already."""
+    for file in migrations("plain"):
+        folder = tmp_path / file.parent.name
+        folder.mkdir(exist_ok=True)
+        shutil.copy(file, folder)
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        migrate(database.owner_dsn, folders=tmp_path)
+        database.sql(f"{ROW} (now(), 1, {file.name.split('_')[0][-6:]}, 1, 1, 0);")
+    steps = len(migrations("plain"))
+    assert database.sql("SELECT count(*) FROM measurement_named;").strip() == str(steps)
+    migrate(database.owner_dsn)
+    assert database.sql("SELECT count(*) FROM schema_migrations;").strip() == str(steps)
+
+
+def test_every_later_migration_finds_data_in_hypertables() -> None:
+    with wasm_timescale() as storage:
+        tables, hypertables, *later = migrations("timescale")
+        storage.execute(up_script(tables))
+        storage.execute(up_script(hypertables))
+        storage.execute(f"{ROW} ('{LATE}', 1, 1, 1, 1, 0)")
+        for file in later:
+            storage.execute(up_script(file))
+        storage.refresh()
+        assert storage.rows("SELECT measures FROM measurement_hourly") == [{"measures": 1}]
+
+
+def test_the_flavour_is_asked_of_the_server(either: Storage) -> None:
+    is_timescale = bool(either.rows(sql.flavour))
+    assert is_timescale == (either.flavour == "timescale")
+    if is_timescale:
+        assert either.rows(sql.has_hypertable) == [{"exists": True}]
+
+
+def stored(storage: Storage) -> list[tuple[float, int]]:
+    found = storage.rows(f"SELECT value, rev FROM measurement WHERE device_id = {DEVICE} ORDER BY ts, sensor_id")
+    return [(row["value"], row["rev"]) for row in found]
+
+
+def upsert(storage: Storage, *values: str) -> None:
+    staged = ROW.replace("measurement", "measurement_staging")
+    storage.execute(f"BEGIN; {sql.make_staging}; {staged} {', '.join(values)}; {sql.upsert_staged}; COMMIT")
+
+
+def test_upserts_end_on_the_value_received_last(either: Storage) -> None:
+    either.execute(f"DELETE FROM measurement WHERE device_id = {DEVICE}")
+    key = f"{DEVICE}, 1, 0"
+    upsert(either, f"('{LATE}', 1, 10, {key})")
+    upsert(either, f"('{LATE}', 2, 12, {key})", f"('{LATE}', 3, 10, {DEVICE}, 2, 0)")
+    upsert(either, f"('{LATE}', 9, 11, {key})", f"('{LATE}', 3, 13, {DEVICE}, 2, 0)")
+    assert stored(either) == [(2, 12), (3, 13)]
+
+
+def test_late_rows_go_into_a_compressed_chunk(timescale_storage: Storage) -> None:
+    """New ones, corrections and older ones, after the fortnight."""
+    storage = timescale_storage
+    storage.execute(f"DELETE FROM measurement WHERE device_id = {DEVICE}")
+    upsert(storage, f"('{LATE}', 1, 10, {DEVICE}, 1, 0)", f"('{LATE}', 5, 20, {DEVICE}, 2, 0)")
+    storage.execute(
+        "SELECT compress_chunk(chunk, true) FROM show_chunks('measurement', older_than => INTERVAL '14 days') AS chunk"
+    )
+    compressed = (
+        "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = 'measurement'"
+    )
+    assert storage.rows(compressed)[0]["count"] > 0
+    later = "2026-01-05 10:01:00+00"
+    upsert(
+        storage,
+        f"('{LATE}', 2, 11, {DEVICE}, 1, 0)",
+        f"('{LATE}', 6, 19, {DEVICE}, 2, 0)",
+        f"('{later}', 7, 30, {DEVICE}, 1, 0)",
+    )
+    storage.execute(f"{ROW} ('{later}', 8, 30, {DEVICE}, 2, 0)")
+    assert stored(storage) == [(2, 11), (5, 20), (7, 30), (8, 30)]
+
+
+def test_look_ups_find_what_is_there(either: Storage) -> None:
+    either.execute(f"DELETE FROM measurement WHERE device_id = {DEVICE}")
+    upsert(either, f"('{LATE}', 1, 10, {DEVICE}, 1, 0)")
+    there = int(either.rows(f"SELECT extract(epoch FROM '{LATE}'::timestamptz)::bigint AS at")[0]["at"])
+    times = f"'{{{there - 60},{there}}}'"
+    asked = [f"'{{{DEVICE},{DEVICE}}}'", times]
+    bounds = [str(there - 60), str(there)]
+    found = either.rows(_filled("devices_with_rows", [*asked, times, *bounds]))
+    assert found == [{"device_id": DEVICE}]
+    assert either.rows(_filled("measures_with_rows", [*asked, *bounds])) == [{"place": 2}]
+    (standing,) = either.rows(_filled("standing_values", [*asked, *bounds]))
+    assert standing == {"place": 2, "sensor_id": 1, "value": 1, "quality": 0, "rev": 10}
+
+
+def _filled(name: str, arguments: list[str]) -> str:
+    """The query with its arguments in the place of $1, $2, …"""
+    query = sql[name]
+    for number, argument in enumerate(arguments, 1):
+        query = query.replace(f"${number}", argument)
+    return query
+
+
+def test_retention_is_kept_and_off_for_measurements(either: Storage) -> None:
+    ledger = """
+        INSERT INTO ingest_batch (received_at, rev, raw_offset, batch_id, device_id, provider_id, raw_partition,
+            measures, "values", accepted, refused, not_taken, repeated, written, corrected, present, superseded,
+            refusals_beyond, item, items, clock_doubtful, source, status, raw_topic, registry_epoch, registry_position)
+        SELECT now() - age, 0, 0, gen_random_uuid(), 900002, 1, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, 1, false, 'http', 'judged', '', '', 0
+        FROM unnest(ARRAY['93 days', '89 days']::interval[]) AS age"""
+    either.execute(ledger)
+    either.execute("SELECT apply_retention()")
+    _run_retention_jobs(either)
+    assert either.rows("SELECT count(*) FROM ingest_batch WHERE device_id = 900002")[0]["count"] == 1
+
+
+def _run_retention_jobs(storage: Storage) -> None:
+    """TimescaleDB drops whole chunks, in jobs of its own."""
+    if storage.flavour == "timescale":
+        for job in storage.rows("SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"):
+            storage.execute(f"CALL run_job({job['job_id']})")
+
+
+def test_the_refresh_never_reaches_dropped_chunks(timescale_storage: Storage) -> None:
+    storage = timescale_storage
+    start = (
+        "SELECT config ->> 'start_offset' AS start FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+    )
+    drops = (
+        "SELECT config ->> 'drop_after' AS after FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'measurement'"
+    )
+    assert (storage.rows(start), storage.rows(drops)) == ([{"start": "401 days"}], [])
+    storage.execute(
+        "UPDATE storage_retention SET keep = '100 days' WHERE relation = 'measurement'; SELECT apply_retention()"
+    )
+    assert (storage.rows(start), storage.rows(drops)) == ([{"start": "98 days"}], [{"after": "100 days"}])
+    storage.execute(f"{KEEP} NULL WHERE relation = 'measurement'; SELECT apply_retention()")
+    assert (storage.rows(start), storage.rows(drops)) == ([{"start": "401 days"}], [])
+
+
+def test_the_reader_may_read_and_nothing_else(storage: FreshDatabase) -> None:
+    readable = storage.sql(
+        "SELECT string_agg(table_name, ',' ORDER BY table_name) FROM information_schema.role_table_grants"
+        " WHERE grantee = 'storage_reader' AND privilege_type = 'SELECT';"
+    )
+    for name in ("measurement_named", "measurement_daily", "device_status", "rejected_measure", "ingest_batch"):
+        assert name in readable
+    others = storage.sql(
+        "SELECT count(*) FROM information_schema.role_table_grants"
+        " WHERE grantee = 'storage_reader' AND privilege_type <> 'SELECT';"
+    )
+    assert others.strip() == "0"
+
+
+def test_migrations_lie_where_the_tools_look_for_them() -> None:
+    assert sorted(folder.name for folder in MIGRATIONS.iterdir()) == ["common", "plain", "timescale"]
