@@ -16,7 +16,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,7 +116,7 @@ class Bench:
         return batch(devices)
 
 
-async def _stream(pieces: Sequence[bytes]) -> "AsyncIterator[bytes]":  # noqa: F821  only asyncpg looks at it
+async def _stream(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
     yield COPY_HEADER
     for piece in pieces:
         yield piece
