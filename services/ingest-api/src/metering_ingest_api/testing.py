@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,6 +21,7 @@ import jwt
 import psutil
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 
 from metering_common import kafka as kafka_clients
@@ -147,22 +149,24 @@ class DoorUnderTest:
     session: aiohttp.ClientSession
     kafka: KafkaSettings
     token: str = field(default_factory=make_token)
+    base_url: str | None = None
+    """Of another process's door; its own otherwise."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.api.port}"
+        return self.base_url or f"http://127.0.0.1:{self.api.port}"
 
     async def ask(self, method: str, path: str, *, token: str | None = None, **options: Any) -> "Answer":
         """`path` below /api/v1; with the usual headers unless told otherwise."""
         headers = {"Authorization": f"Bearer {token or self.token}"} | options.pop("headers", {})
         present = {name: value for name, value in headers.items() if value is not None}
         async with self.session.request(method, f"{self.url}/api/v1{path}", headers=present, **options) as response:
-            return Answer(response.status, dict(response.headers), await response.read())
+            return Answer(response.status, CIMultiDict(response.headers), await response.read())
 
     async def post(self, body: Any, **options: Any) -> "Answer":
         data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"} | options.pop("headers", {})
-        return await self.ask("POST", "/measurements", data=data, headers=headers, **options)
+        return await self.ask("POST", "/measurements", data=BytesIO(data), headers=headers, **options)
 
     async def metric(self, name: str, **labels: str) -> float:
         async with self.session.get(f"http://127.0.0.1:{self.api.admin_port}/metrics") as response:
@@ -176,7 +180,7 @@ class Answer:
     """What came back."""
 
     status: int
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
     body: bytes
 
     def json(self) -> Any:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from metering_ingest_api.metrics import IngestMetrics
@@ -40,6 +41,13 @@ class _Connection(RequestHandler):
         self._stop_head_deadline()
         self._listener.lost(self)
         super().connection_lost(exc)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What is no HTTP is counted: a trace per probe from the Internet says nothing and fills the log."""
+        if isinstance(kw.get("exc_info"), HttpProcessingError):
+            self._listener.cut("no_http")
+        else:
+            super().log_exception(*args, **kw)
 
     def _start_head_deadline(self) -> None:
         self._head_deadline = self._loop.call_later(self._listener.header_seconds, self._cut)
