@@ -22,7 +22,7 @@ from metering_gateway.testing import Platform, random_faults, running
 
 DATA = Path(__file__).parents[4] / "data"
 CSV, MAPPING = DATA / "household_power_2007-02-01_02.csv", DATA / "household_mapping.json"
-KILLS = 8
+KILLS = 7
 REPLAY = ["replay", str(CSV), "--mapping", str(MAPPING), "--end", "2026-03-10", "--json", "--first-wait", "0.02"]
 
 
@@ -48,31 +48,40 @@ async def run(platform: Platform, state: Path, *arguments: str, given: str = "")
     return out.decode()
 
 
-async def killed_after(seconds: float, platform: Platform, state: Path, speed: str) -> bool:
-    """Whether the kill came before the replay's end."""
+async def killed_after(calls: int, seconds: float, platform: Platform, state: Path, speed: str) -> bool:
+    """Kills it `seconds` after its `calls`-th request arrived; whether that came before the replay's end."""
+    left, reached = calls, asyncio.Event()
+
+    def count(_: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            reached.set()
+
+    platform.on_call = count
     process = await start(platform, state, *REPLAY, "--speed", speed)
-    reading = asyncio.create_task(process.communicate())
-    await asyncio.wait([reading], timeout=seconds)
+    ended, arrived = asyncio.create_task(process.communicate()), asyncio.create_task(reached.wait())
+    await asyncio.wait([ended, arrived], return_when=asyncio.FIRST_COMPLETED, timeout=60)
+    await asyncio.sleep(seconds)
     alive = process.returncode is None
     if alive:
         process.kill()
-    await reading
+    arrived.cancel()
+    await ended
     return alive
 
 
-@pytest.mark.parametrize(("seed", "speed"), [(1, "max"), (2, "50000"), (3, "50000")])
+@pytest.mark.parametrize(("seed", "speed"), [(1, "max"), (2, "40000"), (3, "40000")])
 async def test_nothing_is_lost_by_kills_at_any_moment(tmp_path: Path, seed: int, speed: str) -> None:
     rng = random.Random(seed)
     faults, refresh_faults = random_faults(seed, 0.15), random_faults(seed + 100, 0.3)
-    platform = Platform(faults=faults, refresh_faults=refresh_faults, access_seconds=4)
+    platform = Platform(faults=faults, refresh_faults=refresh_faults, access_seconds=2)
     async with running(platform):
         token = json.dumps({"refreshToken": platform.issued_refresh_token()})
         await run(platform, tmp_path, "token", "import", given=token)
-        kills = 0
-        while kills < KILLS and await killed_after(rng.uniform(0.4, 1.6), platform, tmp_path, speed):
-            kills += 1
+        for _ in range(KILLS):
+            assert await killed_after(rng.randint(1, 12), rng.uniform(0, 0.02), platform, tmp_path, speed)
         summary = json.loads(await run(platform, tmp_path, *REPLAY, "--speed", "max"))
-    assert kills > 2, "the kills came too late to prove anything"
     wanted = expected()
     assert set(platform.arrivals) == set(wanted)
     assert all(set(values) == {wanted[key]} for key, values in platform.arrivals.items())

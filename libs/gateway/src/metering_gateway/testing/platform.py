@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,7 @@ class Platform:
     `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
     answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A verdict is
     pending for `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the
-    most at one time.
+    most at one time. `on_call` is told the path of each request as it arrives.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Platform:
         self.statuses: Counter[int] = Counter()
         self.prefers: list[str] = []
         self.concurrent = 0
+        self.on_call: Callable[[str], object] = lambda _: None
         self._under_way = 0
         self._max_body_bytes = max_body_bytes
         self._now_ms = now_ms
@@ -70,13 +71,20 @@ class Platform:
         return self.family.issue(self._now())
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[self._announce])
         app.router.add_post("/api/v1/auth/token/refresh", self._refresh)
         app.router.add_get("/api/v1/server-time", self._server_time)
         app.router.add_get("/api/v1/devices/number/{number}", self._device)
         app.router.add_post("/api/v1/measurements", self._measurements)
         app.router.add_get("/api/v1/measurements/batches/{batch}", self._verdict)
         return app
+
+    @web.middleware
+    async def _announce(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.on_call(request.path)
+        return await handler(request)
 
     async def _refresh(self, request: web.Request) -> web.StreamResponse:
         fault = self.refresh_faults()
