@@ -45,6 +45,7 @@ MASTER_KEY = base64.urlsafe_b64encode(os.urandom(32)).decode()
 SIGNINGS_PER_REFRESH = 2
 GATEWAYS = 100_000  # each refreshing every hour and a half
 HALF_LIFE_SECONDS = 5_400
+REFRESH_LIFETIME_SECONDS = 60 * 86_400
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,11 @@ async def measure(seconds: float, at_once: int) -> None:
             signing = signings_per_second(2)
             measured = await refresh_all_the_time(AuthClient(session, url), tokens, seconds, process)
             report(measured, (signing + signings_per_second(2)) / 2, at_once)
+            row_bytes = int(
+                database.sql("SELECT pg_total_relation_size('refresh_token') / count(*) FROM refresh_token")
+            )
+            rows = GATEWAYS * REFRESH_LIFETIME_SECONDS / HALF_LIFE_SECONDS
+            print(f"kept until they expire:           {rows / 1e6:8.0f} M hashes, {rows * row_bytes / 1e9:.0f} GB")
 
 
 def report(measured: Measured, signing: float, at_once: int) -> None:

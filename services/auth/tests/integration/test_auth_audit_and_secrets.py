@@ -46,26 +46,16 @@ def test_every_act_is_written_with_who_when_what_from_where_before_and_after(
     assert len(admin("audit", "--subject", f"gateway:{site.gateway}")) == 1
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+async def test_the_services_role_cannot_change_the_audit(pool: TimedPool) -> None:
+    await pool.execute("INSERT INTO audit_event (actor, action, subject, origin) VALUES ('a', 'b', 'c', 'd')")
+    await pool.execute("GRANT ALL ON audit_event TO auth_service")  # PostgreSQL only warns that nothing was granted
+    for statement in (
         "UPDATE audit_event SET actor = 'nobody'",
         "DELETE FROM audit_event",
         "TRUNCATE audit_event",
         "DROP TABLE audit_event",
         "ALTER TABLE audit_event DISABLE TRIGGER ALL",
-        "GRANT ALL ON audit_event TO auth_service",
-    ],
-)
-async def test_the_services_role_cannot_change_the_audit(pool: TimedPool, statement: str) -> None:
-    await pool.execute("INSERT INTO audit_event (actor, action, subject, origin) VALUES ('a', 'b', 'c', 'd')")
-    if statement.startswith("GRANT"):
-        async with pool.acquire() as connection:
-            connection.add_log_listener(lambda *_: None)  # PostgreSQL only warns that nothing was granted
-            await connection.execute(statement)
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await pool.execute("DELETE FROM audit_event")
-    else:
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(statement)
     assert await pool.fetchval("SELECT count(*) FROM audit_event") == 1

@@ -27,6 +27,8 @@ OPERATOR = Actor("operator", "test")
 DICTIONARY = Path(__file__).parents[4] / "data" / "sensor_dictionary.json"
 MANY = 100_000
 MEMORY_LIMIT = 300 * 1024 * 1024  # bytes, resident at most
+BETWEEN_REVOCATIONS_SECONDS = 0.2
+LONGEST_SECONDS = 240  # on a machine that is busy with much else
 
 
 class Site(NamedTuple):
@@ -132,7 +134,8 @@ async def test_100000_devices_are_visible_at_once_and_a_revocation_meanwhile_tak
             counts.add(await pool.fetchval("SELECT count(*) FROM device"))
             delays.append(await revoke_and_wait(pool, replica, site.gateway))
             peak = max(peak, resident_bytes(importing.pid))
-            assert time.monotonic() - since < 120
+            assert time.monotonic() - since < LONGEST_SECONDS
+            await asyncio.sleep(BETWEEN_REVOCATIONS_SECONDS)
         seconds = time.monotonic() - since
     assert await ended == 0
     assert counts == {0, MANY}

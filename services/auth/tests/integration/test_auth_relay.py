@@ -132,24 +132,42 @@ async def test_a_relay_that_was_stopped_and_woken_publishes_no_more(
     assert "auth_registry_relaying 0.0" in first.metrics()
 
 
-async def test_at_take_over_topic_and_tables_are_compared_and_what_differs_is_mended(
-    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
+async def test_topic_and_tables_are_compared_at_take_over_daily_and_on_request(
+    start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings, admin: Callable[..., Any]
 ) -> None:
-    """A document that should not be there, one that is missing, and one that says something else."""
+    """A document that should not be there, one that is missing and one that says something else: each time mended."""
     provider = await add_provider(pool)
     gateway = await rename_often(pool, provider, 2)
     relay = start_process()
     await until_equal(pool, kafka)
     relay.stop()
-    producer = clients.producer(kafka)
+    await spoil(kafka, provider, gateway.id)
+    relay = start_process()
+    await until_repaired(relay, 3)
+    await until_equal(pool, kafka)
+    await spoil(kafka, provider, gateway.id)
+    await pool.execute("UPDATE registry_publication SET compared_at = compared_at - interval '25 hours'")
+    await until_repaired(relay, 6)
+    await until_equal(pool, kafka)
+    await spoil(kafka, provider, gateway.id)
+    admin("registry", "compare")
+    await until_repaired(relay, 9)
+    await until_equal(pool, kafka)
+
+
+async def spoil(settings: KafkaSettings, provider: int, gateway: int) -> None:
+    producer = clients.producer(settings)
     await producer.start()
-    stale = encode_document(Gateway(id=gateway.id, provider=provider, name="falso"))
-    for key, value in ((f"gateway:{gateway.id}", stale), ("gateway:9999", stale), (f"provider:{provider}", None)):
+    stale = encode_document(Gateway(id=gateway, provider=provider, name="falso"))
+    for key, value in ((f"gateway:{gateway}", stale), ("gateway:9999", stale), (f"provider:{provider}", None)):
         await producer.send_and_wait(topics.REGISTRY, value, key.encode())
     await producer.stop()
-    relay = start_process()
-    await until_equal(pool, kafka)
-    assert "auth_registry_repaired_total 3.0" in relay.metrics()
+
+
+async def until_repaired(relay: Any, documents: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while f"auth_registry_repaired_total {documents}.0" not in await asyncio.to_thread(relay.metrics):  # noqa: ASYNC110  polled
+            await asyncio.sleep(0.1)
 
 
 async def test_a_topic_made_anew_gets_another_epoch_and_everything_again(

@@ -14,7 +14,7 @@ class RefreshRefusedError(Exception):
 
     @property
     def expired(self) -> bool:
-        """Only ever true of a token that was really ours."""
+        """Only ever true of a token that auth has signed."""
         return self.reason == Step.EXPIRED
 
 

@@ -47,10 +47,17 @@ class Facade:
         body = await self._intake.body(request, JSON)
         try:
             return _decoder.decode(body).refresh_token
-        except msgspec.ValidationError as error:
-            raise ShapeError from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BodyError(400, "the body is not JSON") from error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            _check_is_json(body)
+            raise ShapeError from None
+
+
+def _check_is_json(body: bytes) -> None:
+    """The typed decoder stops at the first wrong type, before it has seen whether the rest is JSON."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BodyError(400, "the body is not JSON") from None
 
 
 class ShapeError(BodyError):
