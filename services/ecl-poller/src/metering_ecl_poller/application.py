@@ -13,7 +13,7 @@ from metering_ecl_poller.domain.elements import Element, to_elements
 from metering_ecl_poller.domain.job import Job, Progress
 from metering_ecl_poller.domain.mapping import WiredDevice, wire
 from metering_ecl_poller.metrics import PollerMetrics
-from metering_ecl_poller.portal.client import PortalClient
+from metering_ecl_poller.portal.client import PageWanted, PortalClient
 from metering_ecl_poller.portal.dialect import Dialect
 from metering_ecl_poller.portal.errors import AnswerUnreadableError, PortalRefusedError
 from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice, Sample
@@ -117,7 +117,19 @@ class Polling:
         if cursors and (stale or self._clock_moved(visit.job, reading)):
             start = window.far_from_ms(cursors, now, memory)
             reading = await self._forward(visit, device, start)
+        if not reading.samples and (newest := await self._newest(visit, device)) is not None:
+            start = newest - memory
+            reading = await self._forward(visit, device, start)
         return start, reading
+
+    async def _newest(self, visit: "_Visit", device: PortalDevice) -> int | None:
+        """The highest time stamp up to now: a clock that is years behind has no sample where we looked."""
+        names = self._dialect.request
+        wanted = PageWanted(
+            device.id, self._clock.now_ms(), names.first_page, visit.client.new_request_id(), backward=True, size=1
+        )
+        page = await visit.client.readings_page(visit.job.account, wanted)
+        return max((sample.timestamp_ms for sample in page.samples), default=None)
 
     async def _forward(self, visit: "_Visit", device: PortalDevice, start: int) -> Reading:
         wanted = Wanted(device.id, start)

@@ -1,4 +1,4 @@
-"""Maps kept answers again after the dialect or the mapping was mended; it beats the earlier mapping and nothing else."""
+"""Maps kept answers again after dialect or mapping was mended; the new mapping beats the earlier and nothing else."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

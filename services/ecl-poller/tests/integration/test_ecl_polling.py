@@ -1,173 +1,259 @@
 """The whole poller against real Kafka and PostgreSQL and the emulated portal, hour by virtual hour."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
-from metering_common.postgres import pool
-from metering_ecl_poller.adapters.register import Register
-from metering_ecl_poller.bootstrap import build, keyring
-from metering_ecl_poller.domain.mapping import ControllerMapping, with_units
-from metering_ecl_poller.domain.proposal import propose
-from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.dialect import load_dialect
-from metering_ecl_poller.portal.reading import read_master_data
+from metering_common import topics
+from metering_common.registry_documents import Device
+from metering_common.rev import rev_of_mapping
+from metering_ecl_poller.adapters.answers import from_record
+from metering_ecl_poller.adapters.moments import unix_ms
 from metering_ecl_poller.settings import PollerSettings
-from tests.emulators.ecl_portal import fleet, server, world
-from tests.emulators.ecl_portal.answers import Renderer
-from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS
+from tests.emulators.ecl_portal import fleet, world
+from tests.emulators.ecl_portal.faults import Fault
+from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS
 from tests.emulators.ecl_portal.station import (
     PROVIDER,
-    SENSORS,
     Arrived,
     Key,
-    PortalTime,
-    publish_registry,
-    read_raw,
+    Station,
+    differences,
+    number_of,
+    polling,
+    publish_documents,
+    read_all,
+    standing,
     stored,
 )
-from tests.emulators.ecl_portal.variant import Variant
-from tests.emulators.ecl_portal.virtual_clock import VirtualClock
-
-UNITS = {entry["name"]: entry["unit"] for entry in json.loads(SENSORS.read_text())}
-PER_HOUR_MS = 60 * MINUTE_MS
 
 
-@dataclass
-class Station:
-    """Two controllers on the Danish portal, one on the international one; a poller that can be started and stopped."""
-
-    settings: PollerSettings
-    emulator: server.Emulator
-    register: Register
-    ids: dict[str, int]
-
-    @property
-    def controllers(self) -> list[world.Controller]:
-        return [one for portal in self.emulator.portals.values() for one in portal.controllers.values()]
-
-    @property
-    def now_ms(self) -> int:
-        return self.emulator.clock.now_ms()
-
-    async def hours(self, count: int) -> None:
-        """Let virtual hours pass, each until every controller's poll has ended."""
-        for _ in range(count):
-            self.emulator.clock.advance(3_600)
-            await self.settled()
-
-    async def settled(self) -> None:
-        """Until nobody who is asked at all is due."""
-        async with asyncio.timeout(20):
-            while await self.due():  # noqa: ASYNC110  what is waited for happens in a database
-                await asyncio.sleep(0.02)
-
-    async def due(self) -> list[str]:
-        rows = await self.register.controllers()
-        return [
-            row["serial"]
-            for row in rows
-            if row["enabled"] and row["state"] != "denied" and row["next_due"].timestamp() * 1_000 <= self.now_ms
-        ]
-
-    async def state(self, serial: str) -> dict[str, Any]:
-        (row,) = await self.register.controllers(serial)
-        return dict(row)
-
-    async def raw(self) -> list[Arrived]:
-        return await read_raw(self.settings.kafka)
-
-    def had(self, *, mapped: bool = True) -> dict[Key, float]:
-        """Every sample that the portal has now, under the keys and in the units of the platform."""
-        assert mapped
-        found: dict[Key, float] = {}
-        for controller in self.controllers:
-            for device in controller.devices:
-                for row in world.rows(controller, device, self.now_ms, 0):
-                    for channel in device.channels:
-                        key = (self.ids[number_of(controller, device)], SENSOR_OF[channel.name], row.stamp_ms // 1_000)
-                        value = world.value_at(device, channel, row.true_ms)
-                        found[key] = value * FACTORS.get(channel.unit or "", 1)
-        return found
+def since(values: dict[Key, float], unix_ms: int) -> dict[Key, float]:
+    return {key: value for key, value in values.items() if key[2] * 1_000 >= unix_ms}
 
 
-FACTORS = {"MWh": 1_000, "W": 0.001, "l/h": 0.001}
-SENSOR_OF = {
-    "S1 Outdoor temperature": "Temperatura exterior",
-    "S2 Room temperature": "Temperatura ambiente",
-    "S3 Flow temperature": "Temperatura de impulsión",
-    "S4 Hot-water temperature": "Temperatura de agua caliente",
-    "S5 Return temperature": "Temperatura de retorno",
-    "Flow reference": "Temperatura de impulsión de referencia",
-    "Energy": "Energía térmica acumulada",
-    "Volume": "Volumen de calefacción acumulado",
-    "Flow": "Caudal de calefacción",
-    "Power": "Potencia térmica",
-    "Flow temperature": "Temperatura de impulsión",
-    "Return temperature": "Temperatura de retorno",
-    "Pressure": "Presión de calefacción",
-}
+REMEMBERED_MS = NOON_MS + HOUR_MS - 10 * DAY_MS
+"""What the first poll, an hour after noon, can reach back to."""
 
 
-def number_of(controller: world.Controller, device: world.Device) -> str:
-    kind = {"EclLogDevice": "log", "EclMBusDevice": "mbus", "EclConfigInputDevice": "input"}[device.type]
-    return f"ecl-{controller.serial}-{kind}-{device.id[:8]}"
+async def test_every_sample_once_with_its_headers_and_every_answer_kept(poller_settings: PollerSettings) -> None:
+    async with standing(poller_settings, 1, 1) as station:
+        async with polling(station):
+            await station.hours(1)
+            first, had_first = stored(await station.raw()), station.had()
+            await station.hours(3)
+        assert differences(since(first, REMEMBERED_MS), since(had_first, REMEMBERED_MS)) == []
+        assert differences(since(stored(await station.raw()), REMEMBERED_MS), since(station.had(), REMEMBERED_MS)) == []
+        records_are_as_designed(station, await station.raw())
+        await answers_are_kept_without_the_codes(station)
+        for portal in station.emulator.portals.values():
+            most = dict(portal.most_at_once)
+            assert most.pop("all") <= poller_settings.max_requests
+            assert max(most.values()) == 1
 
 
-def mapping_of(controller: world.Controller, now_ms: int) -> ControllerMapping:
-    """What `discover` would propose."""
-    document = Renderer(Variant()).master_data(controller, now_ms)
-    return with_units(propose(controller.serial, read_master_data(document, load_dialect()), PROVIDER, UNITS), UNITS)
+def records_are_as_designed(station: Station, records: list[Arrived]) -> None:
+    for record in records:
+        stamps = [measure["timestamp"] for measure in record.element["measures"]]
+        headers = record.headers
+        assert len(stamps) <= 100
+        assert max(stamps) - min(stamps) <= 86_400
+        assert (headers.source, headers.gateway_id, headers.provider_id) == ("ecl", None, PROVIDER)
+        assert headers.rev == rev_of_mapping(headers.received_at_ms, 1)
+        assert station.ids[record.element["deviceNumber"]] == headers.device_id
+        assert headers.items <= 100
+        assert not headers.clock_doubtful
 
 
-@pytest.fixture
-async def station(poller_settings: PollerSettings) -> AsyncIterator[Station]:
-    """At the moment of the portal's history at which the controllers were put up eleven days ago."""
-    clock = VirtualClock(NOON_MS, rate=0)
-    options = server.Options(dk_count=2, com_count=1, clock=clock)
-    async with (
-        server.run(options) as emulator,
-        pool(poller_settings.database_url, application_name="test") as database,
-    ):
-        register = Register(database, keyring(poller_settings))
-        station = Station(poller_settings, emulator, register, {})
-        numbers = [number_of(controller, device) for controller in station.controllers for device in controller.devices]
-        station.ids |= await publish_registry(poller_settings.kafka, numbers)
-        for name, portal in emulator.portals.items():
-            url = emulator.dk_url if name == "dk" else emulator.com_url
-            for serial in portal.controllers:
-                await register.add(Account(url, serial, fleet.SERVER_CODE, fleet.ACCESS_CODE), station.now_ms)
-        mappings = [mapping_of(controller, station.now_ms) for controller in station.controllers]
-        await register.apply_mapping(mappings, station.now_ms)
-        yield station
+async def answers_are_kept_without_the_codes(station: Station) -> None:
+    records = await read_all(station.settings.kafka, topics.ECL_ANSWERS)
+    kept = [from_record(list(record.headers), record.value) for record in records]
+    asked = sum(sum(portal.seen.values()) for portal in station.emulator.portals.values())
+    assert len(kept) == asked
+    assert {answer.answer.call for answer in kept} == {"masterData", "readings"}
+    assert {record.key.decode() for record in records} == {controller.serial for controller in station.controllers}
+    for record in records:
+        for code in (fleet.ACCESS_CODE, fleet.SERVER_CODE):
+            assert code.encode() not in record.value + repr(record.headers).encode()
 
 
-@asynccontextmanager
-async def polling(station: Station) -> AsyncIterator[None]:
-    """The service in this process, on the emulator's time."""
-    async with build(station.settings, PortalTime(station.emulator.clock)) as runner:
-        running = asyncio.create_task(runner.run())
-        yield
-    running.cancel()
+async def test_long_outages(poller_settings: PollerSettings) -> None:
+    """Five days without the poller: the portal has everything. Eleven days without the line: the log forgets one."""
+    async with standing(poller_settings, 2, 0) as station:
+        cut, reached = station.controllers
+        async with polling(station):
+            await station.hours(1)
+        station.emulator.clock.advance(5 * 86_400)
+        async with polling(station):
+            await station.settled()
+            assert (
+                differences(since(stored(await station.raw()), REMEMBERED_MS), since(station.had(), REMEMBERED_MS))
+                == []
+            )
+            assert await station.register.gaps() == []
+            cut.outages.append((station.now_ms, station.now_ms + 11 * DAY_MS))
+            station.emulator.clock.advance(11 * 86_400)
+            await station.settled()
+            await station.hours(2)
+        begin = NOON_MS + HOUR_MS
+        assert differences(since(stored(await station.raw()), begin), since(station.had(), begin)) == []
+        assert await gaps_of(station) == {
+            *expected_gaps(station, cut, cut.devices[1], "log_overwritten"),
+            *expected_gaps(station, cut, cut.devices[2], "no_contact"),
+            *expected_gaps(station, cut, cut.devices[3], "no_contact"),
+        }
+        assert await gaps_of(station, reached) == set()
 
 
-def same(found: dict[Key, Any], wanted: dict[Key, float]) -> bool:
-    return found.keys() == wanted.keys() and all(abs(found[key] - wanted[key]) < 1e-9 for key in wanted)
+Hole = tuple[str, str, int, int, str]
+"""Device, channel, from and to in Unix milliseconds, reason."""
 
 
-async def test_the_first_poll_brings_what_the_log_remembers_and_the_next_ones_every_sample(station: Station) -> None:
-    async with polling(station):
-        await station.hours(1)
-        first = stored(await station.raw())
-        await station.hours(3)
-    had = station.had()
-    since = (NOON_MS + HOUR_MS - 10 * DAY_MS) // 1_000
-    wanted = {key: value for key, value in had.items() if key[2] >= since}
-    found = {key: value for key, value in stored(await station.raw()).items() if key[2] >= since}
-    assert len(first) > 3 * 900 * 6
-    assert same(found, wanted)
+async def gaps_of(station: Station, controller: world.Controller | None = None) -> set[Hole]:
+    return {
+        (row["device"], channel, unix_ms(row["from_at"]), unix_ms(row["to_at"]), row["reason"])
+        for row in await station.register.gaps(controller and controller.serial)
+        for channel in row["channels"]
+    }
+
+
+def expected_gaps(station: Station, controller: world.Controller, device: world.Device, reason: str) -> set[Hole]:
+    """The emulator's truth."""
+    spans = world.gaps(controller, device, station.now_ms)
+    assert spans
+    return {(device.id, channel.id, *span, reason) for span in spans for channel in device.channels}
+
+
+async def test_a_bad_day_hurts_each_controller_alone(
+    poller_settings: PollerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seven controllers, each with a trouble of its own, and one without any."""
+    async with standing(poller_settings, 8, 0) as station:
+        well, cut, silent, denied, open_wire, deleting, changed, unknown = station.controllers
+        log, meter = unknown.devices[1], changed.devices[2]
+        unknown_number = number_of(unknown, log)
+        await publish_documents(poller_settings.kafka, [], removed=[f"device:{station.ids[unknown_number]}"])
+        async with polling(station):
+            await station.hours(1)
+            start = station.now_ms
+            cut.outages.append((start, start + 4 * HOUR_MS))
+            silent.devices[2].silent.append((start, start + 3 * HOUR_MS))
+            denied.access_codes[fleet.ACCESS_CODE] = False
+            open_wire.devices[1].open_from_ms["1"] = start
+            deleting.devices[2].deleted = True
+            meter.channels = (world.Channel("energy", "Energy", "kWh", "energy"), *meter.channels[1:])
+            await station.hours(6)
+            printed = capsys.readouterr().out
+            rows = {row["serial"]: row for row in await station.register.controllers()}
+            devices = {row["device"]: row for row in await station.register.devices()}
+            denied.access_codes[fleet.ACCESS_CODE] = True
+            await station.register.readmit(denied.serial, station.now_ms)
+            registered = Device(id=station.ids[unknown_number], provider=PROVIDER, number=unknown_number, sensors=(1,))
+            await publish_documents(poller_settings.kafka, [registered])
+            await station.hours(2)
+        states = {serial: row["state"] for serial, row in rows.items()}
+        assert states == dict.fromkeys(rows, "polled") | {denied.serial: "denied"}
+        lines = [line for line in printed.splitlines() if "controller.denied" in line]
+        assert len(lines) == 1
+        assert denied.serial in lines[0]
+        assert "ACCESS_DENIED" in lines[0]
+        assert [device for device, row in devices.items() if row["gone_since"]] == [deleting.devices[2].id]
+        assert {device: row["problem"] for device, row in devices.items() if row["problem"]} == {
+            meter.id: "channel energy: the portal's unit is kWh, the mapping was made for MWh",
+            log.id: f"device {unknown_number} of provider {PROVIDER} is not registered",
+        }
+        assert await gaps_of(station) == {
+            *expected_gaps(station, cut, cut.devices[2], "no_contact"),
+            *expected_gaps(station, cut, cut.devices[3], "no_contact"),
+            *expected_gaps(station, silent, silent.devices[2], "device_silent"),
+        }
+        found, had = since(stored(await station.raw()), start), since(station.had(), start)
+        held = (station.ids[number_of(changed, meter)], "Energía térmica acumulada")
+        gone = station.ids[number_of(deleting, deleting.devices[2])]
+        assert (
+            differences(
+                {key: value for key, value in found.items() if key[0] != gone},
+                {key: value for key, value in had.items() if key[:2] != held},
+            )
+            == []
+        )
+        outdoor = (
+            station.ids[number_of(open_wire, open_wire.devices[1])],
+            "Temperatura exterior",
+            start // 1_000 + 900,
+        )
+        assert found[outdoor] == 192.0
+        assert well.serial in rows
+
+
+async def test_a_wrong_clock_is_told_in_headers_and_status_and_nothing_is_lost(
+    poller_settings: PollerSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three clocks go wrong and are mended after six hours; what they stamped wrongly is all there, and doubted."""
+    errors = {-3 * HOUR_MS: "zone_suspect", -6 * DAY_MS: "wrong", 2 * HOUR_MS: "zone_suspect"}
+    async with standing(poller_settings, 3, 0) as station:
+        wrong = dict(zip(errors, station.controllers, strict=True))
+        async with polling(station):
+            await station.hours(2)
+            for error, controller in wrong.items():
+                controller.clock_errors.append((station.now_ms, error))
+            await station.hours(6)
+            told = {row["serial"]: row for row in await station.register.controllers()}
+            for controller in wrong.values():
+                controller.clock_errors.append((station.now_ms, 0))
+            await station.hours(3)
+        records = await station.raw()
+        found = stored(records)
+        for error, controller in wrong.items():
+            row = told[controller.serial]
+            assert (row["clock_state"], round(row["clock_offset_ms"] / HOUR_MS)) == (errors[error], -error / HOUR_MS)
+            assert (await station.state(controller.serial))["clock_state"] == "right"
+            assert stamped_wrong(station, controller) <= doubted(station, controller, records)
+        assert since(station.had(), REMEMBERED_MS).keys() <= found.keys()
+        lines = [line for line in capsys.readouterr().out.splitlines() if "clock.changed" in line]
+        assert len(lines) == 2 * len(errors)
+
+
+async def test_a_clock_that_was_always_years_behind_is_found_and_told(poller_settings: PollerSettings) -> None:
+    """The guide's example of 2014 with a clock in 2012: no sample lies in the last ten days."""
+    async with standing(poller_settings, 1, 0) as station:
+        (controller,) = station.controllers
+        controller.clock_errors.append((0, -545 * DAY_MS))
+        async with polling(station):
+            await station.hours(3)
+        assert (await station.state(controller.serial))["clock_state"] == "wrong"
+        records = await station.raw()
+        found, begin = stored(records), NOON_MS + HOUR_MS - 555 * DAY_MS
+        assert differences(since(found, begin), since(station.had(), begin)) == []
+        assert all(record.headers.clock_doubtful for record in records)
+
+
+def stamped_wrong(station: Station, controller: world.Controller) -> set[int]:
+    rows = world.rows(controller, controller.devices[1], station.now_ms, 0)
+    return {row.stamp_ms // 1_000 for row in rows if row.stamp_ms != row.true_ms}
+
+
+def doubted(station: Station, controller: world.Controller, records: list[Arrived]) -> set[int]:
+    device = station.ids[number_of(controller, controller.devices[1])]
+    return {
+        stamp
+        for record in records
+        if record.headers.clock_doubtful and record.headers.device_id == device
+        for (_, _, stamp) in record.values()
+    }
+
+
+async def test_a_portal_that_fails_in_every_way_is_asked_again_and_nothing_is_lost(
+    poller_settings: PollerSettings,
+) -> None:
+    async with standing(poller_settings, 1, 1) as station:
+        async with polling(station):
+            await station.hours(1)
+            for kind in ("http500", "cut", "not_json", "wrong_shape", "http429"):
+                for portal in station.emulator.portals.values():
+                    portal.faults.plan(Fault(kind=kind, times=1, retry_after=0))
+            await station.hours(2)
+            for _ in range(4):
+                station.emulator.clock.advance(1_200)
+                await station.settled()
+            await station.hours(1)
+        assert differences(since(stored(await station.raw()), REMEMBERED_MS), since(station.had(), REMEMBERED_MS)) == []
+        assert {row["state"] for row in await station.register.controllers()} == {"polled"}

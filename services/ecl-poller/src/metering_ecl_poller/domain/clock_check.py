@@ -12,6 +12,7 @@ PORTAL_TOLERANCE_MS = 5 * 60_000
 HOUR_MS = 3_600_000
 MAX_ZONE_HOURS = 14
 ZONE_TOLERANCE_MS = 20 * 60_000
+JUMP_FACTOR = 1.5  # of the log interval, within one collection
 
 
 class ClockState(StrEnum):
@@ -23,30 +24,50 @@ class ClockState(StrEnum):
     PORTAL = "portal_clock_wrong"
 
 
+Doubtful = frozenset[tuple[int, int]]
+"""Received time and time stamp of the samples whose time stamps cannot be believed."""
+
+
 class ClockFinding(NamedTuple):
     """The state after the newest collection. `offset_ms`: how far the controller lags behind (negative: is ahead)."""
 
     state: ClockState
     offset_ms: int
-    doubtful: frozenset[int]
-    """The received times of the collections whose samples carry doubtful time stamps."""
+    doubtful: Doubtful
 
 
 def check_clock(samples: Iterable[Sample], now_ms: int, interval_ms: int) -> ClockFinding | None:
     """None without samples.
 
     All samples of one collection share their received time. The newest of them was at most one log interval old
-    when it was fetched; one that is older, or newer than its own collection, was stamped by a wrong clock.
+    when it was fetched; one that is older, or newer than its own collection, was stamped by a wrong clock. The others
+    lie behind it without a jump; what lies behind a jump was stamped before the clock was set.
     """
-    newest: dict[int, int] = {}
+    collections: dict[int, set[int]] = {}
     for sample in samples:
-        newest[sample.received_ms] = max(sample.timestamp_ms, newest.get(sample.received_ms, sample.timestamp_ms))
-    if not newest:
+        collections.setdefault(sample.received_ms, set()).add(sample.timestamp_ms)
+    if not collections:
         return None
-    states = {received: _state(received, stamp, now_ms, interval_ms) for received, stamp in newest.items()}
-    last = max(newest)
-    doubtful = frozenset(received for received, state in states.items() if state is not ClockState.RIGHT)
-    return ClockFinding(states[last], last - newest[last], doubtful)
+    doubtful: set[tuple[int, int]] = set()
+    for received, stamps in collections.items():
+        right = _state(received, max(stamps), now_ms, interval_ms) is ClockState.RIGHT
+        believed = _without_jump(stamps, interval_ms) if right else set()
+        doubtful |= {(received, stamp) for stamp in stamps - believed}
+    last = max(collections)
+    newest = max(collections[last])
+    return ClockFinding(_state(last, newest, now_ms, interval_ms), last - newest, frozenset(doubtful))
+
+
+def _without_jump(stamps: set[int], interval_ms: int) -> set[int]:
+    """From the newest back, as far as no interval is missing."""
+    believed: set[int] = set()
+    before = max(stamps)
+    for stamp in sorted(stamps, reverse=True):
+        if before - stamp > interval_ms * JUMP_FACTOR:
+            break
+        believed.add(stamp)
+        before = stamp
+    return believed
 
 
 def _state(received_ms: int, stamp_ms: int, now_ms: int, interval_ms: int) -> ClockState:

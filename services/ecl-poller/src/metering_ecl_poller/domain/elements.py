@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal, Inexact, Overflow
 from typing import NamedTuple
 
+from metering_ecl_poller.domain.clock_check import Doubtful
 from metering_ecl_poller.domain.mapping import Wire
 from metering_ecl_poller.domain.units import converted
 from metering_ecl_poller.portal.models import Sample, Value
@@ -32,18 +33,17 @@ class _Key(NamedTuple):
     timestamp: int
 
 
-def to_elements(
-    number: str, samples: Iterable[Sample], wires: dict[str, Wire], doubtful: frozenset[int]
-) -> list[Element]:
+def to_elements(number: str, samples: Iterable[Sample], wires: dict[str, Wire], doubtful: Doubtful) -> list[Element]:
     """In the order of time; answers apart, good and doubtful clocks apart; channels without a wire are left out.
 
-    `doubtful`: the received times whose samples are so (see clock_check.py). A fraction of a second is cut off.
+    A fraction of a second is cut off.
     """
     rows: dict[_Key, list[tuple[str, str]]] = {}
     for sample in samples:
         if sample.channel in wires:
             wire = wires[sample.channel]
-            key = _Key(sample.answered_ms, sample.received_ms in doubtful, sample.timestamp_ms // 1_000)
+            doubt = (sample.received_ms, sample.timestamp_ms) in doubtful
+            key = _Key(sample.answered_ms, doubt, sample.timestamp_ms // 1_000)
             rows.setdefault(key, []).append((wire.sensor, json_value(sample.value, wire.factor)))
     return [_element(number, {key: rows[key] for key in keys}) for keys in _packed(sorted(rows))]
 
