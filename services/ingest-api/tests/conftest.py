@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from metering_common import topics
@@ -17,7 +18,6 @@ from metering_ingest_api.testing import (
     known_world,
     publish,
     put,
-    running_door,
 )
 from metering_local.kafka import KafkaServer
 from metering_local.testing import delete_topics, kafka_settings
@@ -32,11 +32,10 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-async def door(kafka: KafkaSettings) -> AsyncIterator[DoorUnderTest]:
-    """The known world's door, in this process, before a Kafka with fresh topics."""
-    await publish(kafka, *known_world())
-    async with running_door(kafka) as under_test:
-        yield under_test
+async def door(process: DoorProcess, kafka_server: KafkaServer) -> AsyncIterator[DoorUnderTest]:
+    """A gateway's session with the module's door: what a test leaves behind in Kafka, the next one finds."""
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield DoorUnderTest(process.port, process.admin_port, session, kafka_settings(kafka_server))
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class IngestMetrics:
             "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=registry
         )
         self.outcomes_read = Counter(
-            "metering_ingest_outcomes_read", "Outcomes read, by the tail or a scan.", registry=registry
+            "metering_ingest_outcomes_read", "Outcomes read, by tail or scan.", ["by"], registry=registry
         )
         self.scan_seconds = Histogram(
             "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=registry

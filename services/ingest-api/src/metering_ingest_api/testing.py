@@ -42,7 +42,7 @@ from metering_common.registry_documents import (
 )
 from metering_common.registry_memory import Registry
 from metering_common.settings import KafkaSettings
-from metering_ingest_api.bootstrap import IngestApi, build
+from metering_ingest_api.bootstrap import build
 from metering_ingest_api.settings import IngestSettings
 
 KID = "k1"
@@ -145,16 +145,15 @@ async def publish(kafka: KafkaSettings, *documents: RegistryDocument, gone: tupl
 class DoorUnderTest:
     """A running door and a gateway's session with it."""
 
-    api: IngestApi
+    port: int
+    admin_port: int
     session: aiohttp.ClientSession
     kafka: KafkaSettings
     token: str = field(default_factory=make_token)
-    base_url: str | None = None
-    """Of another process's door; its own otherwise."""
 
     @property
     def url(self) -> str:
-        return self.base_url or f"http://127.0.0.1:{self.api.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     async def ask(self, method: str, path: str, *, token: str | None = None, **options: Any) -> "Answer":
         """`path` below /api/v1; with the usual headers unless told otherwise."""
@@ -169,7 +168,7 @@ class DoorUnderTest:
         return await self.ask("POST", "/measurements", data=BytesIO(data), headers=headers, **options)
 
     async def metric(self, name: str, **labels: str) -> float:
-        async with self.session.get(f"http://127.0.0.1:{self.api.admin_port}/metrics") as response:
+        async with self.session.get(f"http://127.0.0.1:{self.admin_port}/metrics") as response:
             families = text_string_to_metric_families(await response.text())
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
@@ -200,14 +199,14 @@ def door_settings(kafka: KafkaSettings, **changes: Any) -> IngestSettings:
 @asynccontextmanager
 async def running_door(kafka: KafkaSettings, **changes: Any) -> AsyncIterator[DoorUnderTest]:
     async with build(door_settings(kafka, **changes)) as api, aiohttp.ClientSession(auto_decompress=False) as session:
-        under_test = DoorUnderTest(api, session, kafka)
+        under_test = DoorUnderTest(api.port, api.admin_port, session, kafka)
         await until_ready(under_test)
         yield under_test
 
 
 async def until_ready(door: DoorUnderTest) -> None:
     while True:
-        async with door.session.get(f"http://127.0.0.1:{door.api.admin_port}/readyz") as response:
+        async with door.session.get(f"http://127.0.0.1:{door.admin_port}/readyz") as response:
             if response.ok:
                 return
 

@@ -84,7 +84,7 @@ class OutcomesScan:
         size = 0
         while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
             records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
-            self._metrics.outcomes_read.inc(len(records))
+            self._metrics.outcomes_read.labels("scan").inc(len(records))
             size += sum([len(record.value or b"") for record in records])
             if size > SCAN_BYTES:
                 raise _too_long()

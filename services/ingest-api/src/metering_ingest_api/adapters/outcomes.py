@@ -113,7 +113,7 @@ class OutcomesTail:
 
     def _hand_out(self, records: Iterable[ConsumerRecord]) -> None:
         for record in records:
-            self._metrics.outcomes_read.inc()
+            self._metrics.outcomes_read.labels("tail").inc()
             if (expectation := self._waiting.get(record.key)) is not None and (outcome := decode(record)) is not None:
                 expectation.add(outcome)
 
