@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from metering_common import kafka as kafka_clients
@@ -24,7 +23,6 @@ from metering_common.registry_documents import (
     encode_document,
 )
 from metering_common.settings import KafkaSettings
-from metering_local import kafka as local_kafka
 from metering_local.kafka import KafkaServer
 from metering_local.testing import delete_topics, kafka_settings
 
@@ -199,24 +197,6 @@ async def test_a_new_epoch_in_the_same_topic_is_read_from_the_beginning(kafka: K
         await put(producer, Meta(epoch="second", created_at=1))
         await eventually(lambda: replica.version == RegistryVersion("second", 5))
         assert list(replica.registry.devices) == [1]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    with local_kafka.start(tmp_path_factory.mktemp("hurt-kafka")) as server:
-        yield server
-
-
-@pytest.fixture
-async def hurt_kafka(broker: KafkaServer) -> AsyncIterator[KafkaServer]:
-    """One broker for the file; whatever a test did to it, the next one finds it running, with empty topics."""
-    settings = kafka_settings(broker)
-    await delete_topics(settings)
-    await topics.apply(settings)
-    yield broker
-    broker.resume()
-    if broker.pid is None:
-        broker.restart()
 
 
 async def test_a_kafka_away_at_start_is_waited_for(hurt_kafka: KafkaServer) -> None:
