@@ -199,11 +199,11 @@ class RegistryReplica:
         epoch = staged.epoch or ""
         self.registry.become(staged)
         self._consumer = consumer
+        self._move(RegistryVersion(epoch, position))
         log.info("registry.read", epoch=epoch, position=position, devices=len(self.registry.devices))
         for key, document in changes:
             if self._on_change is not None:
                 self._on_change(key, document)
-        self._move(RegistryVersion(epoch, position))
 
     def _move(self, version: RegistryVersion) -> None:
         if version != self.version:
