@@ -10,7 +10,7 @@ SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench chaos
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chaos
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
@@ -51,8 +51,12 @@ lock: .venv/.made ## Resolve all packages anew into requirements.lock
 	@$(BIN)/python -m metering_local.lock | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
 
-bench: .venv/.made ## Measure the way of a measure as ratios to limits taken in the same run
-	@$(BIN)/python -m bench
+bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
+	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; $(BIN)/python -u $$bench || exit 1; done
+
+contracts: .venv/.made ## Write contracts/schemas and docs/rules.md anew from the code they describe
+	@$(BIN)/metering-topics schemas --write
+	@$(BIN)/python -m metering_validator.rules_page > docs/rules.md
 
 chaos: .venv/.made ## Kill processes at random for some minutes and count (seeds are printed)
 	@$(BIN)/python -u -m pytest -m chaos $(T)

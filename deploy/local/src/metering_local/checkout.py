@@ -15,7 +15,8 @@ def _root() -> Path:
 ROOT = _root()
 """The folder of the checkout."""
 
-DICTIONARY = ROOT / "data" / "sensor_dictionary.json"
+DATA = ROOT / "data"
+DICTIONARY = DATA / "sensor_dictionary.json"
 
 TOOLS = ROOT / ".tools"
 """What is fetched once per checkout, and needed offline afterwards."""

@@ -19,7 +19,9 @@ from rich.progress import Progress
 from metering_local import demo_report
 from metering_local.cli import progress_display, run_command
 from metering_local.demo_account import QUERIES, read_account
+from metering_local.demo_heat import Heat, poll_controllers
 from metering_local.demo_house import BAD_MEASURES, FILE, METERS, House, read_house, today_at_the_house
+from metering_local.demo_report import Told
 from metering_local.demo_site import Site, ToolError, register_site, store_bad_measures
 from metering_local.local_env import exports
 from metering_local.stack import Stack
@@ -44,9 +46,10 @@ async def demonstrate(stack: Stack) -> int:
         try:
             summary = await _send_and_wait(site, house, connection, progress)
             account = await read_account(connection, site, summary)
+            heat = await _poll(stack, connection, progress)
         finally:
             await connection.close()
-    return 0 if demo_report.print_report(Console(), stack, site, account, house) else 1
+    return 0 if demo_report.print_report(Console(), stack, Told(site, account, house, heat)) else 1
 
 
 def _register(stack: Stack, progress: Progress) -> Site:
@@ -60,6 +63,18 @@ def _register(stack: Stack, progress: Progress) -> Site:
     store_bad_measures(site, step)
     progress.remove_task(bar)
     return site
+
+
+async def _poll(stack: Stack, connection: "asyncpg.Connection[Any]", progress: Progress) -> Heat:
+    bar = progress.add_task("", total=5)
+    heat = await poll_controllers(
+        stack.state / "demo",
+        os.environ | exports(stack),
+        connection,
+        lambda sentence: progress.update(bar, description=sentence, advance=1),
+    )
+    progress.remove_task(bar)
+    return heat
 
 
 async def _send_and_wait(

@@ -46,3 +46,27 @@ SELECT device_id, day, consumption
 FROM measurement_daily
 WHERE device_id = ANY($1::integer[]) AND sensor_name = $2
 ORDER BY device_id, day;
+
+-- name: heat_samples
+-- How many moments since an instant are stored of a provider's devices, whatever number of sensors each has.
+SELECT count(*)
+FROM (
+    SELECT DISTINCT m.device_id, m.ts
+    FROM measurement AS m
+    JOIN device ON device.id = m.device_id
+    WHERE device.provider_id = $1 AND m.ts >= $2
+) AS moment;
+
+-- name: heating_curve
+-- The flow temperature that the controllers chose at each outdoor temperature, from the rows of their logs.
+SELECT
+    round(outdoor.value)::integer AS outdoor,
+    avg(flow.value)::double precision AS flow,
+    count(*)::integer AS samples
+FROM measurement_named AS outdoor
+JOIN measurement AS flow ON flow.device_id = outdoor.device_id AND flow.ts = outdoor.time
+JOIN sensor ON sensor.id = flow.sensor_id AND sensor.alias = 'T_FLOW'
+JOIN device ON device.id = outdoor.device_id
+WHERE device.provider_id = $1 AND outdoor.sensor_name = 'Temperatura exterior' AND outdoor.quality = 0
+GROUP BY 1
+ORDER BY 1;

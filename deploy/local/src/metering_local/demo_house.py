@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from metering_local.checkout import ROOT
+from metering_local.checkout import DATA
 
-FILE = ROOT / "data" / "household_power_2007-02-01_02.csv"
+FILE = DATA / "household_power_2007-02-01_02.csv"
 ZONE = "Etc/GMT-1"
 ENERGY = "Energía activa acumulada"
 INTERVAL_SECONDS = 60

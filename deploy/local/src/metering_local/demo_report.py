@@ -1,31 +1,51 @@
 """What the demo prints: the account of its measures, the energy twice, and where to look next."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
 
 from metering_local.demo_account import Account, faults
+from metering_local.demo_heat import Heat
 from metering_local.demo_house import House
 from metering_local.demo_site import Site
 from metering_local.stack import Stack
 
 
-def print_report(console: Console, stack: Stack, site: Site, account: Account, house: House) -> bool:
+@dataclass(frozen=True)
+class Told:
+    """All that a demo has to tell."""
+
+    site: Site
+    account: Account
+    house: House
+    heat: Heat
+
+    def faults(self) -> list[str]:
+        """Every sentence that does not hold."""
+        stored, portal = self.heat.stored_samples, self.heat.portal_samples
+        missing = [f"heating moments stored: {stored}, the portal has {portal}"] if stored != portal else []
+        return [*faults(self.account, self.house), *missing]
+
+
+def print_report(console: Console, stack: Stack, told: Told) -> bool:
     """The tables, then a sentence that says whether all is well, then what to look at; whether all is well."""
-    console.print(f"\n[bold]{site.name}[/]: two days of a real house, over HTTP through {stack.api_url}\n")
-    for table in (_account_table(account), _refusal_table(account), _energy_table(account, house)):
+    account = told.account
+    console.print(f"\n[bold]{told.site.name}[/]: two days of a real house, over HTTP through {stack.api_url}\n")
+    for table in (_account_table(account), _refusal_table(account), _energy_table(account, told.house)):
         console.print(table)
     seconds = account.ledger["seconds"]
-    console.print(f"\nFrom the first request to the last row: {seconds:.1f} s, {account.requests} requests.\n")
-    wrong = faults(account, house)
+    console.print(f"\nFrom the first request to the last row: {seconds:.1f} s, {account.requests} requests.")
+    _print_heat(console, told.heat)
+    wrong = told.faults()
     for fault in wrong:
         console.print(f"[red]{fault}[/]", highlight=False)
     if wrong:
-        console.print("[bold red]The account does not close.[/]\n")
+        console.print("\n[bold red]The account does not close.[/]\n")
     else:
-        console.print("[bold green]The account closes, and the energy agrees with the file to 1e-6 kWh.[/]\n")
-    _print_next(console, stack, site, account)
+        console.print("\n[bold green]The account closes, and the energy agrees with the file to 1e-6 kWh.[/]\n")
+    _print_next(console, stack, told)
     return not wrong
 
 
@@ -62,16 +82,29 @@ def _energy_table(account: Account, house: House) -> Table:
     return table
 
 
+def _print_heat(console: Console, heat: Heat) -> None:
+    """The heating curve: the colder it is outside, the warmer the water that the controller sends round."""
+    controllers = f"Heating controllers {' and '.join(heat.serials)} of an emulated ECL Portal"
+    stored = f"{heat.stored_samples} of {heat.portal_samples} moments of the last nine days stored"
+    console.print(f"\n[italic]{controllers}: {stored}[/]", highlight=False, soft_wrap=True)
+    table = Table("outdoor °C", "flow °C", "", box=None)
+    for point in heat.curve:
+        table.add_row(str(point.outdoor), f"{point.flow:.1f}", "▪" * round(point.flow / 2))
+    console.print(table)
+
+
 def _kwh(energy: Decimal | None) -> str:
     return "-" if energy is None else f"{energy:.6f}"
 
 
-def _print_next(console: Console, stack: Stack, site: Site, account: Account) -> None:
-    lines = [
-        "The platform stays up. What to look at next:",
-        f"  . {stack.local_env}                     addresses for the shell; README.md has a session with curl",
-        f"  make follow BATCH={account.ledger['batch']}   one batch's way through the logs",
-        f"  .venv/bin/metering-gateway outbox --state {site.folder}   the gateway's side of the account",
-        "  make status | make logs | make down",
-    ]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+def _print_next(console: Console, stack: Stack, told: Told) -> None:
+    batch = told.account.ledger["batch"]
+    lines = {
+        f". {stack.local_env}": "addresses for the shell; README.md has a session with curl",
+        f"make follow BATCH={batch}": "one batch's way through the logs",
+        f".venv/bin/metering-gateway outbox --state {told.site.folder}": "the gateway's side of the account",
+        "make status, make logs, make down": "the processes",
+    }
+    console.print("The platform stays up. What to look at next:")
+    for command, what in lines.items():
+        console.print(f"  {command}\n      {what}", highlight=False, soft_wrap=True)
