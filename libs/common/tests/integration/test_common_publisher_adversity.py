@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 
 from metering_common import kafka as kafka_clients
 from metering_common import topics
-from metering_common.clock import SystemClock
-from metering_common.publisher import MISSES_TO_OPEN, Publisher, PublishUnavailableError, Record
+from metering_common.clock import ManualClock, SystemClock
+from metering_common.publisher import MISSES_TO_OPEN, STALE_SECONDS, Publisher, PublishUnavailableError, Record
 from metering_common.settings import KafkaSettings
 from metering_local.kafka import KafkaServer, prepare
 from metering_local.testing import kafka_settings
@@ -137,6 +137,22 @@ async def test_it_closes_in_time_with_records_in_hand_that_nobody_acknowledges(h
         started = time.monotonic()
     assert time.monotonic() - started < DEADLINE_SECONDS + 3
     assert publisher.in_hand_bytes == 0
+
+
+async def test_a_record_that_waits_too_long_has_its_producer_replaced(hurt_kafka: KafkaServer) -> None:
+    """One partition may be stuck while others answer, so that no row of missed deadlines opens the breaker."""
+    clock = ManualClock(0)
+    async with Publisher.open(kafka_settings(hurt_kafka), clock, deadline_seconds=DEADLINE_SECONDS) as publisher:
+        await published(publisher)
+        hurt_kafka.pause()
+        assert (await refused(publisher))[0] == "deadline"
+        assert publisher.unavailable() is None
+        clock.advance(STALE_SECONDS + 1)
+        async with asyncio.timeout(2):
+            while publisher.unavailable() != "failed":  # noqa: ASYNC110  as the admin server does, from outside
+                await asyncio.sleep(0.02)
+        hurt_kafka.resume()
+        assert await published(publisher) < RECOVERY_SECONDS
 
 
 async def test_memory_stays_bounded_while_kafka_is_away_and_free_after_its_return(hurt_kafka: KafkaServer) -> None:
