@@ -1,14 +1,18 @@
-"""One broker that tests may hurt, for the whole of this suite."""
+"""One broker that tests may hurt, for the whole of this suite; and properties are never timed."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from metering_common import topics
 from metering_local import kafka as local_kafka
 from metering_local.kafka import KafkaServer
 from metering_local.process import is_listening
 from metering_local.testing import delete_topics, kafka_settings
+
+hypothesis_settings.register_profile("unhurried", deadline=None)
+hypothesis_settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
