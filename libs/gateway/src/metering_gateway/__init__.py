@@ -1,5 +1,6 @@
 """The reference gateway client: store and forward of measures to the ChileMedido input API."""
 
+from metering_gateway.api import InvalidUrlError
 from metering_gateway.domain.measures import Measure, SensorValues, UnstorableMeasureError
 from metering_gateway.domain.pace import BackOff
 from metering_gateway.gateway import AnotherSenderError, Gateway, GatewayConfig
@@ -15,6 +16,7 @@ __all__ = [
     "Figures",
     "Gateway",
     "GatewayConfig",
+    "InvalidUrlError",
     "Measure",
     "NoTokenError",
     "Notice",

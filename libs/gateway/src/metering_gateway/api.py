@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 
@@ -14,11 +14,18 @@ BASE_PATH = "/api/v1"
 CONNECT_SECONDS = 10.0
 
 
+class InvalidUrlError(ValueError):
+    """Not the platform's base URL; the message says what is expected."""
+
+
 class InputApi:
-    """`url` is the platform's base URL without a path. `answer_seconds` bounds one call, the connection included."""
+    """`url` is the platform's base URL without a path. `answer_seconds` bounds one call, the connection included.
+
+    Raises InvalidUrlError.
+    """
 
     def __init__(self, url: str, answer_seconds: float) -> None:
-        self._url = url.rstrip("/")
+        self._url = _base(url)
         timeout = aiohttp.ClientTimeout(total=answer_seconds, connect=min(CONNECT_SECONDS, answer_seconds))
         self._session = aiohttp.ClientSession(timeout=timeout, headers={"Accept": "application/json"})
 
@@ -69,6 +76,13 @@ class InputApi:
                 return Answer(response.status, body.decode("utf-8", "replace"), found)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Answer(NO_ANSWER, f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise InvalidUrlError(f"the platform's URL is https://host[:port] without a path, not {url!r}")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _bearer(access: str) -> dict[str, str]:

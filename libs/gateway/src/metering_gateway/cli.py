@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metering_gateway import commands
+from metering_gateway.api import InvalidUrlError
 from metering_gateway.commands import EXIT_ERROR
 from metering_gateway.domain.csv_mapping import MappingError
 from metering_gateway.domain.csv_rows import RowError
@@ -25,6 +26,7 @@ Command = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 _EXPECTED = (
     AnotherSenderError,
     CredentialsRefusedError,
+    InvalidUrlError,
     MappingError,
     NoTokenError,
     OSError,

@@ -18,7 +18,8 @@ from metering_gateway.gateway import OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, Anothe
 from metering_gateway.outbox import Outbox
 from metering_gateway.replay import Replay, open_csv
 from metering_gateway.simulate import Simulation
-from metering_gateway.token_file import TokenFile, TokenPair, exclusive
+from metering_gateway.token_file import NoTokenError, TokenFile, TokenPair, exclusive
+from metering_gateway.tokens import CredentialsRefusedError
 
 EXIT_DONE, EXIT_ERROR, EXIT_LEFT = 0, 1, 3
 
@@ -34,7 +35,8 @@ async def replay(options: argparse.Namespace) -> int:
         with display.progress(file.path.name, file.row_count, lambda: gateway.sent_measures, quiet=options.json) as bar:
             work = Replay(file, gateway.outbox, bar)
             work.begin(end)
-            whole = await _sent(options, lambda: _replay(gateway, work, options.speed))
+            then = "the same command goes on from here"
+            whole = await _sent(options, lambda: _replay(gateway, work, options.speed), then)
         if whole:
             work.finished()
         return _report(gateway, options)
@@ -146,19 +148,26 @@ async def _gateway(options: argparse.Namespace) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def _sent(options: argparse.Namespace, work: Callable[[], Awaitable[object]]) -> bool:
-    """Whether it was done to its end: not when the time was over, a signal came, or another process sends."""
+async def _sent(
+    options: argparse.Namespace,
+    work: Callable[[], Awaitable[object]],
+    then: str = "what is left stays in the outbox, `metering-gateway flush` sends it",
+) -> bool:
+    """Whether it was done to its end. If not it is said why, and what to do `then`; what is stored stays stored."""
     try:
         async with asyncio.timeout(options.give_up_after):
             await work()
     except TimeoutError:
-        display.say(f"given up after {options.give_up_after:g} s; the same command goes on from here")
+        display.say(f"given up after {options.give_up_after:g} s; {then}")
+        return False
+    except (CredentialsRefusedError, NoTokenError) as error:
+        display.say(f"{error}; {then}")
         return False
     except AnotherSenderError as error:
         display.say(f"stored; {error}, and will send it too")
         return False
     except asyncio.CancelledError:
-        display.say("interrupted; the same command goes on from here")
+        display.say(f"interrupted; {then}")
         return False
     return True
 

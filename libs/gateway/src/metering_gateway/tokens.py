@@ -106,7 +106,7 @@ def _pair(answer: Answer) -> tuple[TokenPair, str]:
     if answer.status == HTTPStatus.OK and isinstance(access, str) and isinstance(refresh, str):
         return TokenPair(refresh, access), access
     if answer.status in _REFUSED and _is_the_platforms_word(answer):
-        raise CredentialsRefusedError(answer.summary())
+        raise CredentialsRefusedError(f"{answer.summary()} (have a new token issued, and import it)")
     raise RefreshFailedError(answer)
 
 

@@ -21,11 +21,14 @@ class Cli:
         self.state = state
         self.error = ""
 
-    async def __call__(self, *arguments: str, given: str = "", code: int = 0) -> str:
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         environment = os.environ | {"METERING_API_URL": self.platform.url, "METERING_GATEWAY_STATE": str(self.state)}
         command = [sys.executable, "-m", "metering_gateway", *arguments]
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    async def __call__(self, *arguments: str, given: str = "", code: int = 0) -> str:
+        process = await self.start(*arguments)
         out, error = await asyncio.wait_for(process.communicate(given.encode()), 60)
         self.error = error.decode()
         assert process.returncode == code, f"{process.returncode}: {self.error}"
@@ -117,20 +120,50 @@ async def test_whose_token_it_is_is_shown_and_never_the_token(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["flush"], "no token yet"),
         (["outbox"], "no outbox in"),
         (["token", "import", "/nowhere"], "No such file"),
         (["replay", "/nowhere", "--mapping", "/nowhere"], "No such file"),
         (["send", "--device", "1", "--sensor", "x", "--value", "1", "--sensor", "y"], "its --value"),
         (["device", "1", "--url", ""], "--url or METERING_API_URL"),
+        (["device", "1", "--url", "http://host/api/v1"], "without a path"),
+        (["device", "1", "--url", "host"], "without a path"),
+        (["device", "1"], "no token yet"),
     ],
 )
 async def test_what_is_wrong_is_one_clear_line(cli: Cli, arguments: list[str], says: str) -> None:
-    if arguments == ["flush"]:
-        await cli(*SEND, "--store-only")
     await cli(*arguments, code=1)
     assert says in cli.error
     assert cli.error.count("\n") == 1
+
+
+async def test_without_a_good_token_a_measure_is_kept_and_it_is_said_what_to_do(cli: Cli) -> None:
+    assert (await cli.json(*SEND, code=3))["waiting"] == 1
+    assert "import the issued one first; what is left stays in the outbox" in cli.error
+    await cli("token", "import", given='{"refreshToken": "e30.eyJpYXQiOjEsImV4cCI6MiwiYXVkIjoiMSIsInN1YiI6IjIifQ.s"}')
+    assert (await cli.json("flush", code=3))["waiting"] == 1
+    assert "have a new token issued" in cli.error
+    await cli.import_token()
+    assert (await cli.json("flush"))["run"]["sent_measures"] == 1
+
+
+async def test_what_was_given_up_stays_in_the_outbox(cli: Cli) -> None:
+    await cli.import_token()
+    cli.platform.faults = lambda: Fault.UNAVAILABLE
+    assert (await cli.json(*SEND, "--give-up-after", "0.5", code=3))["waiting"] == 1
+    assert "given up after 0.5 s; what is left stays in the outbox" in cli.error
+
+
+async def test_a_signal_ends_the_sending_and_what_was_done_is_still_said(cli: Cli) -> None:
+    await cli.import_token()
+    cli.platform.faults = lambda: Fault.UNAVAILABLE
+    reached = asyncio.Event()
+    cli.platform.on_call = lambda path: reached.set() if path.endswith("/measurements") else None
+    process = await cli.start(*SEND, "--json")
+    await asyncio.wait_for(reached.wait(), 60)
+    process.terminate()
+    out, error = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, json.loads(out)["waiting"]) == (3, 1)
+    assert b"interrupted" in error
 
 
 async def test_a_damaged_token_is_not_taken(cli: Cli) -> None:

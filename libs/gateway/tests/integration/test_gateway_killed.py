@@ -22,7 +22,7 @@ from metering_gateway.testing import Platform, random_faults, running
 
 DATA = Path(__file__).parents[4] / "data"
 CSV, MAPPING = DATA / "household_power_2007-02-01_02.csv", DATA / "household_mapping.json"
-KILLS = 7
+KILLS = 5
 REPLAY = ["replay", str(CSV), "--mapping", str(MAPPING), "--end", "2026-03-10", "--json", "--first-wait", "0.02"]
 
 
