@@ -16,11 +16,13 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
+import psutil
 from pydantic import SecretStr
 
 from metering_common import postgres
@@ -44,10 +46,17 @@ ROWS = RECORDS * MEASURES * len(SENSORS)
 BOUNDS = {"new": 0.85, "duplicates": 0.85, "one_percent": 0.75}
 CREATE = "CREATE DATABASE bench; ALTER DATABASE bench OWNER TO storage_owner;"
 
-Turn = Callable[[], Awaitable[None]]
 _devices = itertools.count(1)
 _offsets = itertools.count(0)
 _received = itertools.count(RECEIVED_AT_MS)
+
+
+class Spent(NamedTuple):
+    """By one way of storing one batch."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of client and server together: what a busy machine does not change much."""
 
 
 def batch(devices: Sequence[int], *, shifted_by: float = 0) -> list[Record]:
@@ -58,15 +67,12 @@ def batch(devices: Sequence[int], *, shifted_by: float = 0) -> list[Record]:
     return [record(headers(device, next(_received)), content, next(_offsets)) for device in devices]
 
 
-def new_devices() -> list[int]:
-    return list(itertools.islice(_devices, RECORDS))
-
-
 class Bench:
     """One server, two pools: the writer's and, with the same role, the reference's."""
 
-    def __init__(self, pool: TimedPool) -> None:
+    def __init__(self, pool: TimedPool, server_pid: int | None) -> None:
         self._pool = pool
+        self._server_pid = server_pid
         self._store = PostgresStore(pool, lock_patience_seconds=5)
 
     async def writer(self, records: Sequence[Record]) -> None:
@@ -88,32 +94,41 @@ class Bench:
         """Records of the reference have offsets too: the writer's next batch starts after them."""
         await self._pool.execute(sql.set_offset, JUDGED, 0, next(_offsets) + 1)
 
-    async def turn(self) -> dict[str, float]:
-        """Seconds of each way, once."""
-        seconds: dict[str, float] = {}
+    def _cpu_seconds(self) -> dict[int, float]:
+        """Of this process and of each of the server's, where the server is our own."""
+        processes = [psutil.Process()]
+        if self._server_pid is not None:
+            processes += psutil.Process(self._server_pid).children(recursive=True)
+        return {process.pid: sum(process.cpu_times()[:2]) for process in processes if process.is_running()}
+
+    async def turn(self) -> dict[str, Spent]:
+        """What each way takes, once."""
+        spent: dict[str, Spent] = {}
 
         async def timed(name: str, work: Awaitable[None]) -> None:
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), self._cpu_seconds()
             await work
-            seconds[name] = time.perf_counter() - started
+            seconds, after = time.perf_counter() - started, self._cpu_seconds()
+            spent[name] = Spent(seconds, sum(after[pid] - cpu[pid] for pid in after.keys() & cpu.keys()))
 
-        reference, ours = new_devices(), new_devices()
+        reference = await self._known_devices(MEASURED_AT - 60)
+        ours = await self._known_devices(MEASURED_AT - 60)
         await timed("bare COPY", self.bare_copy(copy_blocks(blocks_of(batch(reference)))))
         await self.skip_reference_offsets()
         await timed("writer, new", self.writer(batch(ours)))
         await timed("staging and upsert", self.staged_upsert(copy_blocks(blocks_of(batch(reference, shifted_by=1)))))
         await self.skip_reference_offsets()
         await timed("writer, duplicates", self.writer(batch(ours, shifted_by=1)))
-        mixed = await self._one_percent()
-        await timed("writer, 1 % duplicates", self.writer(mixed))
-        return seconds
+        mixed = await self._known_devices(MEASURED_AT)  # the first of each device's hundred measures is there
+        await timed("writer, 1 % duplicates", self.writer(batch(mixed)))
+        return spent
 
-    async def _one_percent(self) -> list[Record]:
-        """New measures of new devices, but for one measure of each, which is there already."""
-        devices = new_devices()
-        first = judged(rows(SENSORS, [MEASURED_AT], [1.0] * len(SENSORS)))
+    async def _known_devices(self, measured_at: int) -> list[int]:
+        """Devices that have one measure already, as meters have: new rows go into the middle of the index."""
+        devices = list(itertools.islice(_devices, RECORDS))
+        first = judged(rows(SENSORS, [measured_at], [1.0] * len(SENSORS)))
         await self.writer([record(headers(device, next(_received)), first, next(_offsets)) for device in devices])
-        return batch(devices)
+        return devices
 
 
 async def _stream(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
@@ -123,26 +138,31 @@ async def _stream(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
     yield COPY_TRAILER
 
 
-async def run(dsn: str, batches: int) -> int:
+async def run(dsn: str, batches: int, server_pid: int | None = None) -> int:
     async with postgres.pool(SecretStr(dsn), application_name="bench-writer", statement_timeout_seconds=300) as pool:
         async with pool.acquire() as session:
             flavour = await ask_flavour(session)
             version = await session.fetchval("SELECT version()")
         await pool.execute(sql.add_offset, JUDGED, 0, 0)
-        bench = Bench(pool)
+        bench = Bench(pool, server_pid)
         await bench.turn()  # the first turn makes files, caches and prepared statements
         turns = [await bench.turn() for _ in range(batches)]
     return report(flavour, str(version), turns)
 
 
-def report(flavour: str, version: str, turns: Sequence[dict[str, float]]) -> int:
-    """Prints the figures as JSON; exit status 1 when a bound does not hold."""
-    best = {name: min(turn[name] for turn in turns) for name in turns[0]}
-    ratios = {
+def ratios_of(best: dict[str, float]) -> dict[str, float]:
+    return {
         "new": best["bare COPY"] / best["writer, new"],
         "duplicates": best["staging and upsert"] / best["writer, duplicates"],
         "one_percent": best["writer, new"] / best["writer, 1 % duplicates"],
     }
+
+
+def report(flavour: str, version: str, turns: Sequence[dict[str, Spent]]) -> int:
+    """Prints the figures as JSON; exit status 1 when a bound does not hold."""
+    best = {name: min(turn[name].seconds for turn in turns) for name in turns[0]}
+    cpu = {name: min(turn[name].cpu_seconds for turn in turns) for name in turns[0]}
+    ratios = ratios_of(best)
     figures = {
         "flavour": flavour,
         "server": version.split(" on ", maxsplit=1)[0],
@@ -151,6 +171,8 @@ def report(flavour: str, version: str, turns: Sequence[dict[str, float]]) -> int
         "rows_per_second": {name: round(ROWS / seconds) for name, seconds in best.items()},
         "ratios": {name: round(ratio, 3) for name, ratio in ratios.items()},
         "bounds": BOUNDS,
+        "cpu_seconds_per_million": {name: round(seconds / ROWS * 1e6, 2) for name, seconds in cpu.items()},
+        "cpu_ratios": {name: round(ratio, 3) for name, ratio in ratios_of(cpu).items()},
         "decode_values_per_second": round(decode_rate()),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -160,7 +182,7 @@ def report(flavour: str, version: str, turns: Sequence[dict[str, float]]) -> int
 
 def decode_rate() -> float:
     """Values per second of the one step before the store that costs: reading the judged record's JSON."""
-    values = [encode(one.judged) for one in batch(new_devices())]
+    values = [encode(one.judged) for one in batch(range(RECORDS))]
     started = time.perf_counter()
     for value in values:
         decode_judged(value)
@@ -168,12 +190,12 @@ def decode_rate() -> float:
 
 
 @contextmanager
-def own_server() -> Iterator[str]:
+def own_server() -> Iterator[tuple[str, int | None]]:
     """As durable as the platform's, in a temporary folder."""
     options = {"max_wal_size": "4GB", "shared_buffers": "512MB"}
     with tempfile.TemporaryDirectory() as folder, local_postgres.start(Path(folder), options=options) as server:
         server.sql(CREATE)
-        yield server.dsn(SUPERUSER, "bench")
+        yield server.dsn(SUPERUSER, "bench"), server.pid
 
 
 async def flavour_of(dsn: str) -> str:
@@ -196,9 +218,9 @@ def main() -> int:
     if asked.database_url:
         prepare(asked.database_url)
         return asyncio.run(run(asked.database_url, asked.batches))
-    with own_server() as dsn:
+    with own_server() as (dsn, server_pid):
         prepare(dsn)
-        return asyncio.run(run(dsn, asked.batches))
+        return asyncio.run(run(dsn, asked.batches, server_pid))
 
 
 if __name__ == "__main__":
