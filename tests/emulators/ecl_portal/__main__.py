@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dk-count", type=int, default=1, help="ready-made controllers on the Danish portal")
     parser.add_argument("--com-count", type=int, default=1, help="ready-made controllers on the international portal")
     parser.add_argument("--latency-ms", type=float, default=0, help="how long each answer takes")
+    parser.add_argument("--history-hours", type=float, default=288, help="since when the controllers have data")
     parser.add_argument("--start-ms", type=int, help="virtual Unix milliseconds to start at; now by default")
     parser.add_argument("--rate", type=float, default=1.0, help="virtual seconds per second; 0 stands still")
     parser.add_argument("--tls-certificate", type=Path, help="PEM file of certificate and key: serve HTTPS")
@@ -47,6 +48,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         dk_count=arguments.dk_count,
         com_count=arguments.com_count,
         latency_seconds=arguments.latency_ms / 1_000,
+        history_ms=round(arguments.history_hours * 3_600_000),
         tls=_tls(arguments.tls_certificate),
         clock=VirtualClock(arguments.start_ms, arguments.rate),
     )

@@ -28,15 +28,17 @@ METER_CHANNELS = (
 INPUT_CHANNELS = (Channel("p", "Pressure", "bar", "pressure"),)
 
 
-def controllers(portal: str, count: int, now_ms: int, first_serial: int = FIRST_SERIAL) -> list[Controller]:
+def controllers(
+    portal: str, count: int, now_ms: int, first_serial: int = FIRST_SERIAL, history_ms: int = HISTORY_MS
+) -> list[Controller]:
     """Controllers with serials counted up from the first; each has its own device ids, the same from run to run."""
-    return [controller(portal, str(first_serial + number), now_ms) for number in range(count)]
+    return [controller(portal, str(first_serial + number), now_ms, history_ms) for number in range(count)]
 
 
-def controller(portal: str, serial: str, now_ms: int) -> Controller:
-    """With an old log, no longer active, beside the active one: the application was changed a day after the start."""
-    created = now_ms - HISTORY_MS
-    changed = created + DAY_MS
+def controller(portal: str, serial: str, now_ms: int, history_ms: int) -> Controller:
+    """With an old log, no longer active, beside the active one: the application was changed early in its history."""
+    created = now_ms - history_ms
+    changed = created + history_ms // 12
     log = Device(_id(serial, "log"), "EclLogDevice", "EclLog", LOG_CHANNELS, created_ms=changed)
     log.extra["logAppName"] = "A376.1 example a"
     old = Device(_id(serial, "old-log"), "EclLogDevice", "EclLog", LOG_CHANNELS[:2], active=False, created_ms=created)

@@ -27,6 +27,7 @@ class Options:
     com_count: int = 0
     server_code: str = fleet.SERVER_CODE
     latency_seconds: float = 0.0
+    history_ms: int = fleet.HISTORY_MS
     tls: ssl.SSLContext | None = None
     clock: VirtualClock = field(default_factory=VirtualClock)
 
@@ -51,7 +52,7 @@ async def run(options: Options) -> AsyncIterator[Emulator]:
         name: Portal(name, clock.now_ms, {options.server_code}, options.latency_seconds) for name in ("dk", "com")
     }
     for name, count, first in (("dk", options.dk_count, 0), ("com", options.com_count, 500_000)):
-        made = fleet.controllers(name, count, clock.now_ms(), fleet.FIRST_SERIAL + first)
+        made = fleet.controllers(name, count, clock.now_ms(), fleet.FIRST_SERIAL + first, options.history_ms)
         portals[name].controllers = {controller.serial: controller for controller in made}
     async with AsyncExitStack() as stack:
         dk = await stack.enter_async_context(_serving(portals["dk"].application(), options.dk_port, options.tls))

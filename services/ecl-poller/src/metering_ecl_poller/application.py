@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from metering_common.clock import Clock
@@ -105,21 +106,25 @@ class Polling:
                 return
 
     async def _read(self, visit: "_Visit", device: PortalDevice) -> tuple[int, Reading]:
-        """From the cursors on; and as far back as the log remembers when that shows nothing new or another clock.
+        """From the cursors on; and as far back as the log remembers when the clock moved, or when there is nothing new
+        although the portal has read the device since.
 
         A clock that was set back puts new samples before the cursors, where no reading from the cursors on finds them.
+        What shows nothing new in the end is not handed over once more.
         """
         now, memory = self._clock.now_ms(), self._rhythm.log_memory_ms
         cursors = visit.job.cursors.get(device.id, {})
         start = window.from_ms(cursors, now, memory)
         reading = await self._forward(visit, device, start)
-        stale = not any(window.is_new(sample, cursors) for sample in reading.samples)
-        if cursors and (stale or self._clock_moved(visit.job, reading)):
+        missing = not window.any_new(reading.samples, cursors) and window.read_since(device.last_read_ms, cursors)
+        if cursors and (missing or self._clock_moved(visit.job, reading)):
             start = window.far_from_ms(cursors, now, memory)
             reading = await self._forward(visit, device, start)
-        if not reading.samples and (newest := await self._newest(visit, device)) is not None:
+        if missing and not reading.samples and (newest := await self._newest(visit, device)) is not None:
             start = newest - memory
             reading = await self._forward(visit, device, start)
+        if not window.any_new(reading.samples, cursors):
+            reading = msgspec.structs.replace(reading, samples=())
         return start, reading
 
     async def _newest(self, visit: "_Visit", device: PortalDevice) -> int | None:
@@ -257,8 +262,7 @@ def wanted_devices(master: MasterData, job: Job) -> list[PortalDevice]:
     """All that are active, and what is no longer but was read since its last sample that we have."""
 
     def wanted(device: PortalDevice) -> bool:
-        seen = max((cursor.received_ms for cursor in job.cursors.get(device.id, {}).values()), default=0)
-        return device.active or device.last_read_ms is None or device.last_read_ms > seen
+        return device.active or window.read_since(device.last_read_ms, job.cursors.get(device.id, {}))
 
     return [device for device in in_order(master.devices) if wanted(device)]
 

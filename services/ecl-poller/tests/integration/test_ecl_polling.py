@@ -110,7 +110,7 @@ Hole = tuple[str, str, int, int, str]
 async def gaps_of(station: Station, controller: world.Controller | None = None) -> set[Hole]:
     return {
         (row["device"], channel, unix_ms(row["from_at"]), unix_ms(row["to_at"]), row["reason"])
-        for row in await station.register.gaps(controller and controller.serial)
+        for row in await station.register.gaps(None if controller is None else controller.serial)
         for channel in row["channels"]
     }
 

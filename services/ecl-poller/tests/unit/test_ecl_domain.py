@@ -285,10 +285,8 @@ def mapped(*channels: ChannelMapping, number: str = "n") -> DeviceMapping:
     return DeviceMapping(external_device_id="d", provider=1, device_number=number, channels=channels)
 
 
-def channel(**values: str | None) -> ChannelMapping:
-    return ChannelMapping(
-        **{"external_channel_id": "1", "portal_unit": "MWh", "sensor": "E", "sensor_unit": "kWh"} | values
-    )  # type: ignore[arg-type]  # texts only
+def channel(number: str = "1", *, sensor: str | None = "E") -> ChannelMapping:
+    return ChannelMapping(external_channel_id=number, portal_unit="MWh", sensor=sensor, sensor_unit="kWh")
 
 
 class TestMapping:
@@ -319,8 +317,8 @@ class TestMapping:
 
     def test_every_fault_of_a_file_is_named(self) -> None:
         found = self.faults(
-            mapped(channel(sensor="X"), channel(external_channel_id="2", sensor="T")),
-            mapped(channel(), channel(external_channel_id="3")),
+            mapped(channel(sensor="X"), channel("2", sensor="T")),
+            mapped(channel(), channel("3")),
         )
         assert found == [
             "1: device number 1/n is used twice",

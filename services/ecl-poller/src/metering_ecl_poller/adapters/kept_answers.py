@@ -26,7 +26,7 @@ async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgr
     consumer = kafka.consumer(settings)
     await consumer.start()
     try:
-        spans = await _spans(consumer, since_ms)
+        spans = await _spans(consumer, await _partitions(settings), since_ms)
         done, total = 0, sum(end - start for start, end in spans.values())
         for partition, (start, end) in spans.items():
             consumer.assign([partition])
@@ -44,10 +44,9 @@ async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgr
         await consumer.stop()
 
 
-async def _spans(consumer: AIOKafkaConsumer, since_ms: int) -> dict[TopicPartition, tuple[int, int]]:
-    await consumer.client.force_metadata_update()
-    numbers = await _partitions(consumer)
-    partitions = [TopicPartition(ECL_ANSWERS, number) for number in numbers]
+async def _spans(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition], since_ms: int
+) -> dict[TopicPartition, tuple[int, int]]:
     consumer.assign(partitions)
     ends = await consumer.end_offsets(partitions)
     starts = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
@@ -58,9 +57,14 @@ async def _spans(consumer: AIOKafkaConsumer, since_ms: int) -> dict[TopicPartiti
     return spans
 
 
-async def _partitions(consumer: AIOKafkaConsumer) -> list[int]:
-    await consumer.topics()
-    return sorted(consumer.partitions_for_topic(ECL_ANSWERS) or ())
+async def _partitions(settings: KafkaSettings) -> list[TopicPartition]:
+    admin = kafka.admin_client(settings)
+    await admin.start()
+    try:
+        (topic,) = await admin.describe_topics([ECL_ANSWERS])
+    finally:
+        await admin.close()
+    return [TopicPartition(ECL_ANSWERS, number) for number in sorted(one["partition"] for one in topic["partitions"])]
 
 
 def _read(record: object) -> KeptAnswer | None:

@@ -46,6 +46,16 @@ def is_new(sample: Sample, cursors: Cursors) -> bool:
     return cursor is None or Cursor(sample.received_ms, sample.timestamp_ms) > cursor
 
 
+def any_new(samples: Iterable[Sample], cursors: Cursors) -> bool:
+    return any(is_new(sample, cursors) for sample in samples)
+
+
+def read_since(last_read_ms: int | None, cursors: Cursors) -> bool:
+    """Whether the portal has read the device since the last sample that we have; yes when it does not say."""
+    newest = max((cursor.received_ms for cursor in cursors.values()), default=0)
+    return last_read_ms is None or last_read_ms > newest
+
+
 def advanced(samples: Iterable[Sample], cursors: Cursors, held: frozenset[str]) -> dict[str, Cursor]:
     """The cursors that move once these samples are acknowledged; held channels stay where they are."""
     moved: dict[str, Cursor] = {}
