@@ -51,7 +51,7 @@ def process(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory)
     settings = kafka_settings(kafka_server)
     asyncio.run(prepare_topics(settings))
     deadlines = {"INGEST_HEADER_SECONDS": "1", "INGEST_BODY_SECONDS": "2", "INGEST_KEEPALIVE_SECONDS": "3"}
-    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), **deadlines) as running:
+    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), None, **deadlines) as running:
         yield running
 
 

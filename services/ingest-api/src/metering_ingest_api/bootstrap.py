@@ -12,6 +12,7 @@ from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
+from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.exchange import Exchanges
 from metering_ingest_api.adapters.http import Api, Bounds, build_application
 from metering_ingest_api.adapters.listener import Listener
@@ -69,17 +70,17 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         admin.add_check("registry", replica.not_ready_reason)
         tokens = Tokens(replica.registry)
         metrics.tokens.set_function(lambda: len(tokens))
-        listener = Listener(settings, metrics)
+        listener, drain = Listener(settings, metrics), Drain()
         door = Door(replica, publisher, (tail, scan), tokens, clock)
         api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
-        application = build_application(api, Exchanges(clock, metrics, access_log, lambda: listener.draining))
-        async with listener.listen(application, settings):
+        application = build_application(api, Exchanges(clock, metrics, access_log, drain))
+        async with listener.listen(application, settings, drain):
             admin.ready = True
             try:
                 yield IngestApi(listener, admin)
             finally:
                 admin.ready = False
-                listener.draining = True
+                drain.draining = True
                 await asyncio.sleep(settings.unready_seconds)
 
 

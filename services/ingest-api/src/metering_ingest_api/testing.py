@@ -212,62 +212,85 @@ async def until_ready(door: DoorUnderTest) -> None:
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a door listens."""
+
+    host: str
+    port: int
+    admin_port: int
+
+    @classmethod
+    def free(cls) -> "Address":
+        return cls("127.0.0.1", free_port(), free_port())
+
+
+@dataclass(frozen=True)
 class DoorProcess:
     """A door as production runs it, in a process of its own."""
 
-    port: int
-    admin_port: int
-    process: psutil.Process
+    address: Address
+    child: "subprocess.Popen[bytes]"
+    bootstrap: str
     log: Path
 
     @property
+    def port(self) -> int:
+        return self.address.port
+
+    @property
+    def admin_port(self) -> int:
+        return self.address.admin_port
+
+    @property
     def resident_bytes(self) -> int:
-        return int(self.process.memory_info().rss)
+        return int(psutil.Process(self.child.pid).memory_info().rss)
 
     def is_ready(self) -> bool:
         try:
-            with urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as response:
+            with urlopen(f"http://{self.address.host}:{self.admin_port}/readyz", timeout=2) as response:
                 return bool(response.status == HTTPStatus.OK)
         except OSError:
             return False
 
+    def stop(self) -> int:
+        """As a pod is stopped; its exit status."""
+        self.child.terminate()
+        return self.child.wait(STOP_SECONDS)
+
 
 @contextmanager
-def door_process(bootstrap: str, folder: Path, **environment: str) -> Iterator[DoorProcess]:
+def door_process(
+    bootstrap: str, folder: Path, address: Address | None = None, **environment: str
+) -> Iterator[DoorProcess]:
     """Started, ready, and at the end stopped as a pod is; its log is in `folder`."""
-    port, admin_port = free_port(), free_port()
+    at = address or Address.free()
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "KAFKA_ENVIRONMENT": "laptop",
-        "INGEST_HTTP_HOST": "127.0.0.1",
-        "INGEST_HTTP_PORT": str(port),
-        "INGEST_ADMIN_HOST": "127.0.0.1",
-        "INGEST_ADMIN_PORT": str(admin_port),
+        "INGEST_HTTP_HOST": at.host,
+        "INGEST_HTTP_PORT": str(at.port),
+        "INGEST_ADMIN_HOST": at.host,
+        "INGEST_ADMIN_PORT": str(at.admin_port),
         "INGEST_UNREADY_SECONDS": "0",
     }
-    log = folder / f"door-{port}.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "metering_ingest_api"],
-            env=os.environ | settings | environment,
-            stdout=output,
-            stderr=output,
+    log = folder / f"door-{at.host}-{at.port}.log"
+    command = [sys.executable, "-m", "metering_ingest_api"]
+    with log.open("ab") as output:
+        child = subprocess.Popen(  # noqa: S603  our own module
+            command, env=os.environ | settings | environment, stdout=output, stderr=output
         )
-    door = DoorProcess(port, admin_port, psutil.Process(child.pid), log)
+    door = DoorProcess(at, child, bootstrap, log)
     try:
-        _wait_until_ready(door, child)
+        _wait_until_ready(door)
         yield door
     finally:
-        child.terminate()
-        try:
-            child.wait(STOP_SECONDS)
-        finally:
-            child.kill()
+        if child.poll() is None:
+            door.stop()
 
 
-def _wait_until_ready(door: DoorProcess, child: "subprocess.Popen[bytes]") -> None:
+def _wait_until_ready(door: DoorProcess) -> None:
     give_up_at = time.monotonic() + START_SECONDS
     while not door.is_ready():
-        if child.poll() is not None or time.monotonic() > give_up_at:
+        if door.child.poll() is not None or time.monotonic() > give_up_at:
             raise RuntimeError(f"the door did not get ready: {door.log.read_text()[-2_000:]}")
         time.sleep(0.05)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from metering_common.clock import Clock
 from metering_ingest_api.adapters.access_log import AccessLog
+from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.metrics import IngestMetrics
@@ -44,20 +45,22 @@ Handler = Callable[[Exchange], Awaitable[web.Response]]
 class Exchanges:
     """Makes aiohttp handlers of ours."""
 
-    def __init__(
-        self, clock: Clock, metrics: IngestMetrics, access_log: AccessLog, is_draining: Callable[[], bool]
-    ) -> None:
+    def __init__(self, clock: Clock, metrics: IngestMetrics, access_log: AccessLog, drain: Drain) -> None:
         self._clock, self._metrics, self._access_log = clock, metrics, access_log
-        self._is_draining = is_draining
+        self._drain = drain
 
     def around(self, route: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
         """`route` is the template that stands in metrics and logs."""
 
         async def answer(request: web.Request) -> web.Response:
             exchange = Exchange(request, self._clock)
-            response = await self._answer(route, exchange, handler)
+            self._drain.begin()
+            try:
+                response = await self._answer(route, exchange, handler)
+            finally:
+                self._drain.end()
             response.headers["X-Request-Id"] = exchange.id
-            if self._is_draining():
+            if self._drain.draining:
                 response.force_close()
             self._tell(route, exchange, response)
             return response

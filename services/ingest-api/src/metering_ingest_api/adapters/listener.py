@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.metrics import IngestMetrics
 from metering_ingest_api.settings import IngestSettings
 
@@ -71,7 +72,6 @@ class Listener:
         self._metrics = metrics
         self._held: set[_Connection] = set()
         self.port = 0
-        self.draining = False
         metrics.connections.set_function(lambda: len(self._held))
 
     def took(self, connection: _Connection) -> None:
@@ -87,8 +87,11 @@ class Listener:
         self._metrics.connections_cut.labels(reason).inc()
 
     @asynccontextmanager
-    async def listen(self, application: web.Application, settings: IngestSettings) -> AsyncIterator[None]:
-        """At the end: no new connections, requests in hand are finished, idle connections are closed."""
+    async def listen(self, application: web.Application, settings: IngestSettings, drain: Drain) -> AsyncIterator[None]:
+        """At the end: no new connections, requests in hand are finished, then all connections are closed.
+
+        aiohttp's own end would no longer read the bodies that are still on their way.
+        """
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=settings.drain_seconds)
         await runner.setup()
         loop, server = asyncio.get_running_loop(), runner.server
@@ -108,7 +111,8 @@ class Listener:
             try:
                 yield
             finally:
-                self.draining = True
+                drain.draining = True
                 socket.close()
+                await drain.until_idle(settings.drain_seconds)
         finally:
             await runner.cleanup()
