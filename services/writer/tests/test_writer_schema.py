@@ -118,7 +118,6 @@ def test_look_ups_find_what_is_there(either: Storage) -> None:
     bounds = [str(there - 60), str(there)]
     found = either.rows(_filled("devices_with_rows", [*asked, times, *bounds]))
     assert found == [{"device_id": DEVICE}]
-    assert either.rows(_filled("measures_with_rows", [*asked, *bounds])) == [{"place": 2}]
     (standing,) = either.rows(_filled("standing_values", [*asked, *bounds]))
     assert standing == {"place": 2, "sensor_id": 1, "value": 1, "quality": 0, "rev": 10}
 

@@ -1,6 +1,7 @@
 """Fifth stop of a measure in the writer: rows go into `measurement`, the new ones by COPY, the rest by upsert."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from metering_writer.domain.columns import (
     copy_values,
     values_of,
 )
-from metering_writer.domain.keys import Keys, Ranges, among, keys_of, ranges_of, repeated_in, split
-from metering_writer.domain.versions import Candidates, Decided, decide, parse_standing
+from metering_writer.domain.keys import Keys, among, grouped, keys_of, ranges_of, repeated_in, split
+from metering_writer.domain.versions import Candidates, Standing, decide, parse_standing
 from metering_writer.queries import sql
 
 
@@ -27,13 +28,12 @@ async def write_rows(session: Session, blocks: Sequence[Block], records: int, *,
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
     comes again with `all_staged`, which does without COPY into the table itself.
     """
-    keys = keys_of(blocks)
-    slow = np.ones(len(keys.ts), np.bool_) if all_staged else repeated_in(keys) | await _present(session, keys)
-    new, perhaps_present = split(blocks, slow)
+    suspects = await _suspects(session, keys_of(blocks), all_suspect=all_staged)
+    new, perhaps_present = split(blocks, suspects.measures)
     fates = written_by(new, records)
     to_copy = copy_blocks(new)
     if perhaps_present:
-        decided = await _decide(session, perhaps_present, records)
+        decided = decide(Candidates.of(values_of(perhaps_present)), suspects.standing, records)
         fates = [fate.plus(other) for fate, other in zip(fates, decided.fates, strict=True)]
         staged = [copy_values(decided.better)] if len(decided.better.ts) else []
         (staged if all_staged else to_copy).append(copy_values(decided.new))
@@ -44,30 +44,42 @@ async def write_rows(session: Session, blocks: Sequence[Block], records: int, *,
     return fates
 
 
-async def _present(session: Session, keys: Keys) -> Mask:
-    """Measures of which any row is there: first by range per device, then, where that hits, by exact time."""
-    present = np.zeros(len(keys.ts), np.bool_)
+class _Suspects(NamedTuple):
+    """Measures that are there already or come more than once, and what stands under their keys."""
+
+    measures: Mask
+    standing: Standing
+
+
+async def _suspects(session: Session, keys: Keys, *, all_suspect: bool) -> _Suspects:
+    """First by range per device, in which most batches have no row; then, where that hits, by exact key."""
+    repeated = np.ones(len(keys.ts), np.bool_) if all_suspect else repeated_in(keys)
+    asked = np.flatnonzero(repeated | await _in_hit_ranges(session, keys))
+    distinct, places = grouped(keys.device[asked], keys.ts[asked])
+    standing = await _read_standing(session, distinct)
+    suspect = np.zeros(len(distinct.ts), np.bool_)
+    suspect[standing.places] = True
+    suspect[places[repeated[asked]]] = True
+    measures = np.zeros(len(keys.ts), np.bool_)
+    measures[asked] = suspect[places]
+    return _Suspects(measures, standing.renumbered(np.cumsum(suspect) - 1))
+
+
+async def _in_hit_ranges(session: Session, keys: Keys) -> Mask:
+    """Measures of devices that have any row in the range of times which the batch brings of them."""
     ranges = ranges_of(keys)
-    hit = await _devices_with_rows(session, ranges) if ranges.device else []
-    if not hit:
-        return present
-    places = np.flatnonzero(among(keys, hit))
-    device, ts = keys.device[places].tolist(), keys.ts[places].tolist()
-    found = await session.fetch(sql.measures_with_rows, device, ts, min(ts), max(ts))
-    present[places[[row["place"] - 1 for row in found]]] = True
-    return present
-
-
-async def _devices_with_rows(session: Session, ranges: Ranges) -> list[int]:
+    if not ranges.device:
+        return np.zeros(0, np.bool_)
     bounds = min(ranges.since), max(ranges.upto)
     found = await session.fetch(sql.devices_with_rows, ranges.device, ranges.since, ranges.upto, *bounds)
-    return [row["device_id"] for row in found]
+    return among(keys, [row["device_id"] for row in found])
 
 
-async def _decide(session: Session, blocks: Sequence[Block], records: int) -> Decided:
-    """By what stands in the transaction's snapshot, which the upsert then finds unchanged."""
-    candidates = Candidates.of(values_of(blocks))
-    device, ts = candidates.keys.device.tolist(), candidates.keys.ts.tolist()
+async def _read_standing(session: Session, keys: Keys) -> Standing:
+    """By the transaction's snapshot, which the upsert then finds unchanged."""
+    device, ts = keys.device.tolist(), keys.ts.tolist()
+    if not ts:
+        return parse_standing(COPY_HEADER + COPY_TRAILER)
     read = bytearray()
 
     async def take(piece: bytes) -> None:
@@ -75,7 +87,7 @@ async def _decide(session: Session, blocks: Sequence[Block], records: int) -> De
 
     bounds = min(ts), max(ts)
     await session.copy_from_query(sql.standing_values, device, ts, *bounds, output=take, format="binary")
-    return decide(candidates, parse_standing(bytes(read)), records)
+    return parse_standing(bytes(read))
 
 
 async def _upsert(session: Session, rows: Sequence[bytes]) -> None:

@@ -42,6 +42,14 @@ class Standing(NamedTuple):
     quality: Integers
     rev: Integers
 
+    @property
+    def places(self) -> Integers:
+        return self.key >> 16
+
+    def renumbered(self, places: Integers) -> "Standing":
+        """For the old places' keys at new places, which must be in the same order."""
+        return self._replace(key=places[self.places] << 16 | self.key & 0xFFFF)
+
 
 class Decided(NamedTuple):
     """What is to be done with values of which some keys are there, or come more than once."""

@@ -61,17 +61,6 @@ FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS asked (device_id, sinc
         LIMIT 1
     ) AS present;
 
--- name: measures_with_rows
--- Of the measures asked for, the places of those that have any row.
-SELECT asked.place
-FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts, place),
-    LATERAL (
-        SELECT FROM measurement AS m
-        WHERE m.device_id = asked.device_id AND m.ts = to_timestamp(asked.ts)
-            AND m.ts >= to_timestamp($3::bigint) AND m.ts <= to_timestamp($4::bigint)
-        LIMIT 1
-    ) AS present;
-
 -- name: standing_values
 -- Every value that stands under the (device, time) asked for, with the place of its key in the question.
 SELECT asked.place, m.sensor_id, m.value, m.quality, m.rev
