@@ -128,7 +128,8 @@ async def test_from_a_serial_number_to_measures_and_a_mended_mapping(
 
 
 def add_controllers(scene: Scene) -> None:
-    tool, serial, other = scene.tool, *scene.portal["serials"]["dk"]
+    tool = scene.tool
+    serial, other = scene.portal["serials"]["dk"]
     url = scene.portal["dkUrl"]
     assert tool.run("controller", "add", serial, "--portal", url) == {"added": 1, "changed": 0}
     assert tool.run("controller", "add", serial, "--portal", url) == {"added": 0, "changed": 1}
