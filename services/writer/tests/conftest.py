@@ -1,19 +1,25 @@
 """Fixtures for the writer's tests: a migrated storage database, and judged records as the validator makes them."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from testcontainers.community.postgres import PostgresContainer
 
 from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
+from metering_local.postgres_user import binaries
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
-from metering_writer.testing_flavours import Storage, as_json, migrate, migrations, up_script, wasm_timescale
+from metering_writer.testing_flavours import ROLES, Storage, as_json, migrate, migrations, up_script, wasm_timescale
+
+TIMESCALEDB_IMAGE = "timescale/timescaledb:latest-pg17"
 
 
 @pytest.fixture
@@ -57,22 +63,23 @@ def settings(storage: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int)
     )
 
 
-class PlainStorage:
-    """The plain flavour on the session's PostgreSQL."""
+class ServerStorage:
+    """A flavour on a PostgreSQL server, as whoever may do everything there."""
 
-    flavour = "plain"
-
-    def __init__(self, database: FreshDatabase) -> None:
-        self._database = database
+    def __init__(self, flavour: str, sql: Callable[[str], str]) -> None:
+        self.flavour = flavour
+        self._sql = sql
 
     def execute(self, script: str) -> None:
-        self._database.sql(f"SET client_min_messages = warning;\n{script};")
+        self._sql(f"SET client_min_messages = warning;\n{script};")
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        return list(json.loads(self._database.sql(f"{as_json(query)};")))
+        return list(json.loads(self._sql(f"{as_json(query)};")))
 
     def refresh(self) -> None:
-        """A view is always up to date."""
+        """A view is always up to date; a continuous aggregate is told to be."""
+        if self.flavour == "timescale":
+            self._sql("CALL refresh_continuous_aggregate('measurement_hourly_facts', NULL, NULL);")
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +87,23 @@ def plain_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
     """One for the session: its tests use devices of their own."""
     database = make_database(postgres_server)
     migrate(database.owner_dsn)
-    yield PlainStorage(database)
+    yield ServerStorage("plain", database.sql)
     postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
+
+
+@pytest.fixture(scope="session")
+def docker_storage() -> Iterator[Storage]:
+    """TimescaleDB as it is released, where Docker is."""
+    with PostgresContainer(TIMESCALEDB_IMAGE, driver=None) as container:
+        dsn = container.get_connection_url()
+
+        def sql(script: str) -> str:
+            command = [str(binaries() / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", dsn]
+            return subprocess.run(command, input=script, capture_output=True, text=True, check=True).stdout
+
+        sql("".join(f"CREATE ROLE {role} LOGIN;" for role in ROLES) + "CREATE EXTENSION IF NOT EXISTS timescaledb;")
+        migrate(SecretStr(dsn), "timescale")
+        yield ServerStorage("timescale", sql)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +115,7 @@ def timescale_storage() -> Iterator[Storage]:
         yield storage
 
 
-@pytest.fixture(params=["plain", "timescale"])
+@pytest.fixture(params=["plain", "timescale", pytest.param("docker", marks=pytest.mark.docker)])
 def either(request: pytest.FixtureRequest) -> Storage:
     """Each flavour in its turn: the same names, the same results."""
     chosen: Storage = request.getfixturevalue(f"{request.param}_storage")

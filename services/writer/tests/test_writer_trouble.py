@@ -88,7 +88,9 @@ async def test_a_database_that_is_gone_is_waited_for(
         hurt.server.kill()
         await judge.send(*some_records(4, first=3))
         assert await outside.unready("database")
-        assert (await outside.metrics())["metering_writer_database_down"] == 1
+        metrics = await outside.metrics()
+        assert metrics["metering_writer_database_down"] == 1
+        assert metrics["metering_writer_lag_seconds"] > 0
         hurt.server.restart()
         async with watched(hurt, settings) as outside:
             await went_on(outside, 7, 14)

@@ -60,6 +60,9 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._places: dict[int, _Place] = {}
         self._stopped: dict[int, tuple[Stop, Stored | None]] = {}
         self._look_at_stopped_at = 0.0
+        self._oldest_ms: int | None = None
+        """When Kafka got the oldest record in hand."""
+        metrics.lag_seconds.set_function(self._lag_seconds)
 
     def subscribe(self) -> None:
         self._consumer.subscribe([JUDGED], listener=self)
@@ -107,7 +110,8 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             records += fresh
             rows += sum(record.judged.counts.accepted for record in fresh)
             size += sum(len(record.source.value or b"") for record in fresh)
-        return self._with_lag(records)
+        self._oldest_ms = min((record.source.timestamp_ms for record in records), default=None)
+        return records
 
     async def commit(self, records: Sequence[Record]) -> None:
         """To Kafka too, for those who watch the group's lag; nothing is lost when it fails."""
@@ -126,11 +130,9 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         limits = self._limits
         return rows >= limits.rows or len(records) >= limits.records or size >= limits.record_bytes
 
-    def _with_lag(self, records: list[Record]) -> list[Record]:
-        oldest = min((record.source.timestamp_ms for record in records), default=None)
-        lag = 0.0 if oldest is None else max(0.0, (self._clock.now_ms() - oldest) / 1_000)
-        self._metrics.lag_seconds.set(lag)
-        return records
+    def _lag_seconds(self) -> float:
+        """Grows while the batch in hand cannot be stored."""
+        return 0.0 if self._oldest_ms is None else max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1_000)
 
     def _accept(self, consumed: Sequence[ConsumerRecord]) -> list[Record]:
         """Those that follow on what is stored. Others make the partition doubtful or stop it."""
