@@ -179,19 +179,36 @@ async def until_answers(url: str) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def compare(ports: tuple[int, int], child: psutil.Process, options: argparse.Namespace) -> bool:
-    door_port, bare_port = ports
+def processor_seconds(child: psutil.Process) -> float:
+    times = child.cpu_times()
+    return times.user + times.system
+
+
+async def drive_and_weigh(
+    port: int, child: psutil.Process, measures: int, options: argparse.Namespace
+) -> tuple[Load, float]:
+    """The load, and the microseconds of processor that the server spent per request."""
+    before = processor_seconds(child)
+    load = await drive(port, make_request(port, measures), options.seconds, options.connections)
+    requests = load.per_second * options.seconds * 5 / 4  # with the warming up
+    return load, (processor_seconds(child) - before) / requests * 1e6
+
+
+async def compare(
+    ports: tuple[int, int], children: tuple[psutil.Process, psutil.Process], options: argparse.Namespace
+) -> bool:
+    (door_port, bare_port), (child, bare_child) = ports, children
     holds = True
     for measures, least in LEAST.items():
         ratios, reached = [], []
         for _ in range(options.rounds):
-            bare = await drive(bare_port, make_request(bare_port, measures), options.seconds, options.connections)
-            ours = await drive(door_port, make_request(door_port, measures), options.seconds, options.connections)
+            bare, bare_cost = await drive_and_weigh(bare_port, bare_child, measures, options)
+            ours, our_cost = await drive_and_weigh(door_port, child, measures, options)
             ratios.append(ours.per_second / bare.per_second)
             reached.append(ours.per_second)
             print(
-                f"bodies of {measures:3}: bare {bare.per_second:7.0f}/s p99 {bare.p99:6.1f} ms   "
-                f"door {ours.per_second:7.0f}/s p99 {ours.p99:6.1f} ms   ratio {ratios[-1]:.2f}"
+                f"bodies of {measures:3}: bare {bare.per_second:7.0f}/s p99 {bare.p99:6.1f} ms {bare_cost:5.0f} us   "
+                f"door {ours.per_second:7.0f}/s p99 {ours.p99:6.1f} ms {our_cost:5.0f} us   ratio {ratios[-1]:.2f}"
             )
         half = statistics.median(reached) / 2
         calm = await drive(door_port, make_request(door_port, measures), options.seconds, options.connections, half)
@@ -214,11 +231,11 @@ async def main(options: argparse.Namespace) -> int:
             door_port, admin_port, bare_port = free_port(), free_port(), free_port()
             with (
                 door(kafka.bootstrap, door_port, admin_port, directory / "door.log") as child,
-                process("-c", BARE, str(bare_port), log=directory / "bare.log"),
+                process("-c", BARE, str(bare_port), log=directory / "bare.log") as bare_child,
             ):
                 await until_answers(f"http://127.0.0.1:{admin_port}/readyz")
                 await until_answers(f"http://127.0.0.1:{bare_port}/")
-                return 0 if await compare((door_port, bare_port), child, options) else 1
+                return 0 if await compare((door_port, bare_port), (child, bare_child), options) else 1
 
 
 def read_options() -> argparse.Namespace:
