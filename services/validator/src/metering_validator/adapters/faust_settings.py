@@ -3,7 +3,7 @@
 import ssl
 from typing import Any
 
-import faust
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
 from metering_common import kafka
 from metering_common.settings import KafkaSettings
@@ -37,15 +37,15 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _credentials(settings: KafkaSettings) -> faust.auth.Credentials | None:
+def _credentials(settings: KafkaSettings) -> Credentials | None:
     context = None
     if settings.security_protocol.endswith("SSL"):
         context = ssl.create_default_context(cafile=settings.ssl_cafile)
     if settings.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
+        return SASLCredentials(
             username=settings.sasl_username,
             password=settings.sasl_password.get_secret_value() if settings.sasl_password else None,
             ssl_context=context,
             mechanism=settings.sasl_mechanism,
         )
-    return None if context is None else faust.SSLCredentials(context)
+    return None if context is None else SSLCredentials(context)

@@ -11,13 +11,15 @@ from metering_common.measures import CleanMeasure
 from metering_common.messages import Counts, NotTaken, Rows
 from metering_validator.domain.context import Context
 from metering_validator.domain.dictionary import Plan, RangeCheck
-from metering_validator.domain.rules import QUALITY_RULES, RECORD_RULES, clock_doubtful
+from metering_validator.domain.rules import QUALITY_RULES, clock_doubtful, device_inactive, device_unknown
 from metering_validator.domain.verdict import Account, Verdict, verdict
 
 
 def judge_by_columns(value: bytes, context: Context) -> Verdict | None:
     """The verdict on a clean record, None on any other."""
-    if context.device is None or clock_doubtful(context) or any(rule(context) for rule in RECORD_RULES):
+    if context.device is None or clock_doubtful.applies(context):
+        return None
+    if device_unknown.applies(context) or device_inactive.applies(context):
         return None
     element = context.dictionary.reader.read(value)
     if element is None or not _times_are_good(element.measures, context):

@@ -82,13 +82,14 @@ class _OneByOne:
     def _sift_measure(
         self, measure: Measure, moment: Moment, about_record: list[str], about_moment: list[str]
     ) -> Iterator[_Candidate]:
+        context, not_on_list = self._context, rules.sensor_not_on_list.applies
+        self._values += len(measure.sensor_values)
         for entry in measure.sensor_values:
-            self._values += 1
-            value = _value(entry, self._context)
-            if not about_record and value.sensor is not None and rules.sensor_not_on_list(value, self._context):
+            value = _value(entry, context)
+            if not about_record and value.sensor is not None and not_on_list(value, context):
                 self._not_taken[value.sensor.id] += 1
                 continue
-            about_value = [rule.id for rule in rules.VALUE_RULES if rule(value, self._context)]
+            about_value = [rule.id for rule in rules.VALUE_RULES if rule.applies(value, context)]
             wrong = [*about_record, *about_moment, *about_value]
             if wrong:
                 self._refusals.add(sorted(wrong), value, measure.timestamp)
@@ -136,7 +137,7 @@ class _OneByOne:
     def _mark(self, candidate: _Candidate) -> Quality:
         quality = Quality.GOOD
         for rule in rules.QUALITY_RULES:
-            if rule(candidate.number, candidate.sensor):
+            if rule.applies(candidate.number, candidate.sensor):
                 quality = max(quality, rule.quality)
                 self._marks[rule.id] += 1
                 self._refusals.note(rule.id, FindingKind.QUALITY, candidate.sensor.name, candidate.timestamp)

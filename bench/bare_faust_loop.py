@@ -1,0 +1,36 @@
+"""The fastest loop that platform-facts found for Faust, doing nothing: each record goes on to the judged topic."""
+
+import asyncio
+import os
+from typing import Any
+
+import faust
+import uvloop
+
+from metering_common import kafka, topics
+from metering_common.settings import KafkaSettings
+from metering_validator.adapters.faust_settings import faust_settings
+from metering_validator.settings import Settings
+
+
+async def main() -> None:
+    """Runs until it is killed."""
+    settings = Settings(kafka=KafkaSettings(), admin_port=0, group_id=os.environ["VALIDATOR_GROUP_ID"])
+    app = faust.App(**faust_settings(settings))
+    producer = kafka.producer(settings.kafka)
+    await producer.start()
+
+    async def send_on(stream: Any) -> None:
+        async for events in stream.take_events(500, within=0.05):
+            sent = [await producer.send(topics.JUDGED, key=event.key, value=event.value) for event in events]
+            await asyncio.gather(*sent)
+
+    raw = app.topic(topics.RAW, key_serializer="raw", value_serializer="raw")
+    app.agent(raw, concurrency=1, name="bare")(send_on)
+    async with app:
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(main())

@@ -1,0 +1,231 @@
+"""How fast the validator is, as ratios: to the bare typed decode of the same bodies, and to a bare Faust loop.
+
+`python bench/bench_validator.py`. First without Kafka, on one core: bytes of a raw record in, bytes of its judged
+record and its outcome out, by turns with msgspec's typed decode. Then with a Kafka of its own: the whole process, by
+turns with a Faust loop that does nothing but send each record on, over the same records of one measure. Where the rest
+goes is printed too.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+import uvloop
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from metering_common import codec, topics
+from metering_common import kafka as clients
+from metering_common.clock import SystemClock
+from metering_common.headers import decode_headers, encode_headers
+from metering_common.publisher import Publisher, Record
+from metering_common.registry_documents import Device, Meta, RegistryDocument, Sensor, document_key, encode_document
+from metering_common.settings import KafkaSettings
+from metering_local import kafka as local_kafka
+from metering_validator.domain.judgement import judge
+from metering_validator.judging import RawRecord, judge_record
+from metering_validator.testing import builders
+
+LEAST_OF_DECODE = {100: 0.2}
+LEAST_OF_FAUST = 0.6
+SENSORS = 30
+DICTIONARY = json.loads((Path(__file__).parents[1] / "data" / "sensor_dictionary.json").read_text())
+ALL: tuple[Sensor, ...] = tuple(builders.sensor(n + 1, entry["name"]) for n, entry in enumerate(DICTIONARY))
+BARE = [sys.executable, str(Path(__file__).with_name("bare_faust_loop.py"))]
+VALIDATOR = [sys.executable, "-m", "metering_validator"]
+
+
+class BareValue(msgspec.Struct):
+    sensorName: str  # noqa: N815  as in the document
+    sensorValue: float  # noqa: N815
+
+
+class BareMeasure(msgspec.Struct):
+    timestamp: int
+    sensorValues: list[BareValue]  # noqa: N815
+
+
+class BareElement(msgspec.Struct):
+    deviceNumber: str  # noqa: N815
+    measures: list[BareMeasure]
+
+
+def device(number: int) -> Device:
+    return Device(id=number, provider=1, number=str(number), sensors=tuple(range(1, SENSORS + 1)))
+
+
+def body(measures: int) -> bytes:
+    """As a gateway sends it: 30 values a measure, 2 KB."""
+    rows = [[(sensor.name, round(0.37 * n + sensor.id * 7.77, 2)) for sensor in ALL] for n in range(measures)]
+    return builders.element(*(builders.measure(builders.NOW - 60 * n, *row) for n, row in enumerate(rows)))
+
+
+def microseconds(work: Callable[[], object], seconds: float) -> float:
+    """Per call, the quickest of several stretches: what the machine's other work adds is left out."""
+    work()
+    stretches: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline or len(stretches) < 5:
+        started, calls = time.perf_counter(), 0
+        while calls < 10 or time.perf_counter() - started < 0.05:
+            work()
+            calls += 1
+        stretches.append((time.perf_counter() - started) / calls)
+    return min(stretches) * 1e6
+
+
+def compare_with_decode(measures: int, seconds: float) -> float:
+    """Prints where the time goes; gives the ratio."""
+    value, context = body(measures), builders.context(device(29), ALL)
+    headers = encode_headers(builders.headers())
+    record = RawRecord(context.raw, 0, b"29", value, headers)
+    decoder, verdict = msgspec.json.Decoder(BareElement), judge(value, context)
+    spoiled = value[:-1] + b',"x":NaN}'
+    assert verdict.judged.counts.accepted == measures * SENSORS
+    parts: dict[str, Callable[[], object]] = {
+        "bare typed decode": lambda: decoder.decode(value),
+        "whole judgement": lambda: judge_record(record, context, 0),
+        "  of which reading": lambda: context.dictionary.reader.read(value),
+        "  of which judging": lambda: judge(value, context),
+        "  of which encoding the judged record": lambda: codec.encode(verdict.judged),
+        "  of which encoding the outcome": lambda: codec.encode(verdict.outcome),
+        "beside it: decoding the headers": lambda: decode_headers(headers),
+        "the long way, if something is amiss": lambda: judge(spoiled, context),
+    }
+    taken = {name: microseconds(work, seconds) for name, work in parts.items()}
+    values = measures * SENSORS
+    print(f"\nbody of {measures}, {len(value):,} bytes, {values:,} values; without Kafka, one core")
+    for name, one in taken.items():
+        print(f"  {name:40} {one:9.1f} µs  {values / one:6.2f} M values/s")
+    return taken["bare typed decode"] / taken["whole judgement"]
+
+
+class Run(NamedTuple):
+    """One process over all raw records."""
+
+    per_second: float
+    per_cpu_second: float
+
+    def __str__(self) -> str:
+        return f"{self.per_second:7,.0f}/s ({self.per_cpu_second:7,.0f} per CPU second)"
+
+
+async def compare_with_faust(count: int, rounds: int) -> tuple[float, float]:
+    """Ratios of events per second and of events per CPU second, medians over the rounds."""
+    pairs = []
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-validator-") as name,
+        local_kafka.start(Path(name) / "kafka") as server,
+    ):
+        settings = KafkaSettings(bootstrap_servers=server.bootstrap, environment="laptop")
+        await topics.apply(settings)
+        await publish_all(settings, count)
+        for number in range(rounds):
+            bare = await run(BARE, settings, count, Path(name) / f"bare-{number}")
+            ours = await run(
+                [sys.executable, "-m", "metering_validator"], settings, count, Path(name) / f"ours-{number}"
+            )
+            print(f"  bare loop {bare}   validator {ours}")
+            pairs.append((ours.per_second / bare.per_second, ours.per_cpu_second / bare.per_cpu_second))
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+async def publish_all(settings: KafkaSettings, count: int) -> None:
+    documents: list[RegistryDocument] = [
+        Meta(epoch=builders.EPOCH, created_at=builders.NOW),
+        *ALL,
+        *(device(number) for number in range(100)),
+    ]
+    value, headers = body(1), encode_headers(builders.headers())
+    async with Publisher.open(settings, SystemClock(), deadline_seconds=60) as publisher:
+        await publisher.publish(
+            [Record(topics.REGISTRY, document_key(each).encode(), encode_document(each), []) for each in documents]
+        )
+        for start in range(0, count, 1_000):
+            await publisher.publish(
+                [Record(topics.RAW, b"%d" % (number % 100), value, headers) for number in range(start, start + 1_000)]
+            )
+
+
+async def run(command: list[str], settings: KafkaSettings, count: int, folder: Path) -> Run:
+    """Starts the process, lets it work off all raw records, and times it between its first and its last output."""
+    before = await ends(settings)
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "KAFKA_ENVIRONMENT": "laptop",
+        "VALIDATOR_ADMIN_HOST": "127.0.0.1",
+        "VALIDATOR_ADMIN_PORT": "0",
+        "VALIDATOR_GROUP_ID": folder.name,
+    }
+    with folder.with_suffix(".log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log)
+        watched = psutil.Process(process.pid)
+        try:
+            started, cpu_started, first = await until(settings, before, 1_000, watched)
+            ended, cpu_ended, last = await until(settings, before, count, watched)
+        finally:
+            process.kill()
+            await process.wait()
+    return Run((last - first) / (ended - started), (last - first) / (cpu_ended - cpu_started))
+
+
+async def until(settings: KafkaSettings, before: int, count: int, process: psutil.Process) -> tuple[float, float, int]:
+    """When the judged topic has `count` records more: the moment, the process's CPU seconds, how many it has."""
+    async with clients.consumer(settings) as consumer:
+        while True:
+            done = await _ends(consumer, settings) - before
+            times = process.cpu_times()
+            if done >= count:
+                return time.monotonic(), times.user + times.system, done
+            await asyncio.sleep(0.02)
+
+
+async def ends(settings: KafkaSettings) -> int:
+    async with clients.consumer(settings) as consumer:
+        return await _ends(consumer, settings)
+
+
+async def _ends(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> int:
+    partitions = topics.load_contracts()[topics.JUDGED].environments[settings.environment].partitions
+    found = await consumer.end_offsets([TopicPartition(topics.JUDGED, number) for number in range(partitions)])
+    return sum(found.values())
+
+
+def report(name: str, ratio: float, least: float | None) -> bool:
+    holds = least is None or ratio >= least
+    limit = "" if least is None else f", at least {least}: {'holds' if holds else 'DOES NOT HOLD'}"
+    print(f"{name}: {ratio:.2f}{limit}")
+    return holds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement without Kafka")
+    parser.add_argument("--events", type=int, default=40_000, help="records of one measure for the Faust loops")
+    parser.add_argument("--rounds", type=int, default=3, help="by turns; the median ratio counts")
+    options = parser.parse_args()
+    holds = []
+    for measures in (100, 1):
+        ratio = compare_with_decode(measures, options.seconds)
+        holds.append(
+            report(f"judgement / bare typed decode, bodies of {measures}", ratio, LEAST_OF_DECODE.get(measures))
+        )
+    print(f"\nbody of 1, {options.events:,} events through Kafka; one process each")
+    by_time, by_cpu = uvloop.run(compare_with_faust(options.events, options.rounds))
+    holds.append(report("validator / bare Faust loop, events per second, bodies of 1", by_time, LEAST_OF_FAUST))
+    report("the same per CPU second", by_cpu, None)
+    return 0 if all(holds) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
