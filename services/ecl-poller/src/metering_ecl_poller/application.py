@@ -11,7 +11,7 @@ from metering_common.registry_documents import Device
 from metering_ecl_poller.domain import gaps, window
 from metering_ecl_poller.domain.clock_check import ZONE_TOLERANCE_MS, ClockFinding, ClockState, check_clock
 from metering_ecl_poller.domain.elements import Element, to_elements
-from metering_ecl_poller.domain.job import Job, Progress
+from metering_ecl_poller.domain.job import Job, Noted, Progress
 from metering_ecl_poller.domain.mapping import WiredDevice, wire
 from metering_ecl_poller.metrics import PollerMetrics
 from metering_ecl_poller.portal.client import PageWanted, PortalClient
@@ -29,7 +29,7 @@ class Book(Protocol):
     async def note_master(self, job: Job, master: MasterData, now_ms: int) -> list[str]: ...
     async def note_clock(self, job: Job, state: str, offset_ms: int) -> None: ...
     async def note_problem(self, job: Job, device: str, problem: str) -> None: ...
-    async def advance(self, job: Job, progress: Progress, now_ms: int) -> list[str]: ...
+    async def advance(self, job: Job, progress: Progress, now_ms: int) -> Noted: ...
 
 
 class Outlet(Protocol):
@@ -164,7 +164,7 @@ class Polling:
             cursors=moved,
             gaps=gaps.find_gaps(samples, device.type, frozenset(visit.contacts), self._rhythm),
             window=(read.start, samples[-1].timestamp_ms) if samples else None,
-            problem=problem or _unreadable(read) or _withheld(read, device),
+            problem=problem or _unreadable(read) or _withheld(read, device, cursors),
         )
         self._count(job, device, progress, await self._book.advance(job, progress, self._clock.now_ms()), read)
         visit.saw(samples, finding)
@@ -197,22 +197,20 @@ class Polling:
             values=values,
         )
 
-    def _count(
-        self, job: Job, device: PortalDevice, progress: Progress, new_gaps: Sequence[str], read: "_Read"
-    ) -> None:
+    def _count(self, job: Job, device: PortalDevice, progress: Progress, noted: Noted, read: "_Read") -> None:
         self._metrics.samples.inc(len(read.samples))
         self._metrics.unreadable.inc(len(read.unreadable))
-        for reason in new_gaps:
+        for reason in noted.gaps:
             self._metrics.gaps.labels(reason).inc()
-        if new_gaps:
+        if noted.gaps:
             log.warning(
                 "gap.recorded",
                 controller=job.serial,
                 device=device.id,
-                gaps=len(new_gaps),
-                reasons=sorted(set(new_gaps)),
+                gaps=len(noted.gaps),
+                reasons=sorted(set(noted.gaps)),
             )
-        if progress.problem is not None:
+        if progress.problem is not None and noted.problem_is_new:
             log.warning("device.problem", controller=job.serial, device=device.id, problem=progress.problem)
 
     async def _note_clock(self, visit: "_Visit") -> None:
@@ -271,8 +269,8 @@ def _unreadable(read: _Read) -> str | None:
     return f"{len(read.unreadable)} samples cannot be read: {read.unreadable[0]}" if read.unreadable else None
 
 
-def _withheld(read: _Read, device: PortalDevice) -> str | None:
+def _withheld(read: _Read, device: PortalDevice, cursors: window.Cursors) -> str | None:
     """A wrong dialect may look like a device without data; the portal's own last reading tells them apart."""
-    if read.samples or device.last_read_ms is None or device.last_read_ms <= read.start or not device.active:
+    if read.samples or device.last_read_ms is None or not window.read_since(device.last_read_ms, cursors):
         return None
     return "the portal says it has read this device since, and gives no samples"

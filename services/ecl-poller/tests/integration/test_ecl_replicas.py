@@ -42,7 +42,7 @@ def replica(station: Station, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         "ECL_ADMIN_HOST": "127.0.0.1",
         "ECL_ADMIN_PORT": "0",
         "ECL_IDLE_SECONDS": "0.05",
-        "ECL_LEASE_SECONDS": "2",
+        "ECL_LEASE_SECONDS": "5",
     }
     with log.open("ab") as output:
         process = subprocess.Popen(

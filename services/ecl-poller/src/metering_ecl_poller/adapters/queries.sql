@@ -64,7 +64,8 @@ RETURNING device;
 
 -- name: note_problem
 -- What keeps a device's values from going on, or nothing.
-UPDATE portal_device SET problem = $3 WHERE serial = $1 AND device = $2 AND problem IS DISTINCT FROM $3;
+UPDATE portal_device SET problem = $3 WHERE serial = $1 AND device = $2 AND problem IS DISTINCT FROM $3
+RETURNING device;
 
 -- name: cursors
 -- How far each channel of a controller has come.

@@ -9,7 +9,7 @@ import msgspec
 from metering_common.postgres import TimedPool, load_queries
 from metering_common.sealed import Keyring
 from metering_ecl_poller.adapters.moments import moment, moment_or_none, unix_ms
-from metering_ecl_poller.domain.job import Job, LeaseLostError, Progress, Result
+from metering_ecl_poller.domain.job import Job, LeaseLostError, Noted, Progress, Result
 from metering_ecl_poller.domain.mapping import ControllerMapping
 from metering_ecl_poller.domain.window import Cursor
 from metering_ecl_poller.portal.address import Account
@@ -83,8 +83,8 @@ class Store:
     async def note_problem(self, job: Job, device: str, problem: str) -> None:
         await self._pool.execute(QUERIES.note_problem, job.serial, device, problem)
 
-    async def advance(self, job: Job, progress: Progress, now_ms: int) -> list[str]:
-        """The reasons of holes that were not known before. Raises `LeaseLostError`."""
+    async def advance(self, job: Job, progress: Progress, now_ms: int) -> Noted:
+        """Raises `LeaseLostError`."""
         key = (job.serial, progress.device)
         moved = [
             (*key, channel, moment(cursor.received_ms), moment(cursor.timestamp_ms))
@@ -93,8 +93,9 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             await self._hold(connection, job)
             await connection.executemany(QUERIES.move_cursor, moved)
-            await connection.execute(QUERIES.note_problem, *key, progress.problem)
-            return await self._reconcile_gaps(connection, key, progress, now_ms)
+            changed = await connection.fetchval(QUERIES.note_problem, *key, progress.problem)
+            new_gaps = await self._reconcile_gaps(connection, key, progress, now_ms)
+        return Noted(gaps=new_gaps, problem_is_new=changed is not None)
 
     async def _reconcile_gaps(
         self, connection: Any, key: tuple[str, str], progress: Progress, now_ms: int

@@ -46,6 +46,14 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noted:
+    """What of a device's progress was not known before: the reasons of new holes, one per channel, and a problem."""
+
+    gaps: Sequence[str]
+    problem_is_new: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """How a poll ended. `polled_at_ms` None: it failed, and the last success stays."""
 
