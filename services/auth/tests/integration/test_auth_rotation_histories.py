@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -37,7 +44,10 @@ from metering_local.testing import FreshDatabase
 OPERATOR = Actor("operator", "test")
 START = datetime(2026, 3, 11, 15, 5, 18, tzinfo=UTC)
 MINUTE, DAY = 60.0, 86_400.0
-SPANS = [0.0, 0.5, 59.5, 60.0, 60.5, 5 * MINUTE, 10 * MINUTE, 10 * MINUTE + 0.5, 90 * MINUTE, DAY, 59 * DAY, 60 * DAY]
+SHORT_SPANS = [0.5, 30.0, 59.5, 60.0, 60.5]
+GRACES = [5 * MINUTE, 10 * MINUTE - 0.5, 10 * MINUTE, 10 * MINUTE + 0.5]
+LONG_SPANS = [90 * MINUTE, DAY, 59 * DAY, 60 * DAY]
+LATE = 10  # so many tokens make a history worth ending
 
 
 @dataclass
@@ -133,7 +143,6 @@ class Histories(RuleBasedStateMachine):
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
-        self.active = True
         self.family_revoked = False
         self.revoked_second = -1
 
@@ -146,23 +155,53 @@ class Histories(RuleBasedStateMachine):
     def now(self) -> datetime:
         return self.world.clock.now
 
-    @rule(span=st.sampled_from(SPANS))
-    def time_passes(self, span: float) -> None:
+    @rule(span=st.sampled_from(SHORT_SPANS))
+    def moments_pass(self, span: float) -> None:
         self.world.clock.advance(span)
 
-    @rule(place=st.integers(min_value=0))
-    def somebody_presents_any_token(self, place: int) -> None:
+    @rule(span=st.sampled_from(GRACES))
+    def minutes_pass(self, span: float) -> None:
+        self.world.clock.advance(span)
+
+    @precondition(lambda self: len(self.tokens) > LATE)
+    @rule(span=st.sampled_from(LONG_SPANS))
+    def days_pass(self, span: float) -> None:
+        self.world.clock.advance(span)
+
+    @rule(span=st.sampled_from(SHORT_SPANS), times=st.integers(min_value=2, max_value=3))
+    def the_answer_is_lost_and_the_same_token_comes_again(self, span: float, times: int) -> None:
+        token = self.tokens[-1]
+        for _ in range(times):
+            self.present(token)
+            self.world.clock.advance(span)
+
+    @rule(back=st.integers(min_value=0, max_value=3))
+    def a_recent_token_is_presented(self, back: int) -> None:
+        self.present(self.tokens[-1 - back % len(self.tokens)])
+
+    @rule(place=st.integers(min_value=0, max_value=100))
+    def any_token_is_presented(self, place: int) -> None:
         self.present(self.tokens[place % len(self.tokens)])
 
-    @rule(place=st.integers(min_value=0, max_value=2))
-    def somebody_presents_a_recent_token(self, place: int) -> None:
-        self.present(self.tokens[-1 - place % len(self.tokens)])
+    @rule(back=st.integers(min_value=0, max_value=3))
+    def a_token_is_presented_while_the_gateway_is_disabled(self, back: int) -> None:
+        self.world.set_active(self.gateway, active=False)
+        assert self.world.refresh(self.tokens[-1 - back % len(self.tokens)].text) is None
+        self.world.set_active(self.gateway, active=True)
 
-    @rule()
-    def the_gateway_is_switched(self) -> None:
-        self.active = not self.active
-        self.world.set_active(self.gateway, active=self.active)
+    @rule(place=st.integers(min_value=0, max_value=100), span=st.sampled_from(GRACES))
+    def a_superseded_token_comes_back(self, place: int, span: float) -> None:
+        """So long after its successor's or sibling's first use, if that is still to come."""
+        superseded = [token for token in self.tokens if self.replaced_at(token) is not None]
+        if not superseded:
+            return
+        token = superseded[-1 - place % len(superseded)]
+        replaced_at = self.replaced_at(token)
+        assert replaced_at is not None
+        self.world.clock.advance(max(0.0, span - (self.now - replaced_at).total_seconds()))
+        self.present(token)
 
+    @precondition(lambda self: len(self.tokens) > LATE)
     @rule()
     def the_gateway_is_revoked(self) -> None:
         self.world.revoke(self.gateway)
@@ -190,7 +229,7 @@ class Histories(RuleBasedStateMachine):
         """None for a 401, the text that must be repeated, or "another"."""
         expired = self.now >= token.issued_at.replace(microsecond=0) + timedelta(days=60)
         void = int(token.issued_at.timestamp()) <= self.revoked_second
-        if self.family_revoked or expired or void or not self.active:
+        if self.family_revoked or expired or void:
             return None
         replaced_at = self.replaced_at(token)
         if replaced_at is not None:

@@ -1,10 +1,16 @@
 -- name: lock_family
--- The family of a presented token, locked until the transaction ends: parallel refreshes of one family queue here.
-SELECT family.id AS family_id, family.gateway_id, gateway.provider_id, family.revoked_at IS NOT NULL AS family_revoked
-FROM refresh_token AS token
-JOIN token_family AS family ON family.id = token.family_id
-JOIN gateway ON gateway.id = family.gateway_id
-WHERE token.hash = $1
+-- The family of a presented token, locked until the transaction ends: parallel refreshes of one family queue here. Before
+-- it a lock that revocations of the provider wait for; always in this order, so that nobody waits in a circle.
+WITH owner AS MATERIALIZED (
+    SELECT token.family_id, gateway.provider_id, pg_advisory_xact_lock_shared(7232, gateway.provider_id)
+    FROM refresh_token AS token
+    JOIN token_family AS family ON family.id = token.family_id
+    JOIN gateway ON gateway.id = family.gateway_id
+    WHERE token.hash = $1
+)
+SELECT family.id AS family_id, family.gateway_id, owner.provider_id, family.revoked_at IS NOT NULL AS family_revoked
+FROM owner
+JOIN token_family AS family ON family.id = owner.family_id
 FOR NO KEY UPDATE OF family;
 
 -- name: hold_off_revocation
@@ -39,12 +45,18 @@ LEFT JOIN LATERAL (
 ) AS successor ON true
 WHERE token.hash = $1;
 
--- name: accept
--- The presented token is the accepted one of its generation: what it replaces, and its siblings, are superseded.
-UPDATE refresh_token SET
-    presented_at = CASE WHEN generation = $2 AND sibling = $3 THEN coalesce(presented_at, $4) ELSE presented_at END,
-    superseded_at = CASE WHEN generation = $2 AND sibling = $3 THEN NULL ELSE $4 END
-WHERE family_id = $1 AND generation IN ($2 - 1, $2) AND superseded_at IS NULL;
+-- name: accept_and_add
+-- The presented token is the accepted one of its generation: what it replaces, and its siblings, are superseded. Its
+-- successor: a hash, and the claims it can be signed from again.
+WITH accepted AS (
+    UPDATE refresh_token SET
+        presented_at = CASE WHEN generation = $2 AND sibling = $3 THEN coalesce(presented_at, $4) ELSE presented_at END,
+        superseded_at = CASE WHEN generation = $2 AND sibling = $3 THEN NULL ELSE $4 END
+    WHERE family_id = $1 AND generation IN ($2 - 1, $2) AND superseded_at IS NULL
+)
+INSERT INTO refresh_token (
+    family_id, generation, sibling, hash, jti, access_jti, kid, issued_at, expires_at, access_expires_at
+) VALUES ($1, $2 + 1, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: supersede_all
 -- A token of the time after the backup takes the place of all that the backup knows of its family.

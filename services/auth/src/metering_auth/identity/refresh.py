@@ -84,7 +84,6 @@ class Refresher:
 
     async def _issue(self, family: LockedFamily, standing: Standing) -> TokenPair:
         claims = IssuedClaims.fresh(standing.now, self._lifetimes)
-        await family.accept(standing)
         return await self._sign_and_add(family, standing, claims)
 
     async def _repeat(self, family: LockedFamily, standing: Standing) -> TokenPair:
@@ -100,7 +99,7 @@ class Refresher:
     async def _sign_and_add(self, family: LockedFamily, standing: Standing, claims: IssuedClaims) -> TokenPair:
         material = await self._keys.active(family.connection, standing.active_kid)
         pair = claims.signed(family.family.provider_id, family.family.gateway_id, material)
-        await family.add_successor(standing, claims, material.kid, pair.refresh)
+        await family.accept_and_add(standing, claims, material.kid, pair.refresh)
         return pair
 
     async def _revoke_reused(self, family: LockedFamily, standing: Standing, address: str) -> None:

@@ -52,6 +52,10 @@ class IssuedClaims:
         whole = now.replace(microsecond=0)  # `iat` and `exp` are whole seconds
         return cls(uuid4(), uuid4(), now, whole + lifetimes.refresh, whole + lifetimes.access)
 
+    def columns(self, kid: str) -> tuple[object, ...]:
+        """As a token's row keeps them."""
+        return self.jti, self.access_jti, kid, self.issued_at, self.expires_at, self.access_expires_at
+
     def signed(self, provider_id: int, gateway_id: int, material: SigningMaterial) -> TokenPair:
         issued = int(self.issued_at.timestamp())
         access_until, refresh_until = int(self.access_expires_at.timestamp()), int(self.expires_at.timestamp())
@@ -98,23 +102,24 @@ class LockedFamily:
         self._revoked = revoked
 
     async def standing(self) -> Standing:
-        """Holds revocations of the provider off, then reads: what is issued here is older than any later revocation."""
-        await self.connection.execute(QUERIES.hold_off_revocation, self.family.provider_id)
+        """Read after the lock; what is issued here is older than any later revocation of the provider."""
         row = await self.connection.fetchrow(QUERIES.standing, self._hash, self._instants())
         if row is None:
             raise LookupError("the token was forgotten while its family was locked")
         return _standing(row, family_revoked=self._revoked)
 
-    async def accept(self, standing: Standing) -> None:
-        """The presented token is the accepted one of its generation from now on."""
+    async def accept_and_add(self, standing: Standing, claims: IssuedClaims, kid: str, token: str) -> None:
+        """The presented token is the accepted one of its generation; `token` is one more of the next."""
         await self.connection.execute(
-            QUERIES.accept, self.family.id, standing.generation, standing.sibling, standing.now
+            QUERIES.accept_and_add,
+            self.family.id,
+            standing.generation,
+            standing.sibling,
+            standing.now,
+            standing.next_sibling,
+            fingerprint(token),
+            *claims.columns(kid),
         )
-
-    async def add_successor(self, standing: Standing, claims: IssuedClaims, kid: str, token: str) -> None:
-        """One more token of the next generation."""
-        place = (standing.generation + 1, standing.next_sibling)
-        await add_token(self.connection, self.family.id, place, claims, kid=kid, token=token)
 
     async def revoke(self, now: datetime, reason: Literal["reuse", "client"]) -> bool:
         """False if it was revoked already."""
@@ -155,18 +160,7 @@ async def add_token(
     connection: Connection, family_id: UUID, place: tuple[int, int], claims: IssuedClaims, *, kid: str, token: str
 ) -> None:
     """`place` is generation and sibling. Only the hash of `token` is kept."""
-    await connection.execute(
-        QUERIES.add_token,
-        fingerprint(token),
-        family_id,
-        *place,
-        claims.jti,
-        claims.access_jti,
-        kid,
-        claims.issued_at,
-        claims.expires_at,
-        claims.access_expires_at,
-    )
+    await connection.execute(QUERIES.add_token, fingerprint(token), family_id, *place, *claims.columns(kid))
 
 
 def _standing(row: asyncpg.Record, *, family_revoked: bool) -> Standing:
