@@ -107,6 +107,14 @@ def test_two_stacks_stand_side_by_side_and_end_without_a_trace(platform: LocalSt
     assert platform.status()["ready"] is True
 
 
+def test_a_running_platform_does_not_move_to_other_ports(platform: LocalStack) -> None:
+    moved = LocalStack(platform.stack, platform.environment | {"METERING_PORT_BASE": "40000"})
+    done = moved.run("up")
+    assert done.returncode == 1
+    assert f"is up on the ports from {platform.stack.ports.base}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     other = local_stack(tmp_path / "other")
     with socket.socket() as taken:

@@ -58,9 +58,15 @@ def is_running(stack: Stack) -> bool:
 
 
 def supervisor_pid(stack: Stack) -> int | None:
+    """The process id of this state folder's supervisor; EnvironmentProblemError if it runs on other ports."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         if command[1:4] == ["-m", "metering_local.supervisor", str(stack.state)]:
+            if command[4:5] != [str(stack.ports.base)]:
+                raise EnvironmentProblemError(
+                    f"the platform of {stack.state} is up on the ports from {command[4]}:"
+                    f" METERING_PORT_BASE={command[4]} make down ends it, another METERING_STATE_DIR has room for a second one"
+                )
             return int(process.pid)
     return None
 
