@@ -20,6 +20,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARED = bytes.maketrans(b"{}", b"[]")
 _OBJECT_AS_MEMBER = re.compile(rb":[ \t\r\n]*\{")
 _STRIDE = MAX_NUMBER_CHARACTERS // 2
+_NUMERIC = b"0123456789+-.eE"
 _TWO_NUMERIC = re.compile(rb"(?=[0-9+\-.eE]{2})")
 _LONG_NUMBER = re.compile(rb"[0-9+\-.eE]{%d}" % (MAX_NUMBER_CHARACTERS + 1))
 _PATH_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
@@ -115,12 +116,9 @@ def _may_be_too_deep(body: bytes, elements: list[_Element]) -> bool:
 
 
 def _may_hold_long_number(body: bytes) -> bool:
-    """No means no: a run of over 400 characters covers two neighbours of those taken at every 200th byte."""
-    samples = body[::_STRIDE]
-    return any(
-        _LONG_NUMBER.search(body, max(0, (match.start() - 2) * _STRIDE), (match.start() + 4) * _STRIDE)
-        for match in _TWO_NUMERIC.finditer(samples)
-    )
+    """No means no: a run of over 400 characters covers two neighbours of every 200th byte, and all between them."""
+    stretches = (match.start() * _STRIDE for match in _TWO_NUMERIC.finditer(body[::_STRIDE]))
+    return any(not body[start : start + _STRIDE].strip(_NUMERIC) for start in stretches)
 
 
 def _cut(body: bytes, count: int) -> list[bytes]:

@@ -1,8 +1,8 @@
 """Around every handler: request id, problems as answers, metrics by route template, one line of access log."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import structlog
@@ -31,7 +31,7 @@ class Exchange:
         self.request = request
         self.received_at_ms = clock.now_ms()
         self.started = clock.monotonic()
-        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or uuid4().hex
+        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or os.urandom(16).hex()
         self.traceparent = request_headers.traceparent(request.headers.get("traceparent"))
         self.event = "request.answered"
         self.waited_seconds = 0.0
