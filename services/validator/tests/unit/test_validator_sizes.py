@@ -1,0 +1,50 @@
+"""The verdict on the worst mebibyte still fits its topic: design.md, *Sizes*."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from metering_common import codec, topics
+from metering_validator.domain.judgement import judge
+from metering_validator.judging import LARGEST_VALUE_BYTES
+from metering_validator.testing.builders import NOW, context, element, measure
+
+pytestmark = pytest.mark.fast
+
+MEBIBYTE = 1_048_576
+
+Filling = Callable[[int], bytes]
+
+
+def entries(*values: object) -> Filling:
+    return lambda count: element(measure(NOW, *(values * count)))
+
+
+def numbers(count: int) -> bytes:
+    return element(*(measure(NOW - n, ("CB", -1.7976931348623157e308), ("Temperatura", 1e300)) for n in range(count)))
+
+
+def many_names(count: int) -> bytes:
+    """Every name, value and time as long as it is kept, of characters that are escaped twice."""
+    wide = "\\" * 95
+    return element(*(measure(wide, *((f"{m} {n}{wide}", wide) for n in range(50))) for m in range(count)))
+
+
+def as_large_as_allowed(filling: Filling) -> bytes:
+    per_piece = (len(filling(20)) - len(filling(10))) / 10
+    value = filling(int((MEBIBYTE - 1_000) / per_piece))
+    assert 0.95 * MEBIBYTE < len(value) <= MEBIBYTE
+    return value
+
+
+FILLINGS = {"names": many_names, "objects": entries({}), "nulls": entries(("CB", None)), "numbers": numbers}
+
+
+@pytest.mark.parametrize("filling", FILLINGS.values(), ids=FILLINGS)
+def test_the_verdict_on_the_worst_mebibyte_fits(filling: Filling) -> None:
+    verdict = judge(as_large_as_allowed(filling), context())
+    limit = topics.load_contracts()[topics.JUDGED].max_message_bytes
+    assert len(codec.encode(verdict.judged)) < LARGEST_VALUE_BYTES < limit - 100_000
+    assert len(codec.encode(verdict.outcome)) < LARGEST_VALUE_BYTES
+    json.loads(codec.encode(verdict.judged))
