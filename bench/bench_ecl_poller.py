@@ -52,6 +52,7 @@ ROOT = Path(__file__).parents[1]
 MIGRATIONS = ROOT / "services" / "ecl-poller" / "migrations"
 MASTER_KEY = base64.urlsafe_b64encode(os.urandom(32)).decode()
 AT_ONCE = 64
+TOGETHER = 50  # controllers added at once
 LATENCY_MS = 100
 HISTORY_HOURS = 3
 HOUR_SECONDS = 3_600
@@ -103,8 +104,9 @@ async def fill(settings: KafkaSettings, database: FreshDatabase, url: str, count
     store = StoreSettings(database_url=database.dsn_for("ecl_service"), key_encryption_key=SecretStr(MASTER_KEY))
     async with postgres.pool(store.database_url, application_name="bench") as pool:
         register = Register(pool, keyring(store))
-        for controller in controllers:
-            await register.add(account(url, controller.serial), now_ms)
+        for start in range(0, count, TOGETHER):
+            some = controllers[start : start + TOGETHER]
+            await asyncio.gather(*(register.add(account(url, one.serial), now_ms) for one in some))
         await register.apply_mapping([mapping_of(controller, now_ms) for controller in controllers], now_ms)
         await pool.execute("UPDATE controller SET next_due = clock_timestamp()")
 

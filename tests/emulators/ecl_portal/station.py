@@ -1,6 +1,7 @@
 """The poller with everything round it, for its tests: registry on Kafka, book in PostgreSQL, emulated portal."""
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -30,7 +31,6 @@ from metering_ecl_poller.bootstrap import build, keyring
 from metering_ecl_poller.domain.mapping import ControllerMapping, with_units
 from metering_ecl_poller.domain.proposal import propose
 from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.dialect import load_dialect
 from metering_ecl_poller.portal.reading import read_master_data
 from metering_ecl_poller.settings import PollerSettings
 from tests.emulators.ecl_portal import fleet, server, world
@@ -230,8 +230,14 @@ def number_of(controller: world.Controller, device: world.Device) -> str:
 
 def mapping_of(controller: world.Controller, now_ms: int) -> ControllerMapping:
     """What `discover` would propose."""
-    document = Renderer(Variant()).master_data(controller, now_ms)
-    return with_units(propose(controller.serial, read_master_data(document, load_dialect()), PROVIDER, UNITS), UNITS)
+    renderer = _renderer()
+    master = read_master_data(renderer.master_data(controller, now_ms), renderer.dialect)
+    return with_units(propose(controller.serial, master, PROVIDER, UNITS), UNITS)
+
+
+@functools.cache
+def _renderer() -> Renderer:
+    return Renderer(Variant())
 
 
 @asynccontextmanager
