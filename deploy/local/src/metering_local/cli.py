@@ -96,7 +96,6 @@ def _clean(stack: Stack, _: argparse.Namespace) -> int:
     if (stack.state / "postgres").exists() or (stack.state / "secrets.json").exists():
         shutil.rmtree(stack.postgres.data, ignore_errors=True)
     shutil.rmtree(stack.state, ignore_errors=True)
-    shutil.rmtree(stack.control, ignore_errors=True)
     print(f"The platform is down and {stack.state} is gone, with all data and secrets.")
     return 0
 

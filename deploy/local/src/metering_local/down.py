@@ -1,5 +1,7 @@
 """Brings the local platform down in the order in which measures leave it: door first, servers last."""
 
+import shutil
+
 from metering_local import supervisor
 from metering_local.programs import services
 from metering_local.stack import Stack
@@ -12,3 +14,4 @@ def bring_down(stack: Stack) -> None:
         supervisor.stop_programs(stack, names)
     supervisor.leave(stack)
     supervisor.end_leftovers(stack)
+    shutil.rmtree(stack.control, ignore_errors=True)

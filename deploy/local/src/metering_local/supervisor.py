@@ -65,7 +65,8 @@ def supervisor_pid(stack: Stack) -> int | None:
             if command[4:5] != [str(stack.ports.base)]:
                 raise EnvironmentProblemError(
                     f"the platform of {stack.state} is up on the ports from {command[4]}:"
-                    f" METERING_PORT_BASE={command[4]} make down ends it, another METERING_STATE_DIR has room for a second one"
+                    f" METERING_PORT_BASE={command[4]} make down ends it,"
+                    " another METERING_STATE_DIR has room for a second one"
                 )
             return int(process.pid)
     return None
