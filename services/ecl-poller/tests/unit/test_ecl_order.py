@@ -1,0 +1,102 @@
+"""What comes before what: the answer before its reading, Kafka's acknowledgement before the cursor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from metering_common.publisher import PublishUnavailableError
+from metering_common.registry_documents import Device
+from metering_ecl_poller.application import Polling
+from metering_ecl_poller.domain.elements import Element
+from metering_ecl_poller.domain.job import Job, Noted, Progress
+from metering_ecl_poller.metrics import PollerMetrics
+from metering_ecl_poller.portal.client import Answer, PortalClient
+from metering_ecl_poller.portal.dialect import load_dialect
+from metering_ecl_poller.portal.models import MasterData
+from tests.emulators.ecl_portal.line import Line
+from tests.emulators.ecl_portal.station import PROVIDER, mapping_of
+
+pytestmark = pytest.mark.fast
+
+
+@dataclass
+class Diary:
+    """Book, outlet and keeper of answers in one, which writes down what it was asked for and may refuse."""
+
+    refuses: str = ""
+    steps: list[str] = field(default_factory=list)
+
+    def step(self, what: str) -> None:
+        self.steps.append(what)
+        if what == self.refuses:
+            raise PublishUnavailableError("deadline")
+
+    async def keep(self, answer: Answer) -> None:
+        self.step(f"answer {answer.call}")
+
+    async def note_master(self, _job: Job, _master: MasterData, _now_ms: int) -> list[str]:
+        self.step("master data read")
+        return []
+
+    async def note_clock(self, _job: Job, _state: str, _offset_ms: int) -> None:
+        self.step("clock")
+
+    async def note_problem(self, _job: Job, _device: str, _problem: str) -> None:
+        self.step("problem")
+
+    async def advance(self, _job: Job, _progress: Progress, _now_ms: int) -> Noted:
+        self.step("cursors")
+        return Noted(gaps=[], problem_is_new=False)
+
+    async def find_device(self, provider: int, number: str) -> Device | None:
+        return Device(id=1, provider=provider, number=number, sensors=())
+
+    async def hand_over(self, _device: Device, _elements: Sequence[Element], _version: int) -> list[str]:
+        self.step("measures")
+        return ["batch"]
+
+
+async def poll(line: Line, diary: Diary) -> None:
+    dialect = load_dialect()
+    client = PortalClient(line.session, dialect, line.clock, diary.keep)
+    polling = Polling(diary, diary, lambda _job: client, (dialect, line.clock, PollerMetrics(CollectorRegistry())))
+    job = Job(
+        account=line.account(),
+        lease=1,
+        attempts=0,
+        state="new",
+        clock_state=None,
+        clock_offset_ms=None,
+        mapping=mapping_of(line.controller, line.clock.now_ms()),
+        mapping_version=1,
+    )
+    assert job.mapping is not None
+    assert job.mapping.devices[0].provider == PROVIDER
+    await polling.poll(job)
+
+
+async def test_the_answer_is_kept_first_and_the_cursor_moves_last(line: Line) -> None:
+    diary = Diary()
+    await poll(line, diary)
+    assert diary.steps[:2] == ["answer masterData", "master data read"]
+    device_by_device = "|".join(diary.steps[2:-1]).split("cursors")
+    assert all(part.strip("|").startswith("answer readings") for part in device_by_device[:-1])
+    assert all(part.strip("|").endswith("measures") for part in device_by_device[1:-1])
+    assert diary.steps[-1] == "clock"
+
+
+async def test_an_answer_that_cannot_be_kept_is_not_read(line: Line) -> None:
+    diary = Diary(refuses="answer masterData")
+    with pytest.raises(PublishUnavailableError):
+        await poll(line, diary)
+    assert diary.steps == ["answer masterData"]
+
+
+async def test_measures_without_acknowledgement_move_no_cursor(line: Line) -> None:
+    diary = Diary(refuses="measures")
+    with pytest.raises(PublishUnavailableError):
+        await poll(line, diary)
+    assert "measures" in diary.steps
+    assert diary.steps[-1] == "measures"
