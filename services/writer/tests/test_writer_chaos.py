@@ -55,8 +55,10 @@ def settings(hurt: FreshDatabase, kafka: KafkaSettings) -> WriterSettings:
 class Traffic:
     """Judged records with every kind of repetition, and what must stand in the end."""
 
-    def __init__(self, seed: int, judge: Judge) -> None:
+    def __init__(self, seed: int, judge: Judge, minutes: int = 200) -> None:
+        """All measures lie within so many minutes: the fewer, the more repetitions."""
         self._chance = random.Random(seed)
+        self._minutes = minutes
         self._judge = judge
         self._offsets = [0] * PARTITIONS
         self._received = RECEIVED_AT_MS
@@ -76,7 +78,7 @@ class Traffic:
         self.records += 1
         received = self._received + self.records + self._chance.choice((0, 0, 0, -40_000, 40_000))
         about = headers(device=partition, received_at_ms=received)
-        first = MEASURED_AT + 60 * self._chance.randrange(200)
+        first = MEASURED_AT + 60 * self._chance.randrange(self._minutes)
         times = [first + 60 * number for number in range(measures)]
         values = [float(self._chance.randrange(3)) for _ in range(measures * len(SENSORS))]
         for place, value in enumerate(values):
@@ -177,12 +179,12 @@ async def test_stopped_in_mid_copy_past_its_session_and_woken(
     hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path
 ) -> None:
     """The sleeper holds the lock of its partitions' offsets; the new owner ends its session and goes on."""
-    traffic = Traffic(5, judge)
-    large = settings.model_copy(update={"batch_seconds": 1})
-    with writer_processes(large, tmp_path, 2) as (sleeper, other):
-        sleeper.start()
+    traffic = Traffic(5, judge, minutes=1_000_000)
+    await traffic.send(300, measures=50)
+    hurt.sql(SLOW_START)
+    with writer_processes(settings.model_copy(update={"batch_seconds": 1}), tmp_path, 2) as (sleeper, other):
         async with watching(hurt) as pool:
-            await traffic.send(300, measures=50)
+            sleeper.start()
             await stop_in_mid_copy(hurt, sleeper)
             other.start()
             await exact(pool, traffic)
@@ -193,16 +195,26 @@ async def test_stopped_in_mid_copy_past_its_session_and_woken(
             assert sleeper.terminate() == 0
 
 
+SLOW_START = """
+    CREATE FUNCTION wait_a_moment() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+    CREATE TRIGGER slow_start BEFORE INSERT ON measurement EXECUTE FUNCTION wait_a_moment();
+    GRANT pg_read_all_stats TO test_owner;
+"""
+"""Each COPY begins with half a second in which the process can be stopped; far from all its bytes are sent by then."""
+
+
 async def stop_in_mid_copy(hurt: FreshDatabase, writer: WriterProcess) -> None:
-    """Stops it again and again until the database waits for its bytes."""
-    copying = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'storage_writer' AND query LIKE 'COPY%'"
-    hurt.sql("GRANT pg_read_all_stats TO test_owner;")
-    async with asyncio.timeout(SECONDS), postgres.pool(hurt.owner_dsn, application_name="observer") as pool:
-        while True:
-            if await pool.fetchval(f"{copying} AND state = 'active'"):
-                writer.stop()
-                await asyncio.sleep(0.3)
-                if await pool.fetchval(f"{copying} AND state = 'active' AND wait_event = 'ClientRead'"):
-                    return
-                writer.wake()
-            await asyncio.sleep(0.001)
+    """Returns when the process is stopped and the database waits for the rest of its bytes."""
+    copying = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY \"measurement\"%' AND state = 'active'"
+    async with postgres.pool(hurt.owner_dsn, application_name="observer") as pool:
+
+        async def has_begun() -> bool:
+            return bool(await pool.fetchval(f"{copying} AND wait_event = 'PgSleep'"))
+
+        async def waits_for_bytes() -> bool:
+            return bool(await pool.fetchval(f"{copying} AND wait_event = 'ClientRead'"))
+
+        await until(has_begun, SECONDS)
+        writer.stop()
+        await until(waits_for_bytes, SECONDS)
