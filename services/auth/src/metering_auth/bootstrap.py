@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from aiohttp import web
 
@@ -19,14 +19,16 @@ from metering_auth.identity.restore import ForgottenTokens
 from metering_auth.identity.schedule import Schedule
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.identity.token_store import TokenStore
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics, RegistryMetrics
 from metering_auth.registry.relay import Relay
 from metering_auth.settings import AuthSettings
 from metering_common import postgres, telemetry, topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
+from metering_common.postgres import TimedPool
 
 STATEMENT_SECONDS = 2.0  # of a refresh; also how long a stopped process may hold a revocation up
+RELAY_CONNECTIONS = 3
 RELAY_STATEMENT_SECONDS = 120.0  # a comparison reads all tables
 
 
@@ -55,62 +57,24 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     """The whole service. Tests bring a controlled clock for tokens and keys."""
     clock = SystemClock()
     registry = telemetry.new_registry("auth", "metering-auth")
-    metrics = AuthMetrics(registry)
+    metrics = IdentityMetrics(registry)
     await topics.check_topics(settings.kafka, [topics.REGISTRY])
     async with (
         telemetry.loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        postgres.pool(
-            settings.database_url,
-            application_name="auth",
-            min_size=2,
-            max_size=settings.database_connections,
-            statement_timeout_seconds=STATEMENT_SECONDS,
-            lock_timeout_seconds=STATEMENT_SECONDS,
-        ) as pool,
-        postgres.pool(
-            settings.database_url,
-            application_name="auth-relay",
-            max_size=3,
-            statement_timeout_seconds=RELAY_STATEMENT_SECONDS,
-            lock_timeout_seconds=RELAY_STATEMENT_SECONDS,
-        ) as relay_pool,
+        _pool(settings, "auth", settings.database_connections, STATEMENT_SECONDS) as pool,
+        _pool(settings, "auth-relay", RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS) as relay_pool,
     ):
         keys = SigningKeys(settings.keyring())
-        schedule = Schedule(
-            pool,
-            keys,
-            KeyLifecycle(settings.keyring(), settings.key_times(), instants),
-            metrics,
-            settings.schedule_seconds,
-        )
+        lifecycle = KeyLifecycle(settings.keyring(), settings.key_times(), instants)
+        schedule = Schedule(pool, keys, lifecycle, metrics, settings.schedule_seconds)
         await schedule.prepare()
+        admin.add_check("database", schedule.not_ready_reason)
         store = TokenStore(pool, instants)
         forgotten = ForgottenTokens(store, keys, settings.lifetimes(), metrics)
-        per_address = AttemptLimit(Rate(settings.attempts_per_address_per_minute))
-        per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
-        refresher = Refresher(
-            store=store,
-            keys=keys,
-            lifetimes=settings.lifetimes(),
-            forgotten=forgotten,
-            limits=(per_address, per_gateway),
-            metrics=metrics,
-            monotonic=clock.monotonic,
-        )
-        intake = Intake(settings.max_body_bytes, settings.body_seconds, settings.trusted_proxies)
-        revocation = ClientRevocation(store, keys, per_address, clock.monotonic)
-        standard = OAuth(
-            refresher=refresher,
-            revocation=revocation,
-            store=store,
-            keys=keys,
-            intake=intake,
-            public_url=settings.public_url,
-        )
-        relay = Relay(relay_pool, settings.kafka, metrics)
-        admin.add_check("database", schedule.not_ready_reason)
-        async with _serving(application(Facade(refresher, intake), standard, metrics, clock), settings) as port:
+        app = _endpoints(settings, store=store, keys=keys, forgotten=forgotten, metrics=metrics)
+        relay = Relay(relay_pool, settings.kafka, RegistryMetrics(registry))
+        async with _serving(app, settings) as port:
             service = AuthService(relay, schedule, port, admin.port)
             admin.ready = True
             try:
@@ -119,6 +83,51 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
                 admin.ready = False
                 await forgotten.close()
                 await service.drain()
+
+
+def _pool(
+    settings: AuthSettings, name: str, connections: int, statement_seconds: float
+) -> AbstractAsyncContextManager[TimedPool]:
+    return postgres.pool(
+        settings.database_url,
+        application_name=name,
+        max_size=connections,
+        statement_timeout_seconds=statement_seconds,
+        lock_timeout_seconds=statement_seconds,
+    )
+
+
+def _endpoints(
+    settings: AuthSettings,
+    *,
+    store: TokenStore,
+    keys: SigningKeys,
+    forgotten: ForgottenTokens,
+    metrics: IdentityMetrics,
+) -> web.Application:
+    """The façade and the standard endpoints over one use case; both count against the same limits."""
+    clock = SystemClock()
+    per_address = AttemptLimit(Rate(settings.attempts_per_address_per_minute))
+    per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
+    refresher = Refresher(
+        store=store,
+        keys=keys,
+        lifetimes=settings.lifetimes(),
+        forgotten=forgotten,
+        limits=(per_address, per_gateway),
+        metrics=metrics,
+        monotonic=clock.monotonic,
+    )
+    intake = Intake(settings.max_body_bytes, settings.body_seconds, settings.trusted_proxies)
+    standard = OAuth(
+        refresher=refresher,
+        revocation=ClientRevocation(store, keys, per_address, clock.monotonic),
+        store=store,
+        keys=keys,
+        intake=intake,
+        public_url=settings.public_url,
+    )
+    return application(Facade(refresher, intake), standard, metrics, clock)
 
 
 @asynccontextmanager

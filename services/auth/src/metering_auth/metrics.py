@@ -7,8 +7,8 @@ from metering_common.telemetry import LATENCY_BUCKETS
 PUBLISH_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)  # seconds
 
 
-class AuthMetrics:
-    """One object per process; services count into it, tests read it."""
+class IdentityMetrics:
+    """Tokens and keys; one object per process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.refreshes = Counter(
@@ -31,6 +31,16 @@ class AuthMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self.key_age_seconds = Gauge(
+            "auth_signing_key_age_seconds", "Seconds since the active key began to sign.", registry=registry
+        )
+        self.keys = Gauge("auth_signing_keys", "Signing keys by state.", ["state"], registry=registry)
+
+
+class RegistryMetrics:
+    """The way of the registry to its topic; one object per process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.publish_delay_seconds = Histogram(
             "auth_registry_publish_delay_seconds",
             "Time from a registry change's outbox row to its commit on the topic; lane 0 carries revocations.",
@@ -64,7 +74,3 @@ class AuthMetrics:
             "Documents in which topic and tables differed at a comparison: they are published again.",
             registry=registry,
         )
-        self.key_age_seconds = Gauge(
-            "auth_signing_key_age_seconds", "Seconds since the active key began to sign.", registry=registry
-        )
-        self.keys = Gauge("auth_signing_keys", "Signing keys by state.", ["state"], registry=registry)

@@ -33,7 +33,7 @@ from metering_auth.identity.restore import ForgottenTokens
 from metering_auth.identity.revocation import RevocationInstant
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.identity.token_store import TokenStore
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics
 from metering_auth.registry import owners
 from metering_auth.settings import StoreSettings
 from metering_auth.testing import ControlledClock
@@ -124,7 +124,7 @@ async def _built(runner: asyncio.Runner, pool: TimedPool, dsn: SecretStr) -> Wor
     async with pool.acquire() as connection:
         await KeyLifecycle(given.keyring(), given.key_times(), clock).ensure_first(connection)
         await keys.load(connection)
-    metrics = AuthMetrics(CollectorRegistry())
+    metrics = IdentityMetrics(CollectorRegistry())
     refresher = Refresher(
         store=store,
         keys=keys,

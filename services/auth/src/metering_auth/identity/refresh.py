@@ -14,7 +14,7 @@ from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttempts
 from metering_auth.identity.restore import ForgottenTokens
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.identity.token_store import IssuedClaims, Lifetimes, LockedFamily, Standing, TokenPair, TokenStore
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class Refresher:
         lifetimes: Lifetimes,
         forgotten: ForgottenTokens,
         limits: tuple[AttemptLimit, AttemptLimit],
-        metrics: AuthMetrics,
+        metrics: IdentityMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._store = store

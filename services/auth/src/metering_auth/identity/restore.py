@@ -18,7 +18,7 @@ from metering_auth.identity.domain.tokens import Claims, TokenRefusedError, Toke
 from metering_auth.identity.refusals import RefreshRefusedError
 from metering_auth.identity.signing_keys import QUERIES, Connection, SigningKeys
 from metering_auth.identity.token_store import IssuedClaims, Lifetimes, TokenPair, TokenStore, add_token
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics
 from metering_auth.rows import one_row
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -27,7 +27,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class ForgottenTokens:
     """What becomes of a token whose hash is unknown."""
 
-    def __init__(self, store: TokenStore, keys: SigningKeys, lifetimes: Lifetimes, metrics: AuthMetrics) -> None:
+    def __init__(self, store: TokenStore, keys: SigningKeys, lifetimes: Lifetimes, metrics: IdentityMetrics) -> None:
         self._store = store
         self._keys = keys
         self._lifetimes = lifetimes

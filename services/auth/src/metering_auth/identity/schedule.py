@@ -8,7 +8,7 @@ import structlog
 
 from metering_auth.identity.key_lifecycle import KeyLifecycle
 from metering_auth.identity.signing_keys import QUERIES, Connection, SigningKeys
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics
 from metering_common.postgres import TimedPool
 from metering_common.registry_documents import KeyState
 
@@ -23,7 +23,12 @@ class Schedule:
     """Looks every few seconds; the database being away is told to /readyz and tried again."""
 
     def __init__(
-        self, pool: TimedPool, keys: SigningKeys, lifecycle: KeyLifecycle, metrics: AuthMetrics, every_seconds: float
+        self,
+        pool: TimedPool,
+        keys: SigningKeys,
+        lifecycle: KeyLifecycle,
+        metrics: IdentityMetrics,
+        every_seconds: float,
     ) -> None:
         self._pool = pool
         self._keys = keys

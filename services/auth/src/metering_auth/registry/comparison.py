@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import RegistryMetrics
 from metering_auth.registry.documents import QUERIES, all_documents
 from metering_auth.registry.outbox import Connection, Lane, announce_entries, lane_of
 from metering_auth.rows import one_row
@@ -30,7 +30,7 @@ Digests = dict[str, bytes]
 class Comparison:
     """Runs beside the relay, so that a revocation never waits for it."""
 
-    def __init__(self, pool: TimedPool, settings: KafkaSettings, metrics: AuthMetrics) -> None:
+    def __init__(self, pool: TimedPool, settings: KafkaSettings, metrics: RegistryMetrics) -> None:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics

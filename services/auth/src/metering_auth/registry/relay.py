@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import RegistryMetrics
 from metering_auth.registry.comparison import Comparison
 from metering_auth.registry.documents import QUERIES
 from metering_auth.registry.republish import begin_epoch
@@ -39,7 +39,7 @@ class LeaseLostError(Exception):
 class Relay:
     """Runs in every auth process; only the one that holds the lease publishes."""
 
-    def __init__(self, pool: TimedPool, settings: KafkaSettings, metrics: AuthMetrics) -> None:
+    def __init__(self, pool: TimedPool, settings: KafkaSettings, metrics: RegistryMetrics) -> None:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics

@@ -10,7 +10,7 @@ from metering_auth.identity.adapters.facade import Facade
 from metering_auth.identity.adapters.oauth import OAuth
 from metering_auth.identity.adapters.problems import problem
 from metering_auth.identity.signing_keys import NoSigningKeyError
-from metering_auth.metrics import AuthMetrics
+from metering_auth.metrics import IdentityMetrics
 from metering_common.clock import Clock
 from metering_common.sealed import SealedError
 
@@ -20,7 +20,7 @@ RETRY_AFTER_SECONDS = "5"
 UNAVAILABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, NoSigningKeyError, SealedError)
 
 
-def application(published: Facade, standard: OAuth, metrics: AuthMetrics, clock: Clock) -> web.Application:
+def application(published: Facade, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
     """All paths of auth; bodies are read by the handlers, which cap them."""
     app = web.Application(middlewares=[_measured(metrics, clock), _answered])
     app.router.add_post(facade.PATH, published.refresh)
@@ -31,7 +31,7 @@ def application(published: Facade, standard: OAuth, metrics: AuthMetrics, clock:
     return app
 
 
-def _measured(metrics: AuthMetrics, clock: Clock) -> Middleware:
+def _measured(metrics: IdentityMetrics, clock: Clock) -> Middleware:
     @web.middleware
     async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         since = clock.monotonic()
