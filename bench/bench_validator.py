@@ -69,18 +69,18 @@ def body(measures: int) -> bytes:
     return builders.element(*(builders.measure(builders.NOW - 60 * n, *row) for n, row in enumerate(rows)))
 
 
-def microseconds(work: Callable[[], object], seconds: float) -> float:
-    """Per call, the quickest of several stretches: what the machine's other work adds is left out."""
-    work()
-    stretches: list[float] = []
-    deadline = time.perf_counter() + seconds
-    while time.perf_counter() < deadline or len(stretches) < 5:
-        started, calls = time.perf_counter(), 0
-        while calls < 10 or time.perf_counter() - started < 0.05:
-            work()
-            calls += 1
-        stretches.append((time.perf_counter() - started) / calls)
-    return min(stretches) * 1e6
+def microseconds(parts: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+    """Per call, all by turns, the quickest of several stretches each: what else the machine does is left out."""
+    best = dict.fromkeys(parts, float("inf"))
+    deadline = time.perf_counter() + seconds * len(parts)
+    while time.perf_counter() < deadline:
+        for name, work in parts.items():
+            started, calls = time.perf_counter(), 0
+            while time.perf_counter() - started < 0.01:
+                work()
+                calls += 1
+            best[name] = min(best[name], (time.perf_counter() - started) / calls * 1e6)
+    return best
 
 
 def compare_with_decode(measures: int, seconds: float) -> float:
@@ -101,7 +101,7 @@ def compare_with_decode(measures: int, seconds: float) -> float:
         "beside it: decoding the headers": lambda: decode_headers(headers),
         "the long way, if something is amiss": lambda: judge(spoiled, context),
     }
-    taken = {name: microseconds(work, seconds) for name, work in parts.items()}
+    taken = microseconds(parts, seconds)
     values = measures * SENSORS
     print(f"\nbody of {measures}, {len(value):,} bytes, {values:,} values; without Kafka, one core")
     for name, one in taken.items():
