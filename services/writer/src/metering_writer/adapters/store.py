@@ -1,6 +1,8 @@
 """The one transaction of a batch: offsets locked and compared, rows, refusals, ledger, offsets moved on."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -24,8 +26,10 @@ _RACES = (asyncpg.UniqueViolationError, asyncpg.SerializationError, asyncpg.Dead
 class PostgresStore:
     """Stores records; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
 
-    def __init__(self, pool: TimedPool, lock_patience_seconds: float) -> None:
+    def __init__(self, pool: TimedPool, lock_patience_seconds: float, transaction_seconds: float = 300) -> None:
+        """A transaction that is not over after `transaction_seconds` is given up, whatever it waits for."""
         self._pool = pool
+        self._transaction_seconds = transaction_seconds
         self._locks = OffsetLocks(pool, lock_patience_seconds)
 
     async def store(self, records: Sequence[Record]) -> StoredBatch:
@@ -52,7 +56,7 @@ class PostgresStore:
                 rows=[Rows(sensors=(0,), timestamps=[timestamp], values=[0.0])],
             )
         )
-        async with self._pool.acquire() as session:
+        async with self._session() as session:
             taken_back = session.transaction(isolation="repeatable_read")
             await taken_back.start()
             try:
@@ -61,7 +65,7 @@ class PostgresStore:
                 await taken_back.rollback()
 
     async def _store_once(self, records: Sequence[Record], *, all_staged: bool) -> StoredBatch:
-        async with self._pool.acquire() as session, session.transaction(isolation="repeatable_read"):
+        async with self._session() as session, session.transaction(isolation="repeatable_read"):
             stored = await self._locks.lock(session, {record.partition for record in records})
             if behind := offsets.behind(records, stored):
                 raise OffsetsBehindError(behind)
@@ -71,6 +75,22 @@ class PostgresStore:
             batch = await self._write(session, fresh, all_staged=all_staged)
             await offset_rows.advance(session, {record.partition: record for record in fresh})
         return batch._replace(trimmed=len(records) - len(fresh))
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        """A COPY whose connection is lost while it waits to send waits for ever (asyncpg 0.32): its end is watched."""
+        loop = asyncio.get_running_loop()
+        async with self._pool.acquire() as session, asyncio.timeout(self._transaction_seconds) as patience:
+
+            def give_up(_session: object) -> None:
+                with suppress(RuntimeError):  # over already
+                    patience.reschedule(loop.time())
+
+            session.add_termination_listener(give_up)
+            try:
+                yield session
+            finally:
+                session.remove_termination_listener(give_up)
 
     async def _write(self, session: Session, fresh: Sequence[Record], *, all_staged: bool) -> StoredBatch:
         await session.execute(sql.plan_by_keys)
