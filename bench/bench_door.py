@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ import psutil
 import uvloop
 
 from metering_common import topics
+from metering_common.registry_documents import Device
 from metering_common.settings import KafkaSettings
 from metering_ingest_api.testing import dictionary, known_world, make_token, publish
 from metering_local import kafka as local_kafka
@@ -45,6 +47,20 @@ async def main(port):
     await asyncio.Event().wait()
 uvloop.run(main(int(sys.argv[1])))
 """
+
+
+DEVICES = 64
+
+
+def devices() -> list[Device]:
+    """As many as connections: a device's records follow one another in one partition, others' do not wait for them."""
+    sensors = tuple(range(1, 31))
+    return [Device(id=100 + n, provider=1, number=f"bench-{n}", sensors=sensors) for n in range(DEVICES)]
+
+
+@cache
+def token() -> str:
+    return make_token()
 
 
 class Load(NamedTuple):
@@ -90,15 +106,19 @@ class Client(asyncio.Protocol):
         self._next()
 
 
-async def drive(port: int, request: bytes, seconds: float, connections: int, per_second: float = 0) -> Load:
-    """Closed loop, or evenly paced at `per_second` (latency then counts from when a request was due)."""
+async def drive(port: int, measures: int, seconds: float, connections: int, per_second: float = 0) -> Load:
+    """Closed loop, each connection with a device of its own, or evenly paced at `per_second`.
+
+    When paced, latency counts from when a request was due.
+    """
     latencies: list[float] = []
     interval = connections / per_second if per_second else 0
     loop = asyncio.get_running_loop()
     transports = []
-    for _ in range(connections):
+    for number in range(connections):
+        request = make_request(port, measures, f"bench-{number % DEVICES}")
         transport, _protocol = await loop.create_connection(
-            lambda: Client(request, interval, latencies), "127.0.0.1", port
+            partial(Client, request, interval, latencies), "127.0.0.1", port
         )
         transports.append(transport)
     await asyncio.sleep(seconds / 4)
@@ -116,13 +136,13 @@ async def drive(port: int, request: bytes, seconds: float, connections: int, per
     )
 
 
-def make_request(port: int, measures: int) -> bytes:
+def make_request(port: int, measures: int, device: str) -> bytes:
     values = [{"sensorName": sensor.name, "sensorValue": 1.5} for sensor in dictionary()]
     now = int(time.time())
     body = json.dumps(
         [
             {
-                "deviceNumber": "29",
+                "deviceNumber": device,
                 "measures": [{"timestamp": now - 60 * number, "sensorValues": values} for number in range(measures)],
             }
         ],
@@ -130,7 +150,7 @@ def make_request(port: int, measures: int) -> bytes:
     ).encode()
     head = (
         f"POST /api/v1/measurements HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\naccept: application/json\r\n"
-        f"content-type: application/json\r\nauthorization: Bearer {make_token()}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\nauthorization: Bearer {token()}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -189,7 +209,7 @@ async def drive_and_weigh(
 ) -> tuple[Load, float]:
     """The load, and the microseconds of processor that the server spent per request."""
     before = processor_seconds(child)
-    load = await drive(port, make_request(port, measures), options.seconds, options.connections)
+    load = await drive(port, measures, options.seconds, options.connections)
     requests = load.per_second * options.seconds * 5 / 4  # with the warming up
     return load, (processor_seconds(child) - before) / requests * 1e6
 
@@ -211,7 +231,7 @@ async def compare(
                 f"door {ours.per_second:7.0f}/s p99 {ours.p99:6.1f} ms {our_cost:5.0f} us   ratio {ratios[-1]:.2f}"
             )
         half = statistics.median(reached) / 2
-        calm = await drive(door_port, make_request(door_port, measures), options.seconds, options.connections, half)
+        calm = await drive(door_port, measures, options.seconds, options.connections, half)
         ratio = statistics.median(ratios)
         holds &= ratio >= least
         print(
@@ -227,7 +247,7 @@ async def main(options: argparse.Namespace) -> int:
         with local_kafka.start(directory / "kafka") as kafka:
             settings = KafkaSettings(bootstrap_servers=kafka.bootstrap, environment="laptop")
             await topics.apply(settings)
-            await publish(settings, *known_world())
+            await publish(settings, *known_world(), *devices())
             door_port, admin_port, bare_port = free_port(), free_port(), free_port()
             with (
                 door(kafka.bootstrap, door_port, admin_port, directory / "door.log") as child,

