@@ -51,10 +51,7 @@ class Polling:
     ) -> None:
         self._book, self._outlet, self._client_for = book, outlet, client_for
         self._dialect, self._clock, self._metrics = surroundings
-        times = self._dialect.rhythm
-        self._rhythm = gaps.Rhythm(
-            times.log_interval * 1_000, times.collection_interval * 1_000, times.log_memory * 1_000
-        )
+        self._rhythm = rhythm_of(self._dialect)
 
     async def poll(self, job: Job) -> None:
         """Raises `PortalError`, what the outlet raises, or `LeaseLostError`; what was handed over stays handed over.
@@ -117,7 +114,7 @@ class Polling:
         start = window.from_ms(cursors, now, memory)
         reading = await self._forward(visit, device, start)
         missing = not window.any_new(reading.samples, cursors) and window.read_since(device.last_read_ms, cursors)
-        if cursors and (missing or self._clock_moved(visit.job, reading)):
+        if cursors and (missing or self._clock_moved(visit.job, device, reading)):
             start = window.far_from_ms(cursors, now, memory)
             reading = await self._forward(visit, device, start)
         if missing and not reading.samples and (newest := await self._newest(visit, device)) is not None:
@@ -140,8 +137,12 @@ class Polling:
         wanted = Wanted(device.id, start)
         return await read_forward(visit.client, visit.job.account, wanted, self._dialect.request)
 
-    def _clock_moved(self, job: Job, reading: Reading) -> bool:
-        finding = check_clock(reading.samples, self._clock.now_ms(), self._rhythm.log_interval_ms)
+    def _judge_clock(self, device: PortalDevice, samples: Sequence[Sample]) -> ClockFinding | None:
+        """A log that is no longer active ended in the middle of an hour: its last sample may be an hour old."""
+        return check_clock(samples, self._clock.now_ms(), self._rhythm.longest_lag_ms(active=device.active))
+
+    def _clock_moved(self, job: Job, device: PortalDevice, reading: Reading) -> bool:
+        finding = self._judge_clock(device, reading.samples)
         if finding is None or job.clock_offset_ms is None:
             return False
         return abs(finding.offset_ms - job.clock_offset_ms) > ZONE_TOLERANCE_MS
@@ -149,7 +150,7 @@ class Polling:
     async def _take(self, visit: "_Visit", device: PortalDevice, read: "_Read") -> dict[str, window.Cursor]:
         """Map, hand over, and after the acknowledgement write down; gives the cursors that moved."""
         job, samples = visit.job, read.samples
-        finding = check_clock(samples, self._clock.now_ms(), self._rhythm.log_interval_ms)
+        finding = self._judge_clock(device, samples)
         wired, target, problem = await self._plan(job, device)
         held = frozenset(wired.held)
         if target is not None and samples:
@@ -249,6 +250,11 @@ class _Visit:
         self.contacts |= {sample.received_ms for sample in samples}
         if finding is not None and (self.clock is None or self.clock.state is ClockState.RIGHT):
             self.clock = finding
+
+
+def rhythm_of(dialect: Dialect) -> gaps.Rhythm:
+    times = dialect.rhythm
+    return gaps.Rhythm(times.log_interval * 1_000, times.collection_interval * 1_000, times.log_memory * 1_000)
 
 
 def in_order(devices: Sequence[PortalDevice]) -> list[PortalDevice]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from metering_common.registry_documents import Sensor
 from metering_ecl_poller.adapters.answers import KeptAnswer
 from metering_ecl_poller.adapters.register import MappingVersion
-from metering_ecl_poller.application import Outlet
+from metering_ecl_poller.application import Outlet, rhythm_of
 from metering_ecl_poller.domain.mapping import ControllerMapping
 from metering_ecl_poller.domain.remapping import (
     Keys,
@@ -162,7 +162,7 @@ class Remapping:
         read = Read(device_of(controller.master, controller.device_id), joined(pages))
         mapping = controller.versions[-1].mapping
         note_keys(controller.keys, read, controller.earlier(), mapping)
-        rewritten = rewrite(read, mapping, self._dialect.rhythm.log_interval * 1_000)
+        rewritten = rewrite(read, mapping, rhythm_of(self._dialect))
         if rewritten is None or not await self._send(rewritten, controller.versions[-1].version):
             self.result.unmapped += 1
 

@@ -1,5 +1,7 @@
 """The whole poller against real Kafka and PostgreSQL and the emulated portal, hour by virtual hour."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from metering_common import topics
@@ -122,66 +124,83 @@ def expected_gaps(station: Station, controller: world.Controller, device: world.
     return {(device.id, channel.id, *span, reason) for span in spans for channel in device.channels}
 
 
+@dataclass
+class Troubles:
+    """Eight controllers, each with a trouble of its own, and one without any."""
+
+    station: Station
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        (self.well, self.cut, self.silent, self.denied, self.open_wire, self.deleting, self.changed, self.unknown) = (
+            self.station.controllers
+        )
+        self.unknown_number = number_of(self.unknown, self.unknown.devices[1])
+
+    def begin(self) -> None:
+        start = self.start = self.station.now_ms
+        self.cut.outages.append((start, start + 4 * HOUR_MS))
+        self.silent.devices[2].silent.append((start, start + 3 * HOUR_MS))
+        self.denied.access_codes[fleet.ACCESS_CODE] = False
+        self.open_wire.devices[1].open_from_ms["1"] = start
+        self.deleting.devices[2].deleted = True
+        meter = self.changed.devices[2]
+        meter.channels = (world.Channel("energy", "Energy", "kWh", "energy"), *meter.channels[1:])
+
+    async def register_the_unknown(self) -> None:
+        number, device = self.unknown_number, self.station.ids[self.unknown_number]
+        registered = Device(id=device, provider=PROVIDER, number=number, sensors=(1,))
+        await publish_documents(self.station.settings.kafka, [registered])
+
+    async def check_status(self, printed: str) -> None:
+        rows = {row["serial"]: row["state"] for row in await self.station.register.controllers()}
+        devices = {row["device"]: row for row in await self.station.register.devices()}
+        assert rows == dict.fromkeys(rows, "polled") | {self.denied.serial: "denied"}
+        (line,) = [line for line in printed.splitlines() if "controller.denied" in line]
+        assert self.denied.serial in line
+        assert "ACCESS_DENIED" in line
+        assert [device for device, row in devices.items() if row["gone_since"]] == [self.deleting.devices[2].id]
+        assert {device: row["problem"] for device, row in devices.items() if row["problem"]} == {
+            self.changed.devices[2].id: "channel energy: the portal's unit is kWh, the mapping was made for MWh",
+            self.unknown.devices[1].id: f"device {self.unknown_number} of provider {PROVIDER} is not registered",
+        }
+
+    async def check_gaps(self) -> None:
+        assert await gaps_of(self.station) == {
+            *expected_gaps(self.station, self.cut, self.cut.devices[2], "no_contact"),
+            *expected_gaps(self.station, self.cut, self.cut.devices[3], "no_contact"),
+            *expected_gaps(self.station, self.silent, self.silent.devices[2], "device_silent"),
+        }
+
+    async def check_samples(self) -> None:
+        ids = self.station.ids
+        found = since(stored(await self.station.raw()), self.start)
+        held = (ids[number_of(self.changed, self.changed.devices[2])], "Energía térmica acumulada")
+        gone = ids[number_of(self.deleting, self.deleting.devices[2])]
+        wanted = {key: value for key, value in since(self.station.had(), self.start).items() if key[:2] != held}
+        assert differences({key: value for key, value in found.items() if key[0] != gone}, wanted) == []
+        outdoor = (ids[number_of(self.open_wire, self.open_wire.devices[1])], "Temperatura exterior")
+        assert found[*outdoor, self.start // 1_000 + 900] == 192.0
+
+
 async def test_a_bad_day_hurts_each_controller_alone(
     poller_settings: PollerSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Seven controllers, each with a trouble of its own, and one without any."""
     async with standing(poller_settings, 8, 0) as station:
-        well, cut, silent, denied, open_wire, deleting, changed, unknown = station.controllers
-        log, meter = unknown.devices[1], changed.devices[2]
-        unknown_number = number_of(unknown, log)
-        await publish_documents(poller_settings.kafka, [], removed=[f"device:{station.ids[unknown_number]}"])
+        troubles = Troubles(station)
+        gone = f"device:{station.ids[troubles.unknown_number]}"
+        await publish_documents(poller_settings.kafka, [], removed=[gone])
         async with polling(station):
             await station.hours(1)
-            start = station.now_ms
-            cut.outages.append((start, start + 4 * HOUR_MS))
-            silent.devices[2].silent.append((start, start + 3 * HOUR_MS))
-            denied.access_codes[fleet.ACCESS_CODE] = False
-            open_wire.devices[1].open_from_ms["1"] = start
-            deleting.devices[2].deleted = True
-            meter.channels = (world.Channel("energy", "Energy", "kWh", "energy"), *meter.channels[1:])
+            troubles.begin()
             await station.hours(6)
-            printed = capsys.readouterr().out
-            rows = {row["serial"]: row for row in await station.register.controllers()}
-            devices = {row["device"]: row for row in await station.register.devices()}
-            denied.access_codes[fleet.ACCESS_CODE] = True
-            await station.register.readmit(denied.serial, station.now_ms)
-            registered = Device(id=station.ids[unknown_number], provider=PROVIDER, number=unknown_number, sensors=(1,))
-            await publish_documents(poller_settings.kafka, [registered])
+            await troubles.check_status(capsys.readouterr().out)
+            troubles.denied.access_codes[fleet.ACCESS_CODE] = True
+            await station.register.readmit(troubles.denied.serial, station.now_ms)
+            await troubles.register_the_unknown()
             await station.hours(2)
-        states = {serial: row["state"] for serial, row in rows.items()}
-        assert states == dict.fromkeys(rows, "polled") | {denied.serial: "denied"}
-        lines = [line for line in printed.splitlines() if "controller.denied" in line]
-        assert len(lines) == 1
-        assert denied.serial in lines[0]
-        assert "ACCESS_DENIED" in lines[0]
-        assert [device for device, row in devices.items() if row["gone_since"]] == [deleting.devices[2].id]
-        assert {device: row["problem"] for device, row in devices.items() if row["problem"]} == {
-            meter.id: "channel energy: the portal's unit is kWh, the mapping was made for MWh",
-            log.id: f"device {unknown_number} of provider {PROVIDER} is not registered",
-        }
-        assert await gaps_of(station) == {
-            *expected_gaps(station, cut, cut.devices[2], "no_contact"),
-            *expected_gaps(station, cut, cut.devices[3], "no_contact"),
-            *expected_gaps(station, silent, silent.devices[2], "device_silent"),
-        }
-        found, had = since(stored(await station.raw()), start), since(station.had(), start)
-        held = (station.ids[number_of(changed, meter)], "Energía térmica acumulada")
-        gone = station.ids[number_of(deleting, deleting.devices[2])]
-        assert (
-            differences(
-                {key: value for key, value in found.items() if key[0] != gone},
-                {key: value for key, value in had.items() if key[:2] != held},
-            )
-            == []
-        )
-        outdoor = (
-            station.ids[number_of(open_wire, open_wire.devices[1])],
-            "Temperatura exterior",
-            start // 1_000 + 900,
-        )
-        assert found[outdoor] == 192.0
-        assert well.serial in rows
+        await troubles.check_gaps()
+        await troubles.check_samples()
 
 
 async def test_a_wrong_clock_is_told_in_headers_and_status_and_nothing_is_lost(

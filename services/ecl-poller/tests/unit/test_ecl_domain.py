@@ -1,4 +1,4 @@
-"""The poller's pure parts: units, clock, schedule, windows, holes, elements, mappings, patience."""
+"""The poller's pure parts: units, clock, schedule, windows, holes, elements."""
 
 import json
 from decimal import Decimal
@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import pytest
 
-from metering_ecl_poller.domain import clock_check, elements, gaps, mapping, patience, schedule, units, window
+from metering_ecl_poller.domain import clock_check, elements, gaps, schedule, units, window
 from metering_ecl_poller.domain.clock_check import ClockState
 from metering_ecl_poller.domain.gaps import Gap, GapReason, Rhythm
-from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping, MappingFile, Wire
+from metering_ecl_poller.domain.mapping import Wire
 from metering_ecl_poller.domain.window import Cursor
-from metering_ecl_poller.portal.models import DeviceType, PortalChannel, PortalDevice, Sample, Value
+from metering_ecl_poller.portal.models import DeviceType, Sample, Value
 from metering_ecl_poller.portal.times import from_portal_time, to_portal_time
 from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS
 
@@ -116,6 +116,13 @@ class TestClock:
         finding = clock_check.check_clock(samples, NOON_MS - HOUR_MS, QUARTER_MS)
         assert finding is not None
         assert finding.state is ClockState.PORTAL
+
+    def test_a_log_that_ended_within_the_hour_is_not_doubted(self) -> None:
+        samples = collected(until_ms=NOON_MS, received_ms=NOON_MS + 48 * MINUTE_MS)
+        for active, state in ((True, ClockState.ZONE), (False, ClockState.RIGHT)):
+            finding = clock_check.check_clock(samples, NOON_MS + HOUR_MS, RHYTHM.longest_lag_ms(active=active))
+            assert finding is not None
+            assert finding.state is state
 
     def test_nothing_is_said_of_nothing(self) -> None:
         assert clock_check.check_clock([], NOON_MS, QUARTER_MS) is None
@@ -273,80 +280,3 @@ class TestElements:
 
     def test_channels_that_are_not_mapped_are_left_out(self) -> None:
         assert elements.to_elements("n", [sample(NOON_MS, channel="9")], self.WIRES, frozenset()) == []
-
-
-def device(*channels: PortalChannel) -> PortalDevice:
-    return PortalDevice(
-        id="d", type=DeviceType.MBUS, name="m", active=True, last_read_ms=None, channels=channels, more={}
-    )
-
-
-def mapped(*channels: ChannelMapping, number: str = "n") -> DeviceMapping:
-    return DeviceMapping(external_device_id="d", provider=1, device_number=number, channels=channels)
-
-
-def channel(number: str = "1", *, sensor: str | None = "E") -> ChannelMapping:
-    return ChannelMapping(external_channel_id=number, portal_unit="MWh", sensor=sensor, sensor_unit="kWh")
-
-
-class TestMapping:
-    UNITS: ClassVar = {"E": "kWh", "T": "°C"}
-
-    def faults(self, *devices: DeviceMapping) -> list[str]:
-        return mapping.faults(MappingFile(controllers=(ControllerMapping(serial="1", devices=devices),)), self.UNITS)
-
-    def test_a_channel_is_wired_with_its_factor_and_its_scale(self) -> None:
-        portal = device(PortalChannel(id="1", name="Energy", unit="MWh", scale=Decimal("0.01")))
-        assert mapping.wire(mapped(channel()), portal).wires == {"1": Wire("E", Decimal("10.00"))}
-
-    def test_a_channel_whose_unit_changed_is_held(self) -> None:
-        portal = device(PortalChannel(id="1", name="Energy", unit="kWh"))
-        wired = mapping.wire(mapped(channel()), portal)
-        assert wired.wires == {}
-        assert "the mapping was made for MWh" in wired.held["1"]
-
-    def test_without_a_declared_unit_the_mappings_own_holds(self) -> None:
-        portal = device(PortalChannel(id="1", name="Energy", unit=None))
-        assert mapping.wire(mapped(channel()), portal).wires == {"1": Wire("E", Decimal(1_000))}
-
-    def test_a_sensor_that_is_null_is_not_taken(self) -> None:
-        assert mapping.wire(mapped(channel(sensor=None)), device()).wires == {}
-
-    def test_a_good_file_has_no_faults(self) -> None:
-        assert self.faults(mapped(channel())) == []
-
-    def test_every_fault_of_a_file_is_named(self) -> None:
-        found = self.faults(
-            mapped(channel(sensor="X"), channel("2", sensor="T")),
-            mapped(channel(), channel("3")),
-        )
-        assert found == [
-            "1: device number 1/n is used twice",
-            "1: portal device d is mapped twice",
-            "1 n: channel 1: X is not in the dictionary",
-            "1 n: channel 2: no conversion from MWh to °C is declared",
-            "1 n: two channels feed E",
-        ]
-
-
-class TestPatience:
-    def test_a_429_rests_the_portal_for_as_long_as_it_says(self) -> None:
-        portal = patience.Patience()
-        portal.busy("dk", 0, 17)
-        assert portal.resting(16.9) == ["dk"]
-        assert portal.resting(17) == []
-
-    def test_a_portal_that_answers_nobody_rests_longer_each_time_until_it_answers(self) -> None:
-        portal = patience.Patience()
-        rests = []
-        now = 0.0
-        for _ in range(6):
-            for _ in range(patience.FAILURES_TO_PAUSE):
-                portal.failed("dk", now)
-            rests.append(next(second for second in range(1_000) if not portal.resting(now + second)))
-            now += rests[-1]
-        assert rests == [15, 30, 60, 120, 240, 300]
-        portal.answered("dk")
-        for _ in range(patience.FAILURES_TO_PAUSE - 1):
-            portal.failed("dk", now)
-        assert portal.resting(now) == []

@@ -42,6 +42,10 @@ class Rhythm(msgspec.Struct, frozen=True):
     collection_interval_ms: int
     log_memory_ms: int
 
+    def longest_lag_ms(self, *, active: bool) -> int:
+        """How old the newest sample of a collection can be."""
+        return self.log_interval_ms if active else self.collection_interval_ms
+
     def interval_of(self, kind: DeviceType) -> int:
         return self.log_interval_ms if kind is DeviceType.LOG else self.collection_interval_ms
 

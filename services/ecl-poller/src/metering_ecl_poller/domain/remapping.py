@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from metering_ecl_poller.domain.clock_check import check_clock
 from metering_ecl_poller.domain.elements import Element, to_elements
+from metering_ecl_poller.domain.gaps import Rhythm
 from metering_ecl_poller.domain.mapping import ControllerMapping, Wire, wire
 from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice, Sample
 
@@ -63,12 +64,13 @@ def device_of(master: MasterData | None, device_id: str) -> PortalDevice:
     )
 
 
-def rewrite(read: Read, mapping: ControllerMapping, log_interval_ms: int) -> Rewritten | None:
+def rewrite(read: Read, mapping: ControllerMapping, rhythm: Rhythm) -> Rewritten | None:
     """As the poll would have done it with this mapping; None when it does not map the device."""
     mapped = mapping.device(read.device.id)
     if mapped is None or not read.samples:
         return None
-    finding = check_clock(read.samples, max(sample.answered_ms for sample in read.samples), log_interval_ms)
+    answered = max(sample.answered_ms for sample in read.samples)
+    finding = check_clock(read.samples, answered, rhythm.longest_lag_ms(active=read.device.active))
     doubtful = finding.doubtful if finding else frozenset()
     elements = to_elements(mapped.device_number, read.samples, wire(mapped, read.device).wires, doubtful)
     return Rewritten(mapped.provider, mapped.device_number, elements)
