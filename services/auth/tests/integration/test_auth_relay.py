@@ -209,7 +209,7 @@ async def test_everything_can_be_published_again_from_scratch(
 @pytest.mark.fast
 def test_lanes_part_what_revokes_from_what_is_many() -> None:
     assert {key: lane_of(key) for key in ("meta", "key:ab", "provider:1", "gateway:2", "sensor:3", "device:4")} == {
-        "meta": Lane.FIRST,
+        "meta": Lane.ORDINARY,
         "key:ab": Lane.FIRST,
         "provider:1": Lane.FIRST,
         "gateway:2": Lane.FIRST,

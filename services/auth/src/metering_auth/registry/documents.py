@@ -79,10 +79,11 @@ def meta_from(row: asyncpg.Record) -> Meta:
 
 
 async def all_documents(connection: Any) -> AsyncIterator[RegistryDocument]:
-    """Every document that should stand on the topic, `meta` first; call it inside a transaction (cursors)."""
-    publication = await connection.fetchrow(QUERIES.publication)
-    if publication["epoch"] is not None:
-        yield meta_from(publication)
+    """Every document that should stand on the topic; call it inside a transaction (cursors).
+
+    `meta` comes last, behind all that its epoch begins with: a replica is ready only once it has read one, and one that
+    starts in the middle of a publication must not take the part for the whole.
+    """
     for query, document_from, arguments in (
         (QUERIES.public_keys, key_from, ()),
         (QUERIES.providers, provider_from, ()),
@@ -92,6 +93,9 @@ async def all_documents(connection: Any) -> AsyncIterator[RegistryDocument]:
     ):
         async for row in connection.cursor(query, *arguments, prefetch=ROWS_PER_FETCH):
             yield document_from(row)
+    publication = await connection.fetchrow(QUERIES.publication)
+    if publication["epoch"] is not None:
+        yield meta_from(publication)
 
 
 def as_plain(document: msgspec.Struct) -> dict[str, Any]:

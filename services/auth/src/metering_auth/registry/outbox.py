@@ -23,14 +23,14 @@ class Lane(IntEnum):
     """The order of publication, and which advisory lock serialises the changes."""
 
     FIRST = 0
-    """`meta`, keys, providers, gateways: all that revokes."""
+    """Keys, providers, gateways: all that revokes."""
     ORDINARY = 1
     """Sensors and devices."""
 
 
 def lane_of(key: str) -> Lane:
     """The one lane that a record key belongs to."""
-    return Lane.ORDINARY if key.startswith(("device:", "sensor:")) else Lane.FIRST
+    return Lane.ORDINARY if key.startswith(("device:", "sensor:", "meta")) else Lane.FIRST
 
 
 @asynccontextmanager
