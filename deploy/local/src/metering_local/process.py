@@ -56,7 +56,11 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
-        """Start the process and return when `ready` says so; ServerFailedError if it ends or takes longer."""
+        """Start the process and return when `ready` says so; ServerFailedError if it ends or takes longer.
+
+        Call it from a thread that lasts: Linux takes the end of the thread that started a tethered process for the end
+        of its parent.
+        """
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603  the command is ours, no shell
                 self._command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment,
