@@ -2,7 +2,7 @@
 
 Run as `python -m metering_local.tether [--user NAME] [--log FILE] SIGNAL COMMAND…`: writes its output to the file,
 becomes the user, asks Linux to send it SIGNAL when its parent ends (however it ends), and turns into COMMAND. The
-process id stays the same. Elsewhere than on Linux nothing is asked. The parent is, for Linux, the thread that started it.
+process id stays the same. For Linux the parent is the thread that started it; elsewhere nothing is asked.
 """
 
 import argparse
