@@ -44,7 +44,7 @@ def head(*lines: str, path: str = PATH, method: str = "POST") -> bytes:
 async def exchange(door: DoorProcess, *parts: bytes, pause: float = 0) -> Reply:
     """Sends the parts, and reads until the door closes.
 
-    What the parser refuses goes in one part: the answer to the first of two may be lost in the reset that the second gets.
+    What the parser refuses goes in one part: a reset for a second one may take the answer to the first away.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     reading = asyncio.create_task(reader.read(-1))
