@@ -14,7 +14,7 @@ def follow_batch(logs: Path, batch: str) -> list[str]:
     if not batch:
         return []
     entries = [entry for log in sorted(logs.glob("*.log*")) for entry in _entries(log, batch)]
-    entries.sort(key=lambda entry: str(entry.get("time", "")))
+    entries.sort(key=lambda entry: str(entry.get("time", "")).rstrip("Z"))  # with or without microseconds
     return [_line(number, entry) for number, entry in enumerate(entries, start=1)]
 
 
