@@ -88,6 +88,8 @@ def test_an_invalid_example_is_refused_with_the_error_it_names(topic: str, examp
 def read(topic: str, example: dict[str, Any]) -> None:
     if topic in RECORD_TOPICS:
         headers.decode_headers(kafka_headers(example))
+    if topic == "ecl.answers.v1":
+        headers.check_schema_version(example["headers"]["schema-version"])
     if topic == "measurements.dead.v1":
         headers.decode_dead_letter_headers(kafka_headers(example))
     round_trip_value(topic, value_bytes(example))

@@ -12,6 +12,7 @@ from metering_common.headers import RecordPosition
 from metering_common.messages import Status
 from metering_common.registry_documents import Device, Sensor, SensorKind, encode_document
 from metering_common.registry_memory import Registry
+from metering_ecl_poller.adapters import answers
 from metering_ingest_api.domain import verdicts
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
@@ -99,3 +100,19 @@ def test_the_replica_holds_every_document_of_the_examples_twice_the_same() -> No
             registry.apply(example["key"], None if example["value"] is None else value_bytes(example))
     stored = {encode_document(document) for document in registry.documents()}
     assert len(stored) == len([each for each in examples("registry.v1", "valid") if each.values[0]["value"]])
+
+
+@pytest.mark.parametrize("example", examples("ecl.answers.v1", "valid"))
+def test_a_kept_answer_of_the_portal_comes_back_as_it_was(example: dict[str, Any]) -> None:
+    kept = answers.from_record(kafka_headers(example), value_bytes(example))
+    record = answers.to_record(kept.answer, kept.mapping_version)
+    assert (record.key, record.value) == (example["key"].encode(), value_bytes(example))
+    assert sorted(record.headers) == sorted(kafka_headers(example))
+    assert answers.from_record(record.headers, record.value or b"") == kept
+
+
+@pytest.mark.parametrize("example", examples("ecl.answers.v1", "invalid"))
+def test_what_is_no_kept_answer_is_refused(example: dict[str, Any]) -> None:
+    errors = {"KeyError": KeyError, "ValueError": ValueError}
+    with pytest.raises(errors.get(example["why"], headers.UnknownSchemaVersionError)):
+        answers.from_record(kafka_headers(example), value_bytes(example))
