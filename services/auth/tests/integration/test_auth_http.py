@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from statistics import median
+from statistics import quantiles
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -233,7 +233,9 @@ async def test_attempts_are_limited_per_address_behind_the_load_balancer(
 
 
 async def test_the_time_taken_does_not_tell_an_unknown_token_from_a_wrong_one(given: Given) -> None:
-    """Medians of requests sent in turns: unknown but well signed, signed by nobody, under a key that is not ours."""
+    """The quickest tenth of requests sent in turns (the rest is the machine's): unknown but well signed, signed by
+    nobody, under a key that is not ours.
+    """
     tokens = {name: token for name, token in forged(given).items() if name in {"unknown", "cut", "kid unknown"}}
     spent: dict[str, list[float]] = {name: [] for name in tokens}
     for _ in range(150):
@@ -241,9 +243,9 @@ async def test_the_time_taken_does_not_tell_an_unknown_token_from_a_wrong_one(gi
             since = time.perf_counter()
             assert (await given.client.refresh(token))[0] == 401
             spent[name].append(time.perf_counter() - since)
-    medians = {name: median(times) * 1_000 for name, times in spent.items()}
-    print(f"401 after {', '.join(f'{value:.2f} ms ({name})' for name, value in medians.items())}")  # noqa: T201  the figures
-    assert max(medians.values()) / min(medians.values()) < 1.3
+    quick = {name: quantiles(times, n=10)[0] * 1_000 for name, times in spent.items()}
+    print(f"401 after {', '.join(f'{value:.2f} ms ({name})' for name, value in quick.items())}")  # noqa: T201  the figures
+    assert max(quick.values()) / min(quick.values()) < 1.3
 
 
 async def test_while_the_database_is_away_the_answer_is_503_and_the_token_stays_good(

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import time
-from statistics import median
+from statistics import quantiles
 from typing import Any
 from uuid import UUID
 
@@ -217,7 +217,7 @@ def test_a_fingerprint_is_of_the_whole_text() -> None:
 
 
 def test_an_unknown_kid_costs_a_verification_too() -> None:
-    """Medians of turns taken one after the other, so that what else the machine does falls on both alike."""
+    """The quickest tenth of turns taken one after the other: the rest is what else the machine does."""
     known, unknown = made(key=OTHERS), made({"kid": "fedcba9876543210"}, key=OTHERS)
     spent: dict[str, list[float]] = {known: [], unknown: []}
     for _ in range(300):
@@ -225,4 +225,5 @@ def test_an_unknown_kid_costs_a_verification_too() -> None:
             since = time.perf_counter()
             refused(token)
             times.append(time.perf_counter() - since)
-    assert 0.8 < median(spent[known]) / median(spent[unknown]) < 1.25
+    quick = {token: quantiles(times, n=10)[0] for token, times in spent.items()}
+    assert 0.8 < quick[known] / quick[unknown] < 1.25
