@@ -4,19 +4,19 @@ import asyncio
 import os
 from typing import Any
 
-import faust
 import uvloop
 
 from metering_common import kafka, topics
 from metering_common.settings import KafkaSettings
 from metering_validator.adapters.faust_settings import faust_settings
+from metering_validator.adapters.stream import TablelessApp
 from metering_validator.settings import Settings
 
 
 async def main() -> None:
     """Runs until it is killed."""
     settings = Settings(kafka=KafkaSettings(), admin_port=0, group_id=os.environ["VALIDATOR_GROUP_ID"])
-    app = faust.App(**faust_settings(settings))
+    app = TablelessApp(**faust_settings(settings))
     producer = kafka.producer(settings.kafka)
     await producer.start()
 

@@ -36,6 +36,13 @@ class FaustCrashedError(Exception):
     """Faust has given up; its own log says why."""
 
 
+class TablelessApp(faust.App):
+    """Faust without its folder in the working directory: it is for tables, and the root file system is read-only."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 class JudgementStream:
     """Runs while its context is open; leaving the context drains it."""
 
@@ -47,7 +54,7 @@ class JudgementStream:
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._app = faust.App(**faust_settings(settings))
+        self._app = TablelessApp(**faust_settings(settings))
         self._app.transport = GuardedTransport(self._app.conf.broker_consumer, self._app)
         raw = self._app.topic(topics.RAW, key_serializer="raw", value_serializer="raw")
         self._app.agent(raw, concurrency=1, name="judgement")(self._judge_all)
