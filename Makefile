@@ -10,11 +10,11 @@ SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench contracts chaos
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chart chaos test-k8s
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 12
 
 demo: .venv/.made ## Send two days of a real house over HTTP, account for every value, leave the platform up to look at
 	@$(BIN)/metering-demo
@@ -58,8 +58,14 @@ contracts: .venv/.made ## Write contracts/schemas and docs/rules.md anew from th
 	@$(BIN)/metering-topics schemas --write
 	@$(BIN)/python -m metering_validator.rules_page > docs/rules.md
 
+chart: .venv/.made ## Render the Helm chart's committed manifests anew (builds helm from its Go module the first time)
+	@$(BIN)/python -m tests.deploy.chart
+
 chaos: .venv/.made ## Kill processes at random for some minutes and count (seeds are printed)
 	@$(BIN)/python -u -m pytest -m chaos $(T)
+
+test-k8s: .venv/.made ## Install the chart on a real one-node Kubernetes and hurt it (root, Go; builds it the first time)
+	@$(BIN)/python -u -m pytest -m kubernetes $(T)
 
 .venv/.made: requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
 	@deploy/local/make-venv.sh "$(PYTHON)"
