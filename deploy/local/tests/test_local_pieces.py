@@ -17,7 +17,7 @@ from metering_local.cli import run_command
 from metering_local.demo_account import Account, faults
 from metering_local.demo_house import BAD_MEASURES, METERS, House, read_house
 from metering_local.errors import EnvironmentProblemError
-from metering_local.roles import databases_sql, random_passwords, roles_sql
+from metering_local.roles import random_passwords, roles_sql
 from metering_local.stack import PORT_COUNT, Stack, write_private
 
 pytestmark = pytest.mark.fast
@@ -53,8 +53,8 @@ def test_a_private_file_replaces_one_that_was_open_to_others(tmp_path: Path) -> 
 
 def test_no_role_may_do_more_than_log_in() -> None:
     passwords = random_passwords()
-    script = roles_sql(passwords) + databases_sql()
-    assert all(f"ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE" in script for role in passwords)
+    script = roles_sql(passwords)
+    assert all(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE" in script for role in passwords)
     assert len(set(passwords.values())) == len(passwords)
 
 

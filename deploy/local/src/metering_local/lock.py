@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metering_local.checkout import ROOT
 
-PACKAGES = ("libs/*", "services/*", "deploy/local")
+PACKAGES = ("libs/*", "services/*", "deploy/*")
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ class PostgresServer:
         return self._process.pid
 
     def dsn(self, role: str, database: str) -> str:
-        """The URL with which `role` (one of metering_local.roles.ROLES, or the superuser) reaches `database`."""
+        """The URL with which `role` (one of metering_jobs.databases.ROLES, or the superuser) reaches `database`."""
         password = self.files.password if role == SUPERUSER else self._passwords[role]
         return f"postgresql://{role}:{password}@{HOST}:{self.files.port}/{database}"
 

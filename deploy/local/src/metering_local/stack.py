@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from metering_jobs.databases import ROLES
 from metering_local.checkout import ROOT
 from metering_local.errors import EnvironmentProblemError
 from metering_local.kafka import KafkaFiles
 from metering_local.postgres import PostgresFiles
 from metering_local.postgres_user import data_directory
 from metering_local.process import HOST
-from metering_local.roles import ROLES
 
 DEFAULT_PORT_BASE = 18_100
 PORT_COUNT = 40

@@ -17,11 +17,11 @@ from pydantic import SecretStr
 
 from metering_common import topics
 from metering_common.settings import KafkaSettings
+from metering_jobs.databases import DATABASES, ROLES
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.kafka import KafkaServer
 from metering_local.postgres import PostgresServer
-from metering_local.roles import DATABASES, ROLES
 
 TEST_OWNER = "test_owner"
 POLL_SECONDS = 0.02
@@ -41,7 +41,7 @@ class FreshDatabase:
         return self.dsn_for(TEST_OWNER)
 
     def dsn_for(self, role: str) -> SecretStr:
-        """For one of metering_local.roles.ROLES, which may connect and may do what the migrations grant it."""
+        """For one of metering_jobs.databases.ROLES, which may connect and may do what the migrations grant it."""
         return SecretStr(self.server.dsn(role, self.name))
 
     def sql(self, script: str) -> str:

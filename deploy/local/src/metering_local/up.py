@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 from rich.progress import Progress
 
+from metering_jobs.databases import DATABASES, Database
 from metering_local import kafka, kafka_jars, postgres, supervisor
 from metering_local.caddyfile import caddyfile
 from metering_local.checkout import DICTIONARY, PROGRAMS, ROOT
 from metering_local.errors import EnvironmentProblemError
 from metering_local.local_env import write_local_env
 from metering_local.preflight import check_disk, check_ports
-from metering_local.process import is_listening
+from metering_local.process import HOST, is_listening
 from metering_local.programs import Program, auth_tool_environment, kafka_environment, services
-from metering_local.roles import databases_sql, roles_sql
 from metering_local.stack import Stack
 
 SERVER_SECONDS = 90
@@ -59,9 +59,8 @@ def _steps(stack: Stack) -> Iterator[Step]:
         yield Step("starting the supervisor", supervisor.start_supervisor)
     yield Step("starting PostgreSQL", _await_postgres)
     yield Step("making roles and databases", _make_databases)
-    yield Step("migrating auth's database", _migrate_auth)
-    yield Step("migrating storage", _migrate_storage)
-    yield Step("migrating the poller's database", _migrate_ecl)
+    for database in DATABASES:
+        yield Step(f"migrating {database.name}", lambda stack, database=database: _migrate(stack, database))  # type: ignore[misc]  # mypy cannot infer a lambda's default
     yield Step("starting Kafka", _await_kafka)
     yield Step("applying the topics' contracts", _apply_topics)
     yield Step("starting the services", _start_services)
@@ -117,29 +116,19 @@ def _await(name: str, stack: Stack, ready: Callable[[], bool]) -> None:
 
 
 def _make_databases(stack: Stack) -> None:
-    postgres.run_sql(stack.postgres, roles_sql(stack.secrets.roles) + databases_sql())
+    passwords = {f"JOBS_PASSWORD_{role.upper()}": password for role, password in stack.secrets.roles.items()}
+    url = f"postgresql://{postgres.SUPERUSER}:{stack.secrets.superuser}@{HOST}:{stack.ports.postgres}/postgres"
+    _run_job(["databases"], url, passwords, "making roles and databases")
 
 
-def _migrate_auth(stack: Stack) -> None:
-    _migrate(stack, "auth_owner", "auth", ["services/auth/migrations"])
+def _migrate(stack: Stack, database: Database) -> None:
+    """Which flavour of the storage's schema applies is asked of the server by the job."""
+    url, where = stack.dsn(database.owner, database.name), {"JOBS_SERVICES_DIR": str(ROOT / "services")}
+    _run_job(["migrate", database.name], url, where, f"migrating {database.name}")
 
 
-def _migrate_storage(stack: Stack) -> None:
-    """Which flavour applies is asked of the server, as the writer does."""
-    offered = "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
-    flavour = "timescale" if postgres.run_sql(stack.postgres, offered) == "1" else "plain"
-    folders = ["services/writer/migrations/common", f"services/writer/migrations/{flavour}"]
-    _migrate(stack, "storage_owner", "storage", folders)
-
-
-def _migrate_ecl(stack: Stack) -> None:
-    _migrate(stack, "ecl_owner", "ecl", ["services/ecl-poller/migrations"])
-
-
-def _migrate(stack: Stack, owner: str, database: str, folders: list[str]) -> None:
-    where = [part for folder in folders for part in ("--migrations-dir", str(ROOT / folder))]
-    url = stack.dsn(owner, database) + "?sslmode=disable"
-    _run(["dbmate", "--no-dump-schema", *where, "migrate"], {"DATABASE_URL": url}, f"migrating {database}")
+def _run_job(arguments: list[str], url: str, environment: dict[str, str], what: str) -> None:
+    _run(["metering-jobs", *arguments], {"JOBS_DATABASE_URL": f"{url}?sslmode=disable", **environment}, what)
 
 
 def _apply_topics(stack: Stack) -> None:

@@ -1,0 +1,1 @@
+"""What runs once before a release's services do."""
