@@ -18,8 +18,11 @@ def restricted(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{title(workload)} has no seccomp profile"
         if any(pod.get(shared) for shared in ("hostNetwork", "hostPID", "hostIPC")):
             yield f"{title(workload)} shares a namespace of the node"
-        if any(set(volume) - {"name"} not in ({"emptyDir"}, {"secret"}) for volume in pod.get("volumes", [])):
-            yield f"{title(workload)} mounts something else than scratch space and secrets"
+        if any(
+            set(volume) - {"name"} not in ({"emptyDir"}, {"secret"}, {"persistentVolumeClaim"})
+            for volume in pod.get("volumes", [])
+        ):
+            yield f"{title(workload)} mounts something else than scratch space, secrets and claims"
         for container in pod["containers"]:
             yield from _container_restricted(title(workload), container.get("securityContext", {}))
 
@@ -108,7 +111,7 @@ def secrets_by_reference(manifests: list[Manifest]) -> Iterator[str]:
     for workload, template in pods(manifests):
         for container in template["spec"]["containers"]:
             for variable in container.get("env", []):
-                secret_name = any(word in variable["name"] for word in ("PASSWORD", "ENCRYPTION_KEY", "TOKEN"))
+                secret_name = any(word in variable["name"] for word in ("PASSWORD", "ENCRYPTION_KEY"))
                 if secret_name and "secretKeyRef" not in variable.get("valueFrom", {}):
                     yield f"{title(workload)} has {variable['name']} as text"
                 if "_URL" in variable["name"] and "@" in variable.get("value", "") and ":$(" not in variable["value"]:

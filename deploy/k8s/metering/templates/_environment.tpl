@@ -5,7 +5,9 @@
 {{- $name := index . 1 -}}
 {{- $component := index $root.Values.components $name -}}
 {{- $prefix := get (include "metering.prefixes" $root | fromYaml) $name -}}
+{{- if ne $name "prober" }}
 {{ include "metering.kafkaEnvironment" . }}
+{{- end }}
 - {name: {{ $prefix }}_ADMIN_PORT, value: "9090"}
 - {name: {{ $prefix }}_LOG_LEVEL, value: {{ $component.logLevel }}}
 - {name: {{ $prefix }}_DRAIN_SECONDS, value: {{ $component.drainSeconds | quote }}}
@@ -24,7 +26,7 @@
 - name: {{ $prefix }}_GROUP_INSTANCE_ID
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- end }}
-{{- with get (dict "auth" (list "auth_service" "auth") "writer" (list "storage_writer" "storage") "ecl-poller" (list "ecl_service" "ecl")) $name }}
+{{- with get (dict "auth" (list "auth_service" "auth") "writer" (list "storage_writer" "storage") "ecl-poller" (list "ecl_service" "ecl") "prober" (list "storage_reader" "storage")) $name }}
 {{ include "metering.databaseEnvironment" (list $root (printf "%s_DATABASE_URL" $prefix) (index . 0) (index . 1) (include "metering.secret" (list $root $name)) "database-password") }}
 {{- end }}
 {{- if has $name (list "auth" "ecl-poller") }}
@@ -35,6 +37,17 @@
 - name: AUTH_KEY_ENCRYPTION_KEY_PREVIOUS
   valueFrom: {secretKeyRef: {name: {{ include "metering.secret" (list $root $name) }}, key: key-encryption-key-previous, optional: true}}
 {{- end }}
+{{- if eq $name "prober" }}
+- {name: PROBER_API_URL, value: {{ $component.apiUrl | default $root.Values.publicUrl | quote }}}
+- {name: PROBER_STATE_DIRECTORY, value: /state}
+- {name: PROBER_TOKEN_FILE, value: /etc/metering/token/refresh-token}
+{{- if $component.caSecret.name }}
+- {name: PROBER_CA_FILE, value: /etc/metering/front-door/{{ $component.caSecret.key }}}
+{{- end }}
+{{- end }}
+{{- with $root.Values.tracing.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
 {{- range $variable, $text := $component.settings }}
 - {name: {{ $variable }}, value: {{ $text | toString | quote }}}
 {{- end }}
@@ -44,7 +57,7 @@
 {{- end }}
 
 {{- define "metering.prefixes" -}}
-{ingest-api: INGEST, auth: AUTH, validator: VALIDATOR, writer: WRITER, ecl-poller: ECL}
+{ingest-api: INGEST, auth: AUTH, validator: VALIDATOR, writer: WRITER, ecl-poller: ECL, prober: PROBER}
 {{- end }}
 
 {{- /* (list $ "principal's component") */ -}}

@@ -55,7 +55,11 @@ containers:
     terminationMessagePolicy: FallbackToLogsOnError
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
-{{- range $where := list "kafka" "postgresql" }}
+{{- if eq $name "prober" }}
+      - {name: state, mountPath: /state}
+      - {name: token, mountPath: /etc/metering/token, readOnly: true}
+{{- end }}
+{{- range $where := list "kafka" "postgresql" "front-door" }}
 {{- if include "metering.caSecret" (list $root $name $where) }}
       - {name: {{ $where }}-ca, mountPath: /etc/metering/{{ $where }}, readOnly: true}
 {{- end }}
@@ -64,7 +68,20 @@ containers:
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: 64Mi}
-{{- range $where := list "kafka" "postgresql" }}
+{{- if eq $name "prober" }}
+  - name: state
+{{- if $component.persistence.enabled }}
+    persistentVolumeClaim: {claimName: {{ $component.persistence.existingClaim | default (include "metering.name" (list $root $name)) }}}
+{{- else }}
+    emptyDir: {sizeLimit: 16Mi}
+{{- end }}
+  - name: token
+    secret:
+      secretName: {{ include "metering.secret" (list $root $name) }}
+      items: [{key: refresh-token, path: refresh-token}]
+      optional: true
+{{- end }}
+{{- range $where := list "kafka" "postgresql" "front-door" }}
 {{- with include "metering.caSecret" (list $root $name $where) }}
   - name: {{ $where }}-ca
     secret: {secretName: {{ . }}}
@@ -72,13 +89,15 @@ volumes:
 {{- end }}
 {{- end }}
 
-{{- /* (list $ "component" "kafka" or "postgresql"): the Secret with the authority, if the component needs it. */ -}}
+{{- /* (list $ "component" "kafka", "postgresql" or "front-door"): the Secret with the authority, if the component needs it. */ -}}
 {{- define "metering.caSecret" -}}
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
 {{- if eq (index . 2) "kafka" -}}
-{{- if ne $name "migrations" }}{{ $values.kafka.tls.caSecret.name }}{{ end -}}
-{{- else if has $name (list "auth" "writer" "ecl-poller" "migrations") -}}
+{{- if not (has $name (list "migrations" "prober")) }}{{ $values.kafka.tls.caSecret.name }}{{ end -}}
+{{- else if eq (index . 2) "front-door" -}}
+{{- if eq $name "prober" }}{{ $values.components.prober.caSecret.name }}{{ end -}}
+{{- else if has $name (list "auth" "writer" "ecl-poller" "migrations" "prober") -}}
 {{- $values.postgresql.caSecret.name -}}
 {{- end -}}
 {{- end }}
@@ -91,7 +110,7 @@ volumes:
 {{- $component := index $root.Values.components $name -}}
 {{- $http := has $name (list "ingest-api" "auth") -}}
 env:
-{{ include "metering.environment" . | indent 2 }}
+{{ include "metering.environment" . | trim | indent 2 }}
 ports:
 {{- if $http }}
   - {name: http, containerPort: 8080}
