@@ -43,7 +43,7 @@ test: .venv/.made ## Run every test on a Kafka and a PostgreSQL of its own; make
 check: .venv/.made ## Check format, lint, types and import contracts, and run the fast tests: what CI runs first
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@for package in $(PACKAGES); do $(BIN)/mypy --no-error-summary $$package || exit 1; done
-	@$(BIN)/mypy --no-error-summary --explicit-package-bases tests bench
+	@$(BIN)/mypy --no-error-summary --explicit-package-bases tests bench deploy/observability
 	@$(BIN)/lint-imports --no-cache > .import-linter.log 2>&1 && rm .import-linter.log || { cat .import-linter.log; exit 1; }
 	@$(BIN)/python -u -m pytest -q -m fast
 
@@ -54,9 +54,10 @@ lock: .venv/.made ## Resolve all packages anew into requirements.lock
 bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
 	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; $(BIN)/python -u $$bench || exit 1; done
 
-contracts: .venv/.made ## Write contracts/schemas and docs/rules.md anew from the code they describe
+contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md anew from the code they describe
 	@$(BIN)/metering-topics schemas --write
 	@$(BIN)/python -m metering_validator.rules_page > docs/rules.md
+	@$(BIN)/python deploy/observability/metrics_page.py > docs/metrics.md
 
 chart: .venv/.made ## Render the Helm chart's committed manifests anew (builds helm from its Go module the first time)
 	@$(BIN)/python -m tests.deploy.chart

@@ -6,10 +6,11 @@ from typing import Self
 
 import orjson
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from metering_common.clock import Clock
+from metering_common.metrics import AdminMetrics
 
 Check = Callable[[], str | None]
 """Why the service cannot serve, or None when it can; called on every question, so it must be quick."""
@@ -26,8 +27,7 @@ class AdminServer:
         self._ready = False
         self._since = clock.monotonic()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
-        gauge = Gauge("metering_ready", "1 while /readyz answers 200.", registry=registry)
-        gauge.set_function(lambda: float(not self.reasons()))
+        AdminMetrics(registry, lambda: not self.reasons())
 
     @property
     def ready(self) -> bool:

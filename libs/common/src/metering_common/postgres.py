@@ -11,6 +11,8 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext
 from pydantic import SecretStr
 
+from metering_common.metrics import PoolMetrics
+
 CLIENT_MARGIN_SECONDS = 5.0
 """A server that is stopped keeps no timeout of its own: the client gives a statement up this much later."""
 _UNREACHABLE = (
@@ -56,8 +58,12 @@ async def pool(
     acquire_timeout_seconds: float = 5,
     close_timeout_seconds: float = 5,
     patience_seconds: float = 30,
+    metrics: PoolMetrics | None = None,
 ) -> AsyncIterator[TimedPool]:
-    """An open pool. A server that is away at start is asked again for `patience_seconds`, then its error is raised."""
+    """An open pool, measured under its application's name.
+
+    A server that is away at start is asked again for `patience_seconds`, then its error is raised.
+    """
     connect = {
         "timeout": acquire_timeout_seconds,
         "command_timeout": statement_timeout_seconds + CLIENT_MARGIN_SECONDS,
@@ -79,6 +85,8 @@ async def pool(
         )
 
     opened = await _open(closed_pool, patience_seconds)
+    if metrics is not None:
+        metrics.watch(application_name, opened)
     try:
         yield opened
     finally:

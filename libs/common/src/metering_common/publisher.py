@@ -6,20 +6,20 @@ recovery is always the same step, a producer made anew.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, Self
 
 import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.structs import RecordMetadata
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from metering_common import kafka
 from metering_common.clock import Clock
+from metering_common.metrics import PublisherMetrics
 from metering_common.one_producer import OneProducer, Record
 from metering_common.settings import KafkaSettings
-from metering_common.telemetry import LATENCY_BUCKETS
 from metering_common.topics import load_contracts
 
 Reason = Literal["deadline", "breaker_open", "in_hand", "failed", "closed"]
@@ -50,40 +50,6 @@ class PublishUnavailableError(Exception):
 
 class RecordTooLargeError(Exception):
     """A record is larger than its topic takes: sending it again is no use."""
-
-
-class PublisherMetrics:
-    """What every publishing service shows."""
-
-    def __init__(
-        self, registry: CollectorRegistry, in_hand: Callable[[], int], unavailable: Callable[[], str | None]
-    ) -> None:
-        self.published = Counter(
-            "metering_published_records", "Records acknowledged by all in-sync replicas.", ["topic"], registry=registry
-        )
-        self.refused = Counter(
-            "metering_publish_refused", "Calls that ended without all acknowledgements.", ["reason"], registry=registry
-        )
-        self.seconds = Histogram(
-            "metering_publish_seconds",
-            "From the call to the last acknowledgement.",
-            buckets=LATENCY_BUCKETS,
-            registry=registry,
-        )
-        self.remade = Counter("metering_publish_producers_remade", "Producers made anew.", registry=registry)
-        bytes_in_hand = Gauge(
-            "metering_publish_in_hand_bytes", "Bytes sent and not yet acknowledged.", registry=registry
-        )
-        bytes_in_hand.set_function(in_hand)
-        breaker = Gauge("metering_publish_unavailable", "1 while calls are refused at once.", registry=registry)
-        breaker.set_function(lambda: unavailable() is not None)
-        self._by_topic: dict[str, Counter] = {}
-
-    def count_published(self, topic: str) -> None:
-        """Looking a label up costs more than counting."""
-        if topic not in self._by_topic:
-            self._by_topic[topic] = self.published.labels(topic)
-        self._by_topic[topic].inc()
 
 
 class Publisher:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from metering_common import kafka, topics
 from metering_common.clock import Clock
 from metering_common.headers import RegistryVersion
+from metering_common.metrics import ReplicaMetrics
 from metering_common.registry_documents import RegistryDocument, document_key
 from metering_common.registry_memory import Registry
 from metering_common.settings import KafkaSettings
@@ -48,7 +49,13 @@ class RegistryReplica:
     `on_change` is called in the event loop with each record key that changed and its document, None for a removed one.
     """
 
-    def __init__(self, settings: KafkaSettings, clock: Clock, on_change: OnChange | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        clock: Clock,
+        on_change: OnChange | None = None,
+        metrics: ReplicaMetrics | None = None,
+    ) -> None:
         self.registry = Registry()
         self.version: RegistryVersion | None = None
         """What is in `registry`: its epoch and the position up to which the topic was read."""
@@ -63,14 +70,23 @@ class RegistryReplica:
         """Of the topic that `version` speaks of; absent while it is read anew."""
         self._end: asyncio.Task[int] | None = None
         self._end_asked_at = 0.0
+        self._checked_at = clock.monotonic()
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.devices.set_function(lambda: len(self.registry.devices))
+            metrics.checked_age_seconds.set_function(lambda: self._clock.monotonic() - self._checked_at)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: KafkaSettings, clock: Clock, on_change: OnChange | None = None
+        cls,
+        settings: KafkaSettings,
+        clock: Clock,
+        on_change: OnChange | None = None,
+        metrics: ReplicaMetrics | None = None,
     ) -> AsyncIterator[Self]:
-        """Returns at once; ask `ready` or await `wait_ready()`."""
-        replica = cls(settings, clock, on_change)
+        """Returns at once; ask `ready` or await `wait_ready()`. `metrics` is where it shows how near it is."""
+        replica = cls(settings, clock, on_change, metrics)
         reading = asyncio.create_task(replica._read())
         try:
             yield replica
@@ -179,8 +195,22 @@ class RegistryReplica:
             yield await consumer.position(_PARTITION), records.get(_PARTITION, [])
             await asyncio.sleep(0)
             if self._clock.monotonic() >= check_at:
-                await _check_head(consumer, head)
+                await self._check(consumer, head)
                 check_at = self._clock.monotonic() + HEAD_CHECK_SECONDS
+
+    async def _check(self, consumer: AIOKafkaConsumer, head: Head) -> None:
+        """Whether it is still the same topic, and how far its end is; compaction can move the head too, and reading
+        once more than needed does no harm.
+        """
+        try:
+            now, end = await _first_record(consumer), await _end_offset(consumer)
+        except KafkaError:
+            return  # Kafka is away: later
+        if head is not None and now != head:
+            raise _TopicMadeAnewError(f"the first record was {head} and is {now}")
+        self._checked_at = self._clock.monotonic()
+        if self._metrics is not None:
+            self._metrics.behind_records.set(max(0, end - await consumer.position(_PARTITION)))
 
     def _take_in(self, registry: Registry, record: ConsumerRecord, on_change: OnChange | None = None) -> None:
         """A record that cannot be read hurts only itself: the document before it stays."""
@@ -189,6 +219,8 @@ class RegistryReplica:
             document = registry.apply(key, record.value)
         except (msgspec.DecodeError, ValueError) as error:
             self.unreadable += 1
+            if self._metrics is not None:
+                self._metrics.unreadable.inc()
             log.error("registry.unreadable", offset=record.offset, key=repr(record.key), error=str(error))  # noqa: TRY400  one line, the trace says nothing
             return
         if on_change is not None:
@@ -244,13 +276,3 @@ async def _first_record(consumer: AIOKafkaConsumer) -> Head:
     """Offset and timestamp of the oldest record: the only sign of a topic's identity that the client can ask for."""
     found = (await consumer.offsets_for_times({_PARTITION: 0}))[_PARTITION]
     return None if found is None else (found.offset, found.timestamp)
-
-
-async def _check_head(consumer: AIOKafkaConsumer, head: Head) -> None:
-    """Compaction can move the head too; reading once more than needed does no harm."""
-    try:
-        now = await _first_record(consumer)
-    except KafkaError:
-        return  # Kafka is away: later
-    if head is not None and now != head:
-        raise _TopicMadeAnewError(f"the first record was {head} and is {now}")

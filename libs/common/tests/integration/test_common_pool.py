@@ -5,9 +5,11 @@ import time
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from metering_common import postgres
+from metering_common.metrics import PoolMetrics
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 
@@ -27,6 +29,20 @@ async def test_a_pool_in_use_is_not_waited_for_for_ever(database: FreshDatabase)
     ):
         with pytest.raises(TimeoutError):
             await pool.fetchval("SELECT 1")
+
+
+async def test_connections_at_work_are_shown_beside_their_limit(database: FreshDatabase) -> None:
+    registry = CollectorRegistry()
+
+    def shown(name: str) -> float | None:
+        return registry.get_sample_value(f"metering_database_pool_{name}_connections", {"pool": "t"})
+
+    async with postgres.pool(
+        database.owner_dsn, application_name="t", max_size=3, metrics=PoolMetrics(registry)
+    ) as pool:
+        assert (shown("in_use"), shown("max")) == (0, 3)
+        async with pool.acquire(), pool.acquire():
+            assert shown("in_use") == 2
 
 
 async def test_a_lock_is_not_waited_for_for_ever(database: FreshDatabase) -> None:

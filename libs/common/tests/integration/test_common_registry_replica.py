@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
+from prometheus_client import CollectorRegistry
 
 from metering_common import kafka as kafka_clients
 from metering_common import topics
-from metering_common.clock import SystemClock
+from metering_common.clock import ManualClock, SystemClock
 from metering_common.headers import RegistryVersion
+from metering_common.metrics import ReplicaMetrics
 from metering_common.registry import RegistryReplica
 from metering_common.registry_documents import (
     Device,
@@ -163,6 +165,26 @@ async def test_a_record_that_cannot_be_read_hurts_only_itself(kafka: KafkaSettin
             await ready(replica)
             assert list(replica.registry.devices) == [2]
             assert replica.unreadable == 3
+
+
+async def test_it_shows_how_near_it_is_and_how_long_ago_it_was_sure_of_that(kafka: KafkaSettings) -> None:
+    registry, clock = CollectorRegistry(), ManualClock(0)
+
+    def shown(name: str) -> float | None:
+        return registry.get_sample_value(f"metering_registry_replica_{name}")
+
+    async with relay(kafka) as producer:
+        await put(producer, META, PROVIDER, SENSOR, device(1), device(2))
+        async with RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(registry)) as replica:
+            await ready(replica)
+            clock.advance(60)
+            assert shown("checked_age_seconds") == 60
+            await eventually(lambda: shown("checked_age_seconds") == 0)
+            await eventually(lambda: shown("behind_records") == 0)
+            assert (shown("devices"), shown("unreadable_records_total")) == (2, 0)
+            async with producer.transaction():
+                await producer.send(topics.REGISTRY, b"{", b"device:3")
+            await eventually(lambda: shown("unreadable_records_total") == 1)
 
 
 async def test_a_topic_made_anew_is_read_anew_and_the_old_registry_serves_until_then(kafka: KafkaSettings) -> None:

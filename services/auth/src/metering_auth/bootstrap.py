@@ -25,6 +25,7 @@ from metering_auth.settings import AuthSettings
 from metering_common import postgres, telemetry, topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
+from metering_common.metrics import PoolMetrics
 from metering_common.postgres import TimedPool
 
 STATEMENT_SECONDS = 2.0  # of a refresh; also how long a stopped process may hold a revocation up
@@ -57,13 +58,14 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     """The whole service. Tests bring a controlled clock for tokens and keys."""
     clock = SystemClock()
     registry = telemetry.new_registry("auth", "metering-auth")
-    metrics = IdentityMetrics(registry)
+    metrics, pools = IdentityMetrics(registry), PoolMetrics(registry)
+    metrics.key_lifetime_seconds.set(settings.key_active_seconds + settings.key_publish_seconds)
     await topics.check_topics(settings.kafka, [topics.REGISTRY])
     async with (
         telemetry.loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        _pool(settings, "auth", settings.database_connections, STATEMENT_SECONDS) as pool,
-        _pool(settings, "auth-relay", RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS) as relay_pool,
+        _pool(settings, "auth", (settings.database_connections, STATEMENT_SECONDS), pools) as pool,
+        _pool(settings, "auth-relay", (RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS), pools) as relay_pool,
     ):
         keys = SigningKeys(settings.keyring())
         lifecycle = KeyLifecycle(settings.keyring(), settings.key_times(), instants)
@@ -86,14 +88,16 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
 
 
 def _pool(
-    settings: AuthSettings, name: str, connections: int, statement_seconds: float
+    settings: AuthSettings, name: str, limits: tuple[int, float], metrics: PoolMetrics
 ) -> AbstractAsyncContextManager[TimedPool]:
+    connections, statement_seconds = limits
     return postgres.pool(
         settings.database_url,
         application_name=name,
         max_size=connections,
         statement_timeout_seconds=statement_seconds,
         lock_timeout_seconds=statement_seconds,
+        metrics=metrics,
     )
 
 

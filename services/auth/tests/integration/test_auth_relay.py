@@ -129,8 +129,8 @@ async def test_a_relay_that_was_stopped_and_woken_publishes_no_more(
     document = decode_document(newest[f"gateway:{last.id}"])
     assert isinstance(document, Gateway)
     assert document.active is False
-    assert "auth_registry_relaying 1.0" in second.metrics()
-    assert "auth_registry_relaying 0.0" in first.metrics()
+    assert "metering_auth_registry_relaying 1.0" in second.metrics()
+    assert "metering_auth_registry_relaying 0.0" in first.metrics()
 
 
 async def test_topic_and_tables_are_compared_at_take_over_daily_and_on_request(
@@ -167,7 +167,8 @@ async def spoil(settings: KafkaSettings, provider: int, gateway: int) -> None:
 
 async def until_repaired(relay: Any, documents: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while f"auth_registry_repaired_total {documents}.0" not in await asyncio.to_thread(relay.metrics):  # noqa: ASYNC110  polled
+        line = f"metering_auth_registry_repaired_documents_total {documents}.0"
+        while line not in await asyncio.to_thread(relay.metrics):  # noqa: ASYNC110  polled
             await asyncio.sleep(0.1)
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from metering_common.admin import AdminServer
 from metering_common.clock import Clock, SystemClock
+from metering_common.metrics import PoolMetrics, ReplicaMetrics
 from metering_common.postgres import TimedPool, pool
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
@@ -56,7 +57,7 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
     await check_topics(settings.kafka, (ECL_ANSWERS, RAW, REGISTRY))
     async with (
         loop_lag(registry, clock),
-        open_pool(settings) as database,
+        open_pool(settings, PoolMetrics(registry)) as database,
         open_line(settings, settings.kafka, database, clock, (registry, metrics)) as line,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
     ):
@@ -71,8 +72,8 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
         await _drain(runner, settings.drain_seconds - DRAIN_MARGIN_SECONDS)
 
 
-def open_pool(settings: StoreSettings) -> AbstractAsyncContextManager[TimedPool]:
-    return pool(settings.database_url, application_name="ecl-poller", min_size=1, max_size=8)
+def open_pool(settings: StoreSettings, metrics: PoolMetrics | None = None) -> AbstractAsyncContextManager[TimedPool]:
+    return pool(settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics)
 
 
 @asynccontextmanager
@@ -89,7 +90,7 @@ async def open_line(
     store = Store(database, keyring(settings), holder(), settings.lease_seconds)
     async with (
         Publisher.open(kafka, clock, registry=registry) as publisher,
-        RegistryReplica.open(kafka, clock) as replica,
+        RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
         open_session(settings) as session,
     ):
         outlet = KafkaOutlet(publisher, replica, clock, metrics)

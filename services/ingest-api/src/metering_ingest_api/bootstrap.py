@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from metering_common import topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
+from metering_common.metrics import ReplicaMetrics
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
@@ -60,7 +61,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         loop_lag(registry, clock),
         AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        RegistryReplica.open(settings.kafka, clock) as replica,
+        RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
         Publisher.open(
             settings.kafka, clock, max_in_hand_bytes=settings.max_in_hand_bytes, registry=registry
         ) as publisher,

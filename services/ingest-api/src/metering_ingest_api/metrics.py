@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.telemetry import LATENCY_BUCKETS
+from metering_common.metrics import LATENCY_BUCKETS
 
 
 class IngestMetrics:

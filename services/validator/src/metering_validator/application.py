@@ -70,10 +70,13 @@ class Validator:
         self._share = DeadShare()
         self._dictionary = Dictionary(())
         self._generation = -1
+        self._oldest_ms: int | None = None
+        metrics.lag_seconds.set_function(self._lag_seconds)
 
     async def validate(self, records: Sequence[RawRecord]) -> None:
         """Returns when every output of every record is acknowledged. Raises `CannotGoOnError`."""
         started = self._clock.monotonic()
+        self._oldest_ms = min((record.timestamp_ms for record in records), default=None)
         headers = [_headers_of(record) for record in records]
         await self._causality.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
         self._refresh_dictionary()
@@ -84,6 +87,10 @@ class Validator:
             await self._deliver([output for judgement in judgements for output in judgement.outputs])
             tally.add(judgements)
         self._account(tally, self._clock.monotonic() - started)
+        self._oldest_ms = None
+
+    def _lag_seconds(self) -> float:
+        return 0.0 if self._oldest_ms is None else max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1_000)
 
     def _refresh_dictionary(self) -> None:
         registry = self._replica.registry

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from metering_common import topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
+from metering_common.metrics import ReplicaMetrics
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
@@ -28,7 +29,7 @@ async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
     async with (
         loop_lag(collectors, clock),
         AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
-        RegistryReplica.open(settings.kafka, clock) as replica,
+        RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         Publisher.open(settings.kafka, clock, registry=collectors) as publisher,
     ):
         admin.add_check("registry", replica.not_ready_reason)

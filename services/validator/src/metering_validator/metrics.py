@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.telemetry import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_common.metrics import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_validator.domain.rules import CATALOGUE
+
+STATUSES = ("judged", "dead")
+VERDICTS = ("accepted", "refused", "not_taken", "repeated")
 
 
 class Metrics:
@@ -24,6 +28,17 @@ class Metrics:
             "metering_validator_findings",
             "Values that a rule refused, left out or marked (records for RV-15), by rule ID.",
             ["rule"],
+            registry=registry,
+        )
+        for rule in CATALOGUE:
+            self.findings.labels(rule)
+        for status in STATUSES:
+            self.records.labels(status)
+        for verdict in VERDICTS:
+            self.values.labels(verdict)
+        self.lag_seconds = Gauge(
+            "metering_validator_lag_seconds",
+            "Age of the oldest raw record in hand, by Kafka's time; 0 while nothing is in hand.",
             registry=registry,
         )
         self.measures = Counter("metering_validator_measures", "Measures of judged records.", registry=registry)
@@ -57,9 +72,9 @@ class Metrics:
 
     def add(self, totals: Mapping[str, int], findings: Mapping[str, int], seconds: float) -> None:
         """One batch. `totals` are records per status, measures, and values per verdict."""
-        for status in ("judged", "dead"):
+        for status in STATUSES:
             self.records.labels(status).inc(totals[status])
-        for verdict in ("accepted", "refused", "not_taken", "repeated"):
+        for verdict in VERDICTS:
             self.values.labels(verdict).inc(totals[verdict])
         for rule, count in findings.items():
             self.findings.labels(rule).inc(count)

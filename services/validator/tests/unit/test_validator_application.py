@@ -94,6 +94,11 @@ class House:
         value = self.collectors.get_sample_value(f"metering_validator_{name}_total", labels)
         return 0.0 if value is None else value
 
+    def lag(self) -> float:
+        value = self.collectors.get_sample_value("metering_validator_lag_seconds")
+        assert value is not None
+        return value
+
 
 @pytest.fixture
 def house() -> House:
@@ -124,6 +129,30 @@ async def test_the_counts_go_into_the_metrics_and_into_one_line_of_the_log(house
     [line] = [line for line in lines if line["event"] == "records.judged"]
     assert line["batch_ids"] == [str(headers().batch_id)]
     assert (line["judged"], line["dead"], line["accepted"], line["rules"]) == (1, 1, 1, {"RV-03": 1, "RV-04": 1})
+
+
+class WatchingPublisher(Publisher):
+    """Looks at the age of what is in hand while it is being sent."""
+
+    house: House
+    ages: list[float]
+
+    async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]:  # noqa: ARG002  a port
+        self.clock.advance(5)
+        self.ages.append(self.house.lag())
+        return []
+
+
+async def test_the_age_of_the_oldest_record_is_shown_while_it_is_in_hand(house: House) -> None:
+    watching = WatchingPublisher(house.clock)
+    watching.house, watching.ages = house, []
+    collectors = house.collectors = CollectorRegistry()
+    validator = Validator(house.replica, watching, Limits(), house.clock, Metrics(collectors))
+    await validator.validate([raw_record(GOOD)])
+    waited = house.clock.now_ms() / 1_000 - raw_record(GOOD).timestamp_ms / 1_000
+    assert watching.ages == [pytest.approx(waited)]
+    assert waited >= 5
+    assert house.lag() == 0
 
 
 async def test_a_redelivery_under_the_same_registry_produces_the_same_bytes(house: House) -> None:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from metering_common import kafka, postgres, topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
+from metering_common.metrics import PoolMetrics
 from metering_common.publisher import Publisher
 from metering_common.telemetry import loop_lag, new_registry
 from metering_writer.adapters.dead_letters import KafkaDeadLetters
@@ -40,12 +41,12 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
     clock = SystemClock()
     registry = new_registry("writer", "metering-writer")
     metrics = WriterMetrics(registry)
-    notes = WriterNotes(metrics)
+    notes = WriterNotes(metrics, clock)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(loop_lag(registry, clock))
         admin = await stack.enter_async_context(AdminServer(settings.admin_host, settings.admin_port, registry, clock))
         await topics.check_topics(settings.kafka, [topics.JUDGED, topics.DEAD, topics.REGISTRY])
-        pool = await stack.enter_async_context(_pool(settings))
+        pool = await stack.enter_async_context(_pool(settings, PoolMetrics(registry)))
         async with pool.acquire() as session:
             flavour = await check_flavour(session, allow_old=settings.allow_old_timescaledb)
         log.info("storage.opened", flavour=flavour)
@@ -74,7 +75,7 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
                 await dimensions.give_back()
 
 
-def _pool(settings: WriterSettings) -> Any:
+def _pool(settings: WriterSettings, metrics: PoolMetrics) -> Any:
     return postgres.pool(
         settings.database_url,
         application_name="metering-writer",
@@ -82,6 +83,7 @@ def _pool(settings: WriterSettings) -> Any:
         max_size=4,
         statement_timeout_seconds=settings.statement_timeout_seconds,
         lock_timeout_seconds=settings.statement_timeout_seconds,
+        metrics=metrics,
     )
 
 

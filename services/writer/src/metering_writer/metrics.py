@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.telemetry import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_common.metrics import BATCH_BUCKETS, COUNT_BUCKETS
 from metering_writer.domain.accounts import Fate
 from metering_writer.domain.offsets import StopReason
+
+QUERYABLE_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 1_800)  # seconds; 5 is the promise
 
 
 class WriterMetrics:
@@ -33,6 +35,11 @@ class WriterMetrics:
         self.dead = counter("dead_records_total", "Records sent to the dead letters.")
         self.batch_seconds = histogram("batch_seconds", "Time of one transaction.", BATCH_BUCKETS)
         self.batch_records = histogram("batch_records", "Records of one transaction.", COUNT_BUCKETS)
+        self.queryable_seconds = histogram(
+            "queryable_seconds",
+            "From the door's received-at to the commit after which the record is in SQL, per record that came by HTTP.",
+            QUERYABLE_BUCKETS,
+        )
         self.database_failures = counter(
             "database_failures_total", "Transactions that the database did not take, by SQLSTATE.", ["sqlstate"]
         )

@@ -87,3 +87,5 @@ async def test_it_says_that_it_is_ready_and_counts(settings: WriterSettings, jud
         metrics = await outside.metrics()
     assert metrics['metering_writer_values_total{fate="written"}'] == 8
     assert metrics['metering_writer_records_total{status="judged"}'] == 4
+    assert metrics["metering_writer_queryable_seconds_count"] == 4
+    assert metrics['metering_database_pool_max_connections{pool="metering-writer"}'] == 4

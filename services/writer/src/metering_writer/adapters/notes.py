@@ -2,6 +2,7 @@
 
 import structlog
 
+from metering_common.clock import Clock
 from metering_common.messages import Status
 from metering_writer.application import StoredBatch
 from metering_writer.domain.accounts import total
@@ -14,8 +15,8 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class WriterNotes:
     """`application.Notes`, and the readiness checks."""
 
-    def __init__(self, metrics: WriterMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: WriterMetrics, clock: Clock) -> None:
+        self._metrics, self._clock = metrics, clock
         self._database_failure: str | None = None
         self.stopped: str | None = None
         """Why the consumer has stopped for good."""
@@ -79,5 +80,9 @@ class WriterNotes:
         for status in Status:
             alike = sum(record.judged.status is status for record in batch.records)
             self._metrics.records.labels(status.value).inc(alike)
+        now_ms = self._clock.now_ms()
+        for record in batch.records:
+            if record.headers.source == "http":  # what is replayed or polled was received long before
+                self._metrics.queryable_seconds.observe(max(0, now_ms - record.headers.received_at_ms) / 1_000)
         self._metrics.refused.inc(sum(record.judged.counts.refused for record in batch.records))
         self._metrics.not_taken.inc(sum(record.judged.counts.not_taken for record in batch.records))
