@@ -2,7 +2,7 @@
 PYTHON ?= $(or $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name)))),python3)
 BIN := .venv/bin
 LOCAL := $(BIN)/metering-local
-PACKAGES := deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/validator services/writer
+PACKAGES := deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/prober services/validator services/writer
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
 APART := not docker and not promtool and not chromium and not kubernetes and not chaos
 # Where `make check` has just run, its tests are not run again.

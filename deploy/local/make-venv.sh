@@ -18,7 +18,7 @@ trap 'rm -f .venv.uv' EXIT
 [ -d .venv ] || "$python" -m venv .venv >"$log" 2>&1 ||
   fail "$python cannot make a virtual environment (on Debian: apt-get install python3-venv): $(tail -n 1 "$log")"
 
-packages="deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/validator services/writer"
+packages="deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/prober services/validator services/writer"
 editable=$(for package in $packages; do printf ' -e %s' "$package"; done)
 
 # uv first, with its hash from the lock; it installs the rest four times as fast as pip does.

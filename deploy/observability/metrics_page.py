@@ -20,6 +20,7 @@ from metering_common.metrics import (
 )
 from metering_ecl_poller.metrics import PollerMetrics
 from metering_ingest_api.metrics import IngestMetrics
+from metering_prober.metrics import InspectionMetrics, ProbeMetrics
 from metering_validator.metrics import Metrics as ValidatorMetrics
 from metering_writer.metrics import WriterMetrics
 
@@ -37,6 +38,7 @@ GROUPS: tuple[tuple[str, str, Sequence[Declares]], ...] = (
     ("writer", "services/writer", (WriterMetrics,)),
     ("auth", "services/auth", (IdentityMetrics, RegistryMetrics)),
     ("ecl-poller", "services/ecl-poller", (PollerMetrics,)),
+    ("prober", "services/prober", (ProbeMetrics, InspectionMetrics)),
 )
 
 HEAD = """\

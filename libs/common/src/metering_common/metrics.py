@@ -1,5 +1,6 @@
 """The metrics that several services show, with their help texts: process, admin port, pools, publisher, replica."""
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,8 +16,14 @@ class ProcessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.build_info = Gauge(
-            "metering_build_info", "Always 1; says what runs.", ["service", "version"], registry=registry
+            "metering_build_info", "Always 1; says what runs.", ["component", "version"], registry=registry
         )
+        clock = Gauge(
+            "metering_clock_timestamp_seconds",
+            "This process's wall clock at the scrape; Prometheus' own time is compared with it.",
+            registry=registry,
+        )
+        clock.set_function(time.time)
 
 
 class LoopMetrics:

@@ -62,6 +62,6 @@ async def test_what_runs_and_how_late_the_loop_is_are_metrics() -> None:
     registry = telemetry.new_registry("writer", "metering-common")
     async with telemetry.loop_lag(registry, ManualClock(0), every_seconds=0.001):
         assert registry.get_sample_value("metering_event_loop_lag_seconds") == 0
-    labels = {"service": "writer", "version": "0.1.0"}
+    labels = {"component": "writer", "version": "0.1.0"}
     assert registry.get_sample_value("metering_build_info", labels) == 1
     assert registry.get_sample_value("process_resident_memory_bytes") is not None
