@@ -3,6 +3,7 @@
 Run by `make contracts`; a fast test holds the page equal. The alerts and dashboards name nothing that is not in here.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,6 +82,7 @@ def declared(declares: Sequence[Declares]) -> list[Declared]:
     return sorted(set(_read(registry))) if keep else []
 
 
+@functools.cache
 def query_names() -> set[str]:
     """Every series name that a query may use."""
     names = set(FOREIGN)
