@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import asyncpg
 import psutil
 from pydantic import SecretStr
 
@@ -73,7 +72,7 @@ class Bench:
     def __init__(self, pool: TimedPool, server_pid: int | None) -> None:
         self._pool = pool
         self._server_pid = server_pid
-        self._store = PostgresStore(pool, lock_patience_seconds=5)
+        self._store = PostgresStore(pool, lock_patience_seconds=5, owns=lambda _: True)
 
     async def writer(self, records: Sequence[Record]) -> None:
         await self._store.store(records)
@@ -198,28 +197,16 @@ def own_server() -> Iterator[tuple[str, int | None]]:
         yield server.dsn(SUPERUSER, "bench"), server.pid
 
 
-async def flavour_of(dsn: str) -> str:
-    session = await asyncpg.connect(dsn)
-    try:
-        return await ask_flavour(session)
-    finally:
-        await session.close()
-
-
-def prepare(dsn: str) -> None:
-    migrate(SecretStr(dsn), asyncio.run(flavour_of(dsn)))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database-url", help="the owner's URL of an empty database, where the roles exist")
     parser.add_argument("--batches", type=int, default=9)
     asked = parser.parse_args()
     if asked.database_url:
-        prepare(asked.database_url)
+        migrate(SecretStr(asked.database_url))
         return asyncio.run(run(asked.database_url, asked.batches))
     with own_server() as (dsn, server_pid):
-        prepare(dsn)
+        migrate(SecretStr(dsn))
         return asyncio.run(run(dsn, asked.batches, server_pid))
 
 

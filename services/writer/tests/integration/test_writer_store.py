@@ -11,7 +11,7 @@ from metering_common.messages import RawValue, Refusal
 from metering_common.postgres import TimedPool
 from metering_common.topics import JUDGED, RAW
 from metering_writer.adapters.store import PostgresStore
-from metering_writer.application import OffsetsBehindError
+from metering_writer.application import OffsetsBehindError, PartitionsTakenError
 from metering_writer.domain.accounts import Fate
 from metering_writer.domain.records import Record, dead
 from metering_writer.queries import sql
@@ -24,7 +24,7 @@ BATCH = UUID("019a0f3c-7d2e-7c41-9b0e-5f6a7c8d9e0f")
 async def store(pool: TimedPool) -> PostgresStore:
     for partition in range(3):
         await pool.execute(sql.add_offset, JUDGED, partition, 0)
-    return PostgresStore(pool, lock_patience_seconds=0.3)
+    return PostgresStore(pool, lock_patience_seconds=0.3, owns=lambda _: True)
 
 
 async def stored_values(pool: TimedPool) -> dict[tuple[int, int, int], float]:
@@ -162,6 +162,18 @@ async def test_a_session_that_keeps_its_lock_is_ended(store: PostgresStore, pool
         assert batch.fates == [Fate(written=2)]
         with pytest.raises((asyncpg.InterfaceError, asyncpg.PostgresError)):
             await sleeper.execute("SELECT 1")
+
+
+async def test_a_writer_that_has_lost_its_partition_ends_nobodys_session(store: PostgresStore, pool: TimedPool) -> None:
+    """Or two would end each other's for ever, where a transaction takes longer than their patience."""
+    former = PostgresStore(pool, lock_patience_seconds=0.1, owns=lambda partitions: 0 not in partitions)
+    async with pool.acquire() as owner, owner.transaction():
+        await owner.fetch(sql.lock_offsets, JUDGED, [0])
+        with pytest.raises(PartitionsTakenError):
+            await former.store([record(headers(), judged(rows()))])
+        await owner.execute(sql.set_offset, JUDGED, 0, 1)
+    assert (await former.store([record(headers(), judged(rows()))])).trimmed == 1
+    assert (await store.store([record(headers(), judged(rows()), 1)])).fates == [Fate(written=2)]
 
 
 async def test_a_dead_record_has_its_row_and_moves_the_offset(store: PostgresStore, pool: TimedPool) -> None:

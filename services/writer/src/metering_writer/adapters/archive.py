@@ -7,6 +7,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import OffsetOutOfRangeError
 
 from metering_common import kafka
 from metering_common.headers import RecordPosition
@@ -14,6 +15,7 @@ from metering_common.settings import KafkaSettings
 from metering_common.topics import REGISTRY
 
 READ_SECONDS = 10.0
+FETCH_BYTES = 64 * 1024  # a device's records lie far apart: little is fetched around each; a larger one still comes
 
 
 class Archive:
@@ -21,11 +23,13 @@ class Archive:
 
     def __init__(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         self._consumer, self._admin = consumer, admin
+        self._bounds: dict[TopicPartition, range] = {}
+        self._next: tuple[TopicPartition, int] | None = None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: KafkaSettings) -> AsyncIterator[Self]:
-        consumer = kafka.consumer(settings, auto_offset_reset="none")
+        consumer = kafka.consumer(settings, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES)
         admin = kafka.admin_client(settings)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(consumer.stop)
@@ -37,15 +41,17 @@ class Archive:
     async def read(self, position: RecordPosition) -> ConsumerRecord | None:
         """The record, or None when Kafka no longer has it."""
         asked = TopicPartition(position.topic, position.partition)
-        if position.partition not in await self._partitions(position.topic):
+        if asked not in self._bounds:
+            self._bounds[asked] = await self._ask_bounds(asked)
+        if position.offset not in self._bounds[asked]:
             return None
-        starts, ends = await self._consumer.beginning_offsets([asked]), await self._consumer.end_offsets([asked])
-        if not starts[asked] <= position.offset < ends[asked]:
+        self._go_to(asked, position.offset)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                found = await self._consumer.getone(asked)
+        except OffsetOutOfRangeError:  # deleted since the bounds were asked for
             return None
-        self._consumer.assign([asked])
-        self._consumer.seek(asked, position.offset)
-        async with asyncio.timeout(READ_SECONDS):
-            found = await self._consumer.getone(asked)
+        self._next = asked, found.offset + 1
         return found if found.offset == position.offset else None
 
     async def read_all(self, topic: str) -> AsyncIterator[ConsumerRecord]:
@@ -54,8 +60,7 @@ class Archive:
         starts, ends = await self._consumer.beginning_offsets(asked), await self._consumer.end_offsets(asked)
         for one in asked:
             if starts[one] < ends[one]:
-                self._consumer.assign([one])
-                self._consumer.seek(one, starts[one])
+                self._go_to(one, starts[one])
                 async for record in self._until(one, ends[one]):
                     yield record
 
@@ -63,6 +68,20 @@ class Archive:
         """Behind the newest change of the registry."""
         asked = TopicPartition(REGISTRY, 0)
         return int((await self._consumer.end_offsets([asked]))[asked])
+
+    async def _ask_bounds(self, asked: TopicPartition) -> range:
+        """Offsets that Kafka has; none of a partition that does not exist."""
+        if asked.partition not in await self._partitions(asked.topic):
+            return range(0)
+        starts, ends = await self._consumer.beginning_offsets([asked]), await self._consumer.end_offsets([asked])
+        return range(starts[asked], ends[asked])
+
+    def _go_to(self, asked: TopicPartition, offset: int) -> None:
+        """Neighbours are read on without asking Kafka again."""
+        if self._next != (asked, offset):
+            self._consumer.assign([asked])
+            self._consumer.seek(asked, offset)
+        self._next = None
 
     async def _until(self, asked: TopicPartition, end: int) -> AsyncIterator[ConsumerRecord]:
         while await self._consumer.position(asked) < end:

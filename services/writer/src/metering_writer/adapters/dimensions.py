@@ -111,8 +111,13 @@ class DimensionKeeper:
             return frozenset(row["name"] for row in await session.fetch(sql.zones))
 
     async def _apply_retention(self) -> None:
-        async with self._pool.acquire() as session:
-            await session.execute(sql.apply_retention)
+        """A deletion that takes too long comes again in an hour; the tables follow the registry meanwhile."""
+        try:
+            async with self._pool.acquire() as session:
+                await session.execute(sql.apply_retention)
+        except Exception as error:  # noqa: BLE001  as in `run`
+            self._metrics.retention_failures.inc()
+            log.warning("retention.failed", error=repr(error))
 
     async def _write(self, documents: "_Documents", *, everything: bool) -> None:
         async with self._pool.acquire() as session, session.transaction():

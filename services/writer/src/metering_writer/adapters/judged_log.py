@@ -1,7 +1,7 @@
 """First stop of a measure in the writer: judged records are read from the offset that the database has, no other."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from metering_writer.domain.records import Record
 from metering_writer.metrics import WriterMetrics
 from metering_writer.queries import sql
 
-RECORDS_PER_POLL = 100  # so that little is decoded at once: a record may have 4 MiB
+RECORDS_PER_POLL = 10  # a batch passes its limits by these at most: a record may have 4 MiB, or 26,000 values
 POLL_SECONDS = 0.5
 STOPPED_CHECK_SECONDS = 2.0
 COMMIT_SECONDS = 5.0
@@ -56,6 +56,7 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     ) -> None:
         self._consumer, self._pool, self._limits = consumer, pool, limits
         self._metrics, self._clock = metrics, clock
+        self._owned: frozenset[int] = frozenset()
         self._doubtful: set[int] = set()
         self._places: dict[int, _Place] = {}
         self._stopped: dict[int, tuple[Stop, Stored | None]] = {}
@@ -69,21 +70,26 @@ class JudgedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Nothing is waited for: what is in hand is fenced by the database."""
+        self._owned -= {one.partition for one in revoked}
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        self._owned = frozenset(one.partition for one in assigned)
         self._consumer.pause(*assigned)
         self._places.clear()
         self._stopped.clear()
-        self._doubtful = {one.partition for one in assigned}
+        self._doubtful = set(self._owned)
         self._metrics.partitions.set(len(assigned))
         self._metrics.assignments.inc()
         self._show_stopped()
         log.info("partitions.assigned", partitions=sorted(self._doubtful))
 
-    def doubt(self, partitions: Iterable[int] | None = None) -> None:
-        """Ask the database anew: about these partitions, or about all after a lost connection."""
-        chosen = set(self._places) if partitions is None else set(partitions) & set(self._places)
-        for partition in chosen - self._doubtful:
+    def owns(self, partitions: Collection[int]) -> bool:
+        """Whether the group has given all of these to this writer, as far as it knows."""
+        return self._owned.issuperset(partitions)
+
+    def doubt(self) -> None:
+        """Ask the database anew about all partitions."""
+        for partition in self._places.keys() - self._doubtful:
             self._doubt_one(partition, None)
 
     async def batch(self, is_leaving: Callable[[], bool]) -> list[Record]:

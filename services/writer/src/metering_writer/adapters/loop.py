@@ -10,7 +10,7 @@ from metering_common.headers import UnknownSchemaVersionError
 from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.adapters.judged_log import JudgedLog
 from metering_writer.adapters.notes import WriterNotes
-from metering_writer.application import OffsetsBehindError, Writing
+from metering_writer.application import StaleBatchError, Writing
 from metering_writer.domain.blame import TooManyDeadError, backoff_seconds
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -58,8 +58,8 @@ class WriterLoop:
                 await self._writing.write(records)
                 await self._judged.commit(records)
             self._failures = 0
-        except OffsetsBehindError as behind:
-            log.warning("offsets.behind", partitions=sorted(behind.partitions))
+        except StaleBatchError as stale:
+            log.warning("batch.stale", reason=str(stale))
             self._judged.doubt()
         except TooManyDeadError as error:
             self._notes.stop(str(error))

@@ -1,13 +1,14 @@
 """The partitions' rows in the database: locked first in every transaction, so that only one writer writes a record."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
 from metering_common.postgres import TimedPool
 from metering_common.topics import JUDGED
 from metering_writer.adapters.session import Session
+from metering_writer.application import PartitionsTakenError
 from metering_writer.domain.offsets import Stored
 from metering_writer.domain.records import Record
 from metering_writer.queries import sql
@@ -15,18 +16,29 @@ from metering_writer.queries import sql
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-class OffsetLocks:
-    """Locks rows; a session that holds one for `patience_seconds` is ended, since its process may sleep for ever."""
+Owns = Callable[[Collection[int]], bool]
+"""Whether partitions are this writer's, as far as it knows."""
 
-    def __init__(self, pool: TimedPool, patience_seconds: float) -> None:
-        self._pool = pool
-        self._patience_seconds = patience_seconds
+
+class OffsetLocks:
+    """Locks rows; a session that holds one for `patience_seconds` is ended, since its process may sleep for ever.
+
+    Only by the owner: two writers that both did so would end each other's sessions for as long as the database is slow.
+    """
+
+    def __init__(self, pool: TimedPool, patience_seconds: float, owns: Owns) -> None:
+        self._pool, self._patience_seconds, self._owns = pool, patience_seconds, owns
 
     async def lock(self, session: Session, partitions: Collection[int]) -> dict[int, int]:
-        """The next offset per partition, locked until the transaction ends; partitions without a row are left out."""
+        """The next offset per partition, locked until the transaction ends; partitions without a row are left out.
+
+        Raises `PartitionsTakenError` when another writer holds them and this one is no longer their owner.
+        """
         asked = asyncio.ensure_future(session.fetch(sql.lock_offsets, JUDGED, sorted(partitions)))
         try:
             while not (await asyncio.wait({asked}, timeout=self._patience_seconds))[0]:
+                if not self._owns(partitions):
+                    raise PartitionsTakenError(partitions)
                 await self._end_blocking_sessions(session.get_server_pid())
         finally:
             asked.cancel()

@@ -10,7 +10,7 @@ from metering_common.messages import Counts, Judged, Rows, Status
 from metering_common.postgres import TimedPool
 from metering_writer.adapters import ledger, offset_rows
 from metering_writer.adapters.measurement_rows import write_rows
-from metering_writer.adapters.offset_rows import OffsetLocks
+from metering_writer.adapters.offset_rows import OffsetLocks, Owns
 from metering_writer.adapters.session import Session
 from metering_writer.application import OffsetsBehindError, StoredBatch
 from metering_writer.domain import offsets
@@ -26,11 +26,13 @@ _RACES = (asyncpg.UniqueViolationError, asyncpg.SerializationError, asyncpg.Dead
 class PostgresStore:
     """Stores records; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
 
-    def __init__(self, pool: TimedPool, lock_patience_seconds: float, transaction_seconds: float = 300) -> None:
+    def __init__(
+        self, pool: TimedPool, lock_patience_seconds: float, owns: Owns, transaction_seconds: float = 300
+    ) -> None:
         """A transaction that is not over after `transaction_seconds` is given up, whatever it waits for."""
         self._pool = pool
         self._transaction_seconds = transaction_seconds
-        self._locks = OffsetLocks(pool, lock_patience_seconds)
+        self._locks = OffsetLocks(pool, lock_patience_seconds, owns)
 
     async def store(self, records: Sequence[Record]) -> StoredBatch:
         """As `application.Store`. A lost race against another writer is run again, without COPY into the table."""
