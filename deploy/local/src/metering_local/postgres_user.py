@@ -44,7 +44,8 @@ def binaries() -> Path:
 
 def has_timescaledb() -> bool:
     """Whether the server's files bring the extension, which must be loaded at start."""
-    return any((binaries().parent / "share").rglob("timescaledb.control"))
+    control = Path("extension") / "timescaledb.control"
+    return any((binaries().parent / share / control).exists() for share in ("share", "share/postgresql"))
 
 
 def data_directory(wanted: Path) -> Path:

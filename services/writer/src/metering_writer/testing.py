@@ -158,7 +158,7 @@ async def running(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
     await task
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 120) -> None:
     """Waits until it is true; fails after the time."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  what is waited for is in another process

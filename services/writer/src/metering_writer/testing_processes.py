@@ -11,8 +11,8 @@ from pathlib import Path
 
 from metering_writer.settings import WriterSettings
 
-STOP_SECONDS = 30
-STARTED_SECONDS = 60
+STOP_SECONDS = 90
+STARTED_SECONDS = 180
 
 
 class WriterProcess:

@@ -26,7 +26,7 @@ from metering_writer.testing_processes import WriterProcess, writer_processes
 
 PARTITIONS = 4
 SENSORS = tuple(range(1, 11))
-SECONDS = 90
+SECONDS = 180
 Expected = dict[tuple[int, int, int], float]
 
 

@@ -98,7 +98,7 @@ async def test_a_record_of_a_newer_release_ends_the_process_before_any_commit(
     good, newer = some_records(2)
     await judge.send(good)
     await judge.send_raw((0, [("schema-version", b"2"), *encode_headers(newer.headers)[1:]], encode(newer.judged)))
-    async with build(settings) as writer, asyncio.timeout(20):
+    async with build(settings) as writer, asyncio.timeout(120):
         with pytest.raises(UnknownSchemaVersionError):
             await writer.run()
     assert await outside.count("ingest_batch") <= 1
