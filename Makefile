@@ -10,7 +10,7 @@ SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench contracts chart chaos test-k8s test-observability
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
@@ -64,6 +64,9 @@ chart: .venv/.made ## Render the Helm chart's committed manifests anew (builds h
 
 chaos: .venv/.made ## Kill processes at random for some minutes and count (seeds are printed)
 	@$(BIN)/python -u -m pytest -m chaos $(T)
+
+dashboards: .venv/.made ## Write deploy/observability/dashboards anew from boards/
+	@$(BIN)/python deploy/observability/dashboards.py
 
 test-observability: .venv/.made ## Fire every alert with promtool, ask every panel of a real run (needs Debian's prometheus)
 	@$(BIN)/python -u -m pytest -m promtool $(T)

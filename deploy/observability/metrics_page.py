@@ -54,6 +54,7 @@ operations make providers. A histogram has the series `_bucket`, `_sum` and `_co
 """
 
 FOREIGN = {
+    "ALERTS": "of Prometheus itself: the alerts that are pending or firing",
     "up": "of Prometheus itself: 1 while the target answers",
     "process_start_time_seconds": "of prometheus_client: when the process began",
     "process_resident_memory_bytes": "of prometheus_client: memory of the process",
