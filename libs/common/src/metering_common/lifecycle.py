@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from metering_common import logs
-from metering_common.settings import ServiceSettings
+from metering_common.settings import ProcessSettings
 
 FAILED = 1  # exit status: run() ended or something could not be opened
 DRAIN_EXCEEDED = 70  # exit status: the drain took longer than allowed (EX_SOFTWARE)
@@ -31,7 +31,7 @@ class Service(Protocol):
         ...
 
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=ProcessSettings)
 Build = Callable[[S], AbstractAsyncContextManager[Service]]
 
 

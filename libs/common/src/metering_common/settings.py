@@ -39,13 +39,18 @@ class KafkaSettings(SettingsGroup):
     )
 
 
-class ServiceSettings(SettingsGroup):
-    """What each service has under its own prefix."""
+class ProcessSettings(SettingsGroup):
+    """What each process has under its own prefix."""
 
     admin_host: str = Field("0.0.0.0", description="address of the admin port")  # noqa: S104  probes come from outside the pod
     admin_port: int = Field(ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     drain_seconds: float = Field(20, gt=0, description="how long a stop may take before the process ends by force")
+
+
+class ServiceSettings(ProcessSettings):
+    """What each service on Kafka has."""
+
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
 
 

@@ -1,0 +1,78 @@
+"""The only place that names the prober's concrete parts: opened downwards, closed upwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from metering_common import postgres
+from metering_common.admin import AdminServer
+from metering_common.clock import SystemClock
+from metering_common.metrics import PoolMetrics
+from metering_common.telemetry import loop_lag, new_registry
+from metering_prober.adapters.certificates import servers
+from metering_prober.adapters.front_door import GatewayDoor
+from metering_prober.adapters.inspections import Inspections
+from metering_prober.adapters.readback import SqlReadback
+from metering_prober.application import Prober
+from metering_prober.metrics import InspectionMetrics, ProbeMetrics
+from metering_prober.settings import ProberSettings
+
+STATEMENT_SECONDS = 45.0  # of an inspection over two hours of a large ledger
+
+
+class ProberService:
+    """Both halves side by side; `admin_port` is the only port."""
+
+    def __init__(self, prober: Prober, inspections: Inspections, inspect_seconds: float, admin: AdminServer) -> None:
+        self._prober, self._inspections, self._inspect_seconds = prober, inspections, inspect_seconds
+        self._admin = admin
+
+    @property
+    def admin_port(self) -> int:
+        return self._admin.port
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._prober.run())
+            tasks.create_task(self._inspections.run(self._inspect_seconds))
+
+
+@asynccontextmanager
+async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
+    """It starts while the door and the database are away: that is what it is to show."""
+    clock = SystemClock()
+    registry = new_registry("prober", "metering-prober")
+    folders = settings.state_directory, settings.token_file
+    async with (
+        loop_lag(registry, clock),
+        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        postgres.pool(
+            settings.database_url,
+            application_name="metering-prober",
+            min_size=0,
+            max_size=2,
+            statement_timeout_seconds=STATEMENT_SECONDS,
+            metrics=PoolMetrics(registry),
+        ) as pool,
+        GatewayDoor.open(
+            settings.api_url, settings.answer_seconds, folders, settings.device_number, settings.sensor_name
+        ) as door,
+    ):
+        readback = SqlReadback(pool, lambda: door.device_id, settings.sensor_name)
+        prober = Prober(
+            door,
+            readback,
+            clock,
+            ProbeMetrics(registry),
+            every_seconds=settings.every_seconds,
+            patience_seconds=settings.patience_seconds,
+        )
+        watched = servers(settings.api_url, settings.database_url.get_secret_value(), settings.certificates)
+        silent = timedelta(hours=settings.silent_hours)
+        inspections = Inspections(pool, InspectionMetrics(registry), clock, silent, watched)
+        admin.ready = True
+        try:
+            yield ProberService(prober, inspections, settings.inspect_seconds, admin)
+        finally:
+            admin.ready = False

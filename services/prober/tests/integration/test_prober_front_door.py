@@ -1,0 +1,81 @@
+"""The prober as a gateway, over HTTP, against the gateway library's own platform: tokens, refusals, silence."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from metering_gateway.testing import Fault, Platform, running, scripted
+from metering_prober.adapters.front_door import GatewayDoor
+from metering_prober.domain.series import value_at
+
+NOW = 1_795_000_020
+SENSOR = "Corriente A"
+
+
+@asynccontextmanager
+async def door_to(url: str, folder: Path) -> AsyncIterator[GatewayDoor]:
+    folders = folder / "state", folder / "issued.json"
+    async with GatewayDoor.open(url, 5, folders, "prober", SENSOR) as door:
+        yield door
+
+
+def issue(platform: Platform, folder: Path, *, bare: bool = False) -> None:
+    token = platform.issued_refresh_token()
+    (folder / "issued.json").write_text(token if bare else json.dumps({"refreshToken": token, "gateway": 1}))
+
+
+async def test_a_measure_arrives_as_it_was_made(tmp_path: Path) -> None:
+    async with running(Platform(devices={"prober"})) as platform:
+        issue(platform, tmp_path)
+        async with door_to(platform.url, tmp_path) as door:
+            assert (await door.send(NOW, value_at(NOW))).result == "accepted"
+        assert platform.arrivals == {("prober", NOW, SENSOR): [value_at(NOW)]}
+
+
+async def test_without_a_token_it_waits_for_one_and_takes_it_when_it_comes(tmp_path: Path) -> None:
+    async with running(Platform(devices={"prober"})) as platform, door_to(platform.url, tmp_path) as door:
+        assert (await door.send(NOW, 1)).result == "no_token"
+        issue(platform, tmp_path, bare=True)
+        assert (await door.send(NOW, 1)).result == "accepted"
+
+
+async def test_the_issued_token_is_exchanged_once_also_over_restarts(tmp_path: Path) -> None:
+    exchanges: list[str] = []
+    async with running(Platform(devices={"prober"})) as platform:
+        platform.on_call = exchanges.append
+        issue(platform, tmp_path)
+        for _ in range(3):
+            async with door_to(platform.url, tmp_path) as door:
+                assert (await door.send(NOW, 1)).result == "accepted"
+    assert len([path for path in exchanges if path.endswith("/refresh")]) == 1
+
+
+async def test_a_token_file_that_was_taken_already_is_not_presented_again_and_a_new_one_is(tmp_path: Path) -> None:
+    async with running(Platform(devices={"prober"})) as platform:
+        issue(platform, tmp_path)
+        async with door_to(platform.url, tmp_path) as door:
+            await door.send(NOW, 1)
+            (tmp_path / "state" / "token.json").unlink()
+            assert (await door.send(NOW, 1)).result == "no_token"
+            issue(platform, tmp_path)
+            assert (await door.send(NOW, 1)).result == "accepted"
+
+
+async def test_what_the_platform_refuses_and_what_it_does_not_answer_are_told_apart(tmp_path: Path) -> None:
+    faults = scripted([Fault.UNAVAILABLE, Fault.CUT, Fault.BAD_GATEWAY])
+    async with (
+        running(Platform(devices={"prober"}, faults=faults)) as platform,
+        door_to(platform.url, tmp_path) as door,
+    ):
+        issue(platform, tmp_path)
+        results = [await door.send(NOW + step, 1) for step in range(4)]
+    assert [sent.result for sent in results] == ["refused", "unanswered", "refused", "accepted"]
+    assert re.match("503", results[0].detail)
+
+
+async def test_nobody_there_is_unanswered(tmp_path: Path, unused_tcp_port: int) -> None:
+    async with door_to(f"http://127.0.0.1:{unused_tcp_port}", tmp_path) as door:
+        (tmp_path / "issued.json").write_text("token")
+        assert (await door.send(NOW, 1)).result == "unanswered"
