@@ -3,6 +3,11 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metering_common.metrics import LATENCY_BUCKETS
+from metering_ecl_poller.domain.clock_check import ClockState
+from metering_ecl_poller.domain.gaps import GapReason
+
+STATES = ("new", "polled", "failing", "denied", "disabled")
+RESULTS = ("done", "unreachable", "busy", "denied", "refused", "unreadable", "ours", "defect")
 
 
 class PollerMetrics:
@@ -46,4 +51,11 @@ class PollerMetrics:
         self.overdue_seconds = Gauge(
             "metering_ecl_overdue_seconds", "How late the controller is that has waited longest.", registry=registry
         )
+        for reason in GapReason:
+            self.gaps.labels(reason)
+        for state in ClockState:
+            if state is not ClockState.RIGHT:
+                self.clock_doubtful.labels(state)
+        for result in RESULTS:
+            self.polls.labels(result)
         self.in_hand = Gauge("metering_ecl_polls_in_hand", "Controllers being asked.", registry=registry)

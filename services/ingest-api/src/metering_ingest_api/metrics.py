@@ -46,6 +46,10 @@ class IngestMetrics:
         self.scan_seconds = Histogram(
             "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=registry
         )
+        for reason in ("no_http", "head_too_slow", "too_many"):
+            self.connections_cut.labels(reason)
+        for end in ("told", "late", "not_watched"):
+            self.waits.labels(end)
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -14,7 +14,7 @@ from metering_ecl_poller.application import Polling
 from metering_ecl_poller.domain import outcome
 from metering_ecl_poller.domain.job import Job, LeaseLostError, Result
 from metering_ecl_poller.domain.patience import Patience
-from metering_ecl_poller.metrics import PollerMetrics
+from metering_ecl_poller.metrics import STATES, PollerMetrics
 from metering_ecl_poller.portal.errors import PortalBusyError, PortalError, PortalUnreachableError
 
 MOST_PER_CLAIM = 32
@@ -148,9 +148,9 @@ class Runner:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 now = self._clock.now_ms()
                 rows = await self._store.counts(now)
-                self._metrics.controllers.clear()
-                for row in rows:
-                    self._metrics.controllers.labels(row["state"]).set(row["controllers"])
+                found = {row["state"]: row["controllers"] for row in rows}
+                for state in STATES:
+                    self._metrics.controllers.labels(state).set(found.get(state, 0))
                 overdue = max((float(row["overdue"]) for row in rows if row["overdue"] is not None), default=0.0)
                 self._metrics.overdue_seconds.set(max(0.0, overdue))
             await asyncio.sleep(COUNT_EVERY_SECONDS)
