@@ -1,7 +1,9 @@
 """The platform's published calls as the gateway makes them; every outcome is an Answer, also none at all."""
 
 import gzip
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
@@ -20,14 +22,18 @@ class InvalidUrlError(ValueError):
 
 class InputApi:
     """`url` is the platform's base URL without a path. `answer_seconds` bounds one call, the connection included.
+    `ca_file` names an authority to believe besides the system's (PEM).
 
     Raises InvalidUrlError.
     """
 
-    def __init__(self, url: str, answer_seconds: float) -> None:
+    def __init__(self, url: str, answer_seconds: float, ca_file: Path | None = None) -> None:
         self._url = _base(url)
         timeout = aiohttp.ClientTimeout(total=answer_seconds, connect=min(CONNECT_SECONDS, answer_seconds))
-        self._session = aiohttp.ClientSession(timeout=timeout, headers={"Accept": "application/json"})
+        connector = aiohttp.TCPConnector(ssl=_believing(ca_file))
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, headers={"Accept": "application/json"}
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,6 +89,13 @@ def _base(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
         raise InvalidUrlError(f"the platform's URL is https://host[:port] without a path, not {url!r}")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _believing(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 def _bearer(access: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
 from metering_common.metrics import PoolMetrics
 from metering_common.telemetry import loop_lag, new_registry
+from metering_gateway.api import InputApi
 from metering_prober.adapters.certificates import servers
 from metering_prober.adapters.front_door import GatewayDoor
 from metering_prober.adapters.inspections import Inspections
@@ -56,7 +57,10 @@ async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
             metrics=PoolMetrics(registry),
         ) as pool,
         GatewayDoor.open(
-            settings.api_url, settings.answer_seconds, folders, settings.device_number, settings.sensor_name
+            InputApi(settings.api_url, settings.answer_seconds, settings.ca_file),
+            folders,
+            settings.device_number,
+            settings.sensor_name,
         ) as door,
     ):
         readback = SqlReadback(pool, lambda: door.device_id, settings.sensor_name)

@@ -15,6 +15,7 @@ class ProberSettings(ProcessSettings):
     model_config = SettingsConfigDict(env_prefix="PROBER_")
 
     api_url: str = Field(pattern=r"^https?://[^/]+$", description="the platform's base URL as gateways see it")
+    ca_file: Path | None = Field(None, description="PEM file of an authority to believe besides the system's")
     database_url: SecretStr = Field(description="postgresql://… of the storage database, as role storage_reader")
     state_directory: Path = Field(description="folder of the token pair; it survives restarts and is writable")
     token_file: Path = Field(description="where the issued refresh token lies, as JSON or bare; it may come later")

@@ -2,10 +2,17 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 
+from aiohttp import web
+
+from metering_gateway.api import InputApi
+from metering_gateway.domain.answers import NO_ANSWER
 from metering_gateway.testing import Fault, Platform, running, scripted
 from metering_prober.adapters.front_door import GatewayDoor
 from metering_prober.domain.series import value_at
@@ -17,7 +24,7 @@ SENSOR = "Corriente A"
 @asynccontextmanager
 async def door_to(url: str, folder: Path) -> AsyncIterator[GatewayDoor]:
     folders = folder / "state", folder / "issued.json"
-    async with GatewayDoor.open(url, 5, folders, "prober", SENSOR) as door:
+    async with GatewayDoor.open(InputApi(url, 5), folders, "prober", SENSOR) as door:
         yield door
 
 
@@ -79,3 +86,19 @@ async def test_nobody_there_is_unanswered(tmp_path: Path, unused_tcp_port: int) 
     async with door_to(f"http://127.0.0.1:{unused_tcp_port}", tmp_path) as door:
         (tmp_path / "issued.json").write_text("token")
         assert (await door.send(NOW, 1)).result == "unanswered"
+
+
+async def test_a_front_door_of_ones_own_authority_is_believed_by_its_file_alone(
+    certificate: Callable[[datetime], tuple[ssl.SSLContext, Path]],
+) -> None:
+    context, file = certificate(datetime.now(UTC) + timedelta(days=1))
+    runner = web.AppRunner(web.Application(), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        async with InputApi(url, 5) as stranger, InputApi(url, 5, file) as friend:
+            assert (await stranger.server_time("x")).status == NO_ANSWER
+            assert (await friend.server_time("x")).status == HTTPStatus.NOT_FOUND
+    finally:
+        await runner.cleanup()

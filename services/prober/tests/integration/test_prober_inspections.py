@@ -2,17 +2,12 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from metering_common.batch_id import new_batch_id
@@ -25,6 +20,7 @@ from metering_prober.adapters.readback import SqlReadback
 from metering_prober.domain.series import Stored
 from metering_prober.metrics import InspectionMetrics
 
+MakeCertificate = Callable[[datetime], tuple[ssl.SSLContext, Path]]
 NOW_MS = SystemClock().now_ms()
 MINUTE_MS = 60_000
 
@@ -154,28 +150,13 @@ async def test_the_series_is_read_back_by_device_sensor_and_instant(reader: Time
     assert not await SqlReadback(reader, lambda: None, "Corriente A").has(1_795_000_020)
 
 
-@contextmanager
-def certificate(folder: Path, ends: datetime) -> Iterator[ssl.SSLContext]:
-    """A server's context with a certificate of its own making."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "door")])
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, ends - timedelta(days=90), ends)
-    (folder / "c.pem").write_bytes(
-        made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "c.pem")
-    yield context
-
-
-async def test_a_certificates_end_is_seen_also_when_it_has_passed(tmp_path: Path) -> None:
+async def test_a_certificates_end_is_seen_also_when_it_has_passed(certificate: MakeCertificate) -> None:
     ends = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    with certificate(tmp_path, ends) as context:
-        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
-        async with server:
-            host, port = server.sockets[0].getsockname()
-            assert await expiry(Server(host, port)) == ends
+    context, _ = certificate(ends)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        assert await expiry(Server(host, port)) == ends
 
 
 async def test_a_database_without_tls_has_no_certificate(storage: FreshDatabase) -> None:

@@ -38,13 +38,11 @@ class GatewayDoor:
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls, url: str, answer_seconds: float, folders: tuple[Path, Path], device: str, sensor: str
-    ) -> AsyncIterator[Self]:
-        """`folders` are the state folder and the file of the issued token."""
+    async def open(cls, api: InputApi, folders: tuple[Path, Path], device: str, sensor: str) -> AsyncIterator[Self]:
+        """`folders` are the state folder and the file of the issued token; `api` is closed at the end."""
         state, issued = folders
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with InputApi(url, answer_seconds) as api:
+        async with api:
             yield cls(api, state, issued, device, sensor)
 
     async def send(self, instant: int, value: float) -> Sent:
