@@ -10,11 +10,11 @@ SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability compose-up compose-down test-images
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 demo: .venv/.made ## Send two days of a real house over HTTP, account for every value, leave the platform up to look at
 	@$(BIN)/metering-demo
@@ -73,6 +73,15 @@ test-observability: .venv/.made ## Fire every alert with promtool, ask every pan
 
 test-k8s: .venv/.made ## Install the chart on a real one-node Kubernetes and hurt it (root, Go; builds it the first time)
 	@$(BIN)/python -u -m pytest -m kubernetes $(T)
+
+compose-up: .venv/.made ## Build the images and bring docker-compose.yml up, with random secrets in .env; BROKERS=3 for three brokers
+	@$(BIN)/python -m metering_local.compose up --brokers $(or $(BROKERS),1)
+
+compose-down: .venv/.made ## End docker-compose.yml; its volumes and the .env stay
+	@$(BIN)/python -m metering_local.compose down
+
+test-images: .venv/.made ## Build every image and bring docker-compose.yml up, on an engine of its own or DOCKER_HOST's (minutes)
+	@$(BIN)/python -u -m pytest -m docker tests/images $(T)
 
 .venv/.made: requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
 	@deploy/local/make-venv.sh "$(PYTHON)"

@@ -1,10 +1,13 @@
-"""The load balancer's configuration: one address before auth and two doors, tuned for many small requests."""
+"""The load balancer's configuration: one address before auth and two doors, tuned for many small requests.
+
+python -m metering_local.caddyfile > deploy/docker/Caddyfile     # that of docker-compose.yml
+"""
 
 from metering_local.process import HOST
 from metering_local.stack import SECOND_HOST, Stack
 
 TEMPLATE = """\
-# Written by metering-local up; changes here are lost.
+# Written by {writer}; changes here are lost.
 {{
 	admin off
 	auto_https off
@@ -22,15 +25,15 @@ TEMPLATE = """\
 		level WARN
 	}}
 }}
-
-http://{host}:{api} {{
-	bind {host}
+{sites}
+{address} {{
+	bind {bind}
 	@auth path /api/v1/auth/* /oauth/* /.well-known/*
 	handle @auth {{
-		reverse_proxy {host}:{auth}
+		reverse_proxy {auth}
 	}}
 	handle {{
-		reverse_proxy {host}:{ingest} {second}:{ingest} {{
+		reverse_proxy {doors} {{
 			lb_policy round_robin
 			# A request that reached no replica is tried once more; one that did is never repeated from here.
 			lb_retries 1
@@ -55,13 +58,40 @@ http://{host}:{api} {{
 """
 
 
+CONTAINER_SITES = """
+# For the container's own health check and for Prometheus.
+http://:9090 {
+	respond /healthz 200
+	metrics /metrics
+}
+"""
+
+
 def caddyfile(stack: Stack) -> str:
     ports = stack.ports
     return TEMPLATE.format(
-        host=HOST,
-        second=SECOND_HOST,
-        api=ports.api,
-        auth=ports.auth_http,
-        ingest=ports.ingest_http,
+        writer="metering-local up",
+        sites="",
+        address=f"http://{HOST}:{ports.api}",
+        bind=HOST,
+        auth=f"{HOST}:{ports.auth_http}",
+        doors=f"{HOST}:{ports.ingest_http} {SECOND_HOST}:{ports.ingest_http}",
         admin=ports.ingest_admin,
     )
+
+
+def compose_caddyfile() -> str:
+    """Where every container has the same ports."""
+    return TEMPLATE.format(
+        writer="python -m metering_local.caddyfile",
+        sites=CONTAINER_SITES,
+        address="http://:8080",
+        bind="0.0.0.0",  # noqa: S104  of its container
+        auth="auth:8080",
+        doors="ingest-api-1:8080 ingest-api-2:8080",
+        admin=9090,
+    )
+
+
+if __name__ == "__main__":
+    print(compose_caddyfile(), end="")  # noqa: T201  it is what the command is for

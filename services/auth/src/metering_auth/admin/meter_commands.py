@@ -39,6 +39,7 @@ def _register_sensor(commands: Parsers) -> None:
     add_command(commands, "export", _export_sensors, "print the dictionary as a file that `sensor import` reads")
     importing = add_command(commands, "import", _import_sensors, "add or change entries by name; safe to repeat")
     importing.add_argument("file", type=Path)
+    importing.add_argument("--into-empty", action="store_true", help="do nothing where there is a dictionary already")
 
 
 def _register_device(commands: Parsers) -> None:
@@ -91,7 +92,10 @@ async def _export_sensors(session: Session, _given: argparse.Namespace) -> Answe
 
 
 async def _import_sensors(session: Session, given: argparse.Namespace) -> Answer:
+    """What operations have changed in theirs stays, with --into-empty."""
     entries = sensors.read_dictionary(read_file(given.file))
+    if given.into_empty and await sensors.sensors(session.connection):
+        entries = []
     done = await sensors.import_sensors(session.connection, session.actor, entries)
     value = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged}
     return Answer(value, f"{done.added} added, {done.changed} changed, {done.unchanged} as they were")
