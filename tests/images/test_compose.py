@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import time
 import urllib.request
@@ -20,7 +21,7 @@ from metering_local.demo_site import Site, register_site, store_bad_measures
 from tests.images.platform import Containers
 
 pytestmark = pytest.mark.docker
-OURS = ("auth", "ingest-api-1", "ingest-api-2", "validator", "writer", "ecl-poller")
+OURS = ("auth", "ingest-api-1", "ingest-api-2", "validator", "writer", "ecl-poller", "prober")
 STORED_SECONDS = 240
 
 
@@ -76,7 +77,7 @@ async def account_when_stored(site: Site, house: House, summary: dict[str, Any])
 
 def test_prometheus_sees_every_replica(containers: Containers) -> None:
     address = containers.engine.docker("port", containers.id("prometheus"), "9090").splitlines()[0]
-    wanted = {"auth": 1, "ingest-api": 2, "validator": 1, "writer": 1, "ecl-poller": 1}
+    wanted = {"auth": 1, "ingest-api": 2, "validator": 1, "writer": 1, "ecl-poller": 1, "prober": 1}
     found: dict[str, int] = {}
     for _ in range(60):  # it looks each 15 s
         query = urlencode({"query": "sum by (job) (up)"})
@@ -87,6 +88,16 @@ def test_prometheus_sees_every_replica(containers: Containers) -> None:
             break
         time.sleep(1)
     assert found.items() >= wanted.items()
+
+
+def test_the_prober_sees_its_series_come_in_whole(containers: Containers) -> None:
+    command = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9090/metrics').read().decode())"
+    for _ in range(120):
+        text = containers.compose("exec", "-T", "prober", "python", "-c", command)
+        if re.search(r'^metering_prober_probes_total{result="ok"} [1-9]', text, re.MULTILINE):
+            return
+        time.sleep(1)
+    raise AssertionError("\n".join(line for line in text.splitlines() if line.startswith("metering_prober")))
 
 
 def test_it_can_be_brought_up_again(containers: Containers) -> None:

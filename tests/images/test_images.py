@@ -22,11 +22,15 @@ NOWHERE = {
     "AUTH_KEY_ENCRYPTION_KEY": "A" * 43 + "=",
     "AUTH_PUBLIC_URL": "http://metering.test",
     "WRITER_DATABASE_URL": "postgresql://a:b@127.0.0.1:9/storage",
+    "PROBER_API_URL": "http://127.0.0.1:9",
+    "PROBER_DATABASE_URL": "postgresql://a:b@127.0.0.1:9/storage",
+    "PROBER_STATE_DIRECTORY": "/tmp",
+    "PROBER_TOKEN_FILE": "/tmp/issued.json",
     "ECL_DATABASE_URL": "postgresql://a:b@127.0.0.1:9/ecl",
     "ECL_KEY_ENCRYPTION_KEY": "A" * 43 + "=",
 }
 """Settings that are well formed and lead to nobody."""
-LONG_RUNNING = [service for service in SERVICES if service not in ("jobs", "prober")]
+LONG_RUNNING = [service for service in SERVICES if service != "jobs"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -50,7 +54,7 @@ def test_no_tool_and_no_test_is_left_in_it(images: Engine, service: str) -> None
 def test_without_settings_it_names_what_is_missing(images: Engine, service: str) -> None:
     done = images.run("run", "--rm", *CLOSED, f"metering/{service}", check=False)
     assert done.returncode == 2
-    assert re.search(r"^KAFKA_BOOTSTRAP_SERVERS: is not set", done.stderr, re.MULTILINE)
+    assert re.search(r"^[A-Z_]+_URL: is not set|^KAFKA_BOOTSTRAP_SERVERS: is not set", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("service", LONG_RUNNING)

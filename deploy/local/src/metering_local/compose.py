@@ -15,6 +15,7 @@ from pathlib import Path
 from metering_jobs.databases import ROLES
 from metering_local.checkout import ROOT
 from metering_local.cli import run_command
+from metering_local.compose_prober import enrol_prober
 from metering_local.errors import EnvironmentProblemError
 from metering_local.stack import write_private
 
@@ -48,6 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "up":
         _call([*compose, "up", "-d", "--no-build" if options.no_build else "--build"])
         _await_health(compose)
+        enrol_prober(compose)
         where = f"{variables['METERING_API_URL']}; `. {_shell_file(options.env_file)}` for the tools"
         print(f"The platform is ready at {where}.")  # noqa: T201  it is what the command is for
     if options.command == "down":
