@@ -14,15 +14,21 @@ import asyncpg
 import pytest
 import yaml
 
+from metering_common.topics import load_contracts
 from metering_local.checkout import ROOT
+from metering_local.compose import make_env
 from metering_local.demo_account import QUERIES, Account, faults, read_account
 from metering_local.demo_house import BAD_MEASURES, FILE, House, read_house, today_at_the_house
 from metering_local.demo_site import Site, register_site, store_bad_measures
+from metering_local.process import free_port
+from tests.images.engine import Engine
 from tests.images.platform import Containers
 
 pytestmark = pytest.mark.docker
 OURS = ("auth", "ingest-api-1", "ingest-api-2", "validator", "writer", "ecl-poller", "prober")
 STORED_SECONDS = 240
+BROKERS = ("kafka-1", "kafka-2", "kafka-3")
+KAFKAS = ("KAFKA", "KAFKA_2", "KAFKA_3")
 
 
 def test_every_service_of_ours_is_ready_and_closed(containers: Containers) -> None:
@@ -129,3 +135,20 @@ def test_stopped_it_drains_and_comes_back(containers: Containers, service: str) 
     while containers.inspect_id(container)["State"]["Health"]["Status"] != "healthy":
         assert time.monotonic() < deadline, containers.logs()
         time.sleep(1)
+
+
+def test_three_brokers_hold_the_contracts_of_production(images: Engine, tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text(
+        "METERING_VERSION=latest\n" + "".join(f"METERING_{name}_PORT={free_port()}\n" for name in KAFKAS)
+    )
+    make_env(env_file, brokers="3")
+    three = Containers(images, env_file, images.environment | {"COMPOSE_PROJECT_NAME": "metering-three"})
+    try:
+        three.compose("up", "-d", "--no-build", *BROKERS)
+        three.compose("run", "--rm", "topics")
+        done = three.compose("run", "--rm", "--entrypoint", "metering-topics", "topics", "check", "--json")
+        faults_of = {row["topic"]: row["faults"] for row in json.loads(done[done.index("[") :])}
+        assert faults_of == {name: [] for name in load_contracts()}
+    finally:
+        three.remove()

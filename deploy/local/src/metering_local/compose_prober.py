@@ -1,4 +1,4 @@
-"""Enrols the prober of docker-compose.yml: it sends measures through the front door, so it needs a token like a gateway.
+"""Enrols the prober of docker-compose.yml, which sends measures through the front door like any gateway.
 
 By the tools inside the containers, once: the token lies in the prober's volume from then on.
 """

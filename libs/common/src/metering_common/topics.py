@@ -181,11 +181,13 @@ async def _create(admin: AIOKafkaAdminClient, contract: TopicContract, environme
     while True:
         response = await admin.create_topics([topic])
         try:
-            return _raise_for([(error, message) for _, error, message, *_ in response.topic_errors])
+            _raise_for([(error, message) for _, error, message, *_ in response.topic_errors])
         except InvalidReplicationFactorError:
             if asyncio.get_running_loop().time() >= give_up_at:
                 raise
             await asyncio.sleep(0.5)
+        else:
+            return
 
 
 def _raise_for(errors: list[tuple[int, str | None]]) -> None:
