@@ -105,7 +105,7 @@ async def backlog(pool: TimedPool, writer: WriterProcess, load: Load, shape: Jud
     """The writer is started when all of it is there, and stays."""
     value = encode(shape)
     before = await _stored(pool)
-    records = min(MOST_RECORDS, megabytes * 2**20 // len(value))
+    records = min(MOST_RECORDS, max(50, megabytes * 2**20 // len(value)))
     for _ in range(records // 50):
         await load.send(value, 50)
     records = records // 50 * 50
