@@ -62,8 +62,8 @@ contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metric
 chart: .venv/.made ## Render the Helm chart's committed manifests anew (builds helm from its Go module the first time)
 	@$(BIN)/python -m tests.deploy.chart
 
-chaos: .venv/.made ## Kill processes at random for some minutes and count (seeds are printed)
-	@$(BIN)/python -u -m pytest -m chaos $(T)
+chaos: .venv/.made ## Kill processes at random for some minutes and count; prints every seed and its count
+	@$(BIN)/python -u -m pytest -v -s -m chaos $(T)
 
 dashboards: .venv/.made ## Write deploy/observability/dashboards anew from boards/
 	@$(BIN)/python deploy/observability/dashboards.py
