@@ -39,7 +39,7 @@ class Line:
     clock: ManualClock
     answers: Answers = field(default_factory=Answers)
 
-    def client(self, dialect: Dialect | None = None, timeout_seconds: float = 5) -> PortalClient:
+    def client(self, dialect: Dialect | None = None, timeout_seconds: float = 60) -> PortalClient:
         table = dialect or load_dialect()
         return PortalClient(self.session, table, self.clock, self.answers, timeout_seconds=timeout_seconds)
 

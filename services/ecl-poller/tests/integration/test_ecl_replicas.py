@@ -20,6 +20,7 @@ from metering_ecl_poller.domain import outcome
 from metering_ecl_poller.domain.job import LeaseLostError, Progress
 from metering_ecl_poller.domain.window import Cursor
 from metering_ecl_poller.settings import PollerSettings
+from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal import fleet, world
 from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS
 from tests.emulators.ecl_portal.station import Station, differences, standing, stored
@@ -28,6 +29,7 @@ REPLICA = Path(__file__).parents[1] / "replica.py"
 SEED = 20_260_311
 STEP_HOURS = 4
 KILLS = 6
+LEASE_SECONDS = 600.0
 
 
 @contextmanager
@@ -141,29 +143,40 @@ def true_gaps(station: Station) -> set[tuple[str, str, int, int]]:
 @asynccontextmanager
 async def two_stores(settings: PollerSettings) -> AsyncIterator[tuple[Store, Store]]:
     async with pool(settings.database_url, application_name="test") as database:
-        yield Store(database, keyring(settings), "one", 1.0), Store(database, keyring(settings), "two", 1.0)
+        one, two = (Store(database, keyring(settings), holder, LEASE_SECONDS) for holder in ("one", "two"))
+        yield one, two
 
 
-async def test_a_lease_is_held_by_one_and_taken_over_when_it_runs_out(poller_settings: PollerSettings) -> None:
+def time_passes(database: FreshDatabase, seconds: float) -> None:
+    """For the leases, whose clock is the database's."""
+    database.sql(f"UPDATE controller SET leased_until = leased_until - make_interval(secs => {seconds});")
+
+
+async def test_a_lease_is_held_by_one_and_taken_over_when_it_runs_out(
+    poller_settings: PollerSettings, ecl_database: FreshDatabase
+) -> None:
     async with standing(poller_settings, 2, 0) as station, two_stores(poller_settings) as (one, two):
         later = station.now_ms + HOUR_MS
         first, second = await asyncio.gather(one.claim(later, 1), two.claim(later, 5))
         assert len(first) + len(second) == 2
         assert {job.serial for job in first} & {job.serial for job in second} == set()
         assert await one.claim(later, 5) == []
-        await asyncio.sleep(0.7)
+        time_passes(ecl_database, LEASE_SECONDS - 1)
+        assert await one.claim(later, 5) == []
         await one.renew()
-        await asyncio.sleep(0.7)
+        time_passes(ecl_database, LEASE_SECONDS - 1)
         taken = await one.claim(later, 5)
         assert [job.serial for job in taken] == [job.serial for job in second]
         assert [job.lease for job in taken] == [2] * len(taken)
 
 
-async def test_who_lost_the_lease_moves_no_cursor_and_writes_no_result(poller_settings: PollerSettings) -> None:
+async def test_who_lost_the_lease_moves_no_cursor_and_writes_no_result(
+    poller_settings: PollerSettings, ecl_database: FreshDatabase
+) -> None:
     async with standing(poller_settings, 1, 0) as station, two_stores(poller_settings) as (one, two):
         later = station.now_ms + HOUR_MS
         (job,) = await one.claim(later, 1)
-        await asyncio.sleep(1.1)
+        time_passes(ecl_database, LEASE_SECONDS)
         (taken,) = await two.claim(later, 1)
         progress = Progress(
             device="d", cursors={"1": Cursor(later, later)}, gaps=[], window=(NOON_MS, later), problem=None

@@ -186,11 +186,16 @@ FAULTS: dict[Kind, type[PortalError]] = {
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_every_fault_is_an_error_that_says_which_controller_and_call(line: Line, kind: Kind) -> None:
     line.emulator.portals["dk"].faults.plan(Fault(kind=kind, retry_after=17))
-    wanted = Wanted(line.controller.devices[1].id, NOON_MS)
+    wanted, client = Wanted(line.controller.devices[1].id, NOON_MS), line.client(timeout_seconds=timeout_of(kind))
     with pytest.raises(FAULTS[kind], match="controller 123456792, readings") as raised:
-        await read_forward(line.client(timeout_seconds=0.2), line.account(), wanted, load_dialect().request)
+        await read_forward(client, line.account(), wanted, load_dialect().request)
     if isinstance(raised.value, PortalBusyError):
         assert raised.value.retry_after_seconds == 17
+
+
+def timeout_of(kind: Kind) -> float:
+    """Short only where it must run out: another fault is to be seen as itself on a busy machine too."""
+    return 0.2 if kind == "slow" else 60
 
 
 @pytest.mark.parametrize("told", [Variant(), Variant(denied_by_http=True)], ids=["in the body", "by HTTP"])
@@ -236,10 +241,10 @@ async def test_both_ids_are_logged_and_no_secret_is(line: Line, caplog: pytest.L
     caplog.set_level(logging.DEBUG)
     with capture_logs() as lines:
         await read(line, "log")
-        for kind in FAULTS:
+        for kind, expected in FAULTS.items():
             line.emulator.portals["dk"].faults.plan(Fault(kind=kind, times=1, seconds=1))
-            with pytest.raises(PortalError) as raised:
-                await line.client(timeout_seconds=0.2).master_data(line.account())
+            with pytest.raises(expected) as raised:
+                await line.client(timeout_seconds=timeout_of(kind)).master_data(line.account())
             logging.getLogger("test").error("it failed", exc_info=raised.value)
         with pytest.raises(PortalUnreachableError) as unreachable:
             await nowhere(line)
