@@ -55,7 +55,7 @@ def device_unknown(context: Context) -> bool:
     spanish="El dispositivo está registrado pero inactivo: no se toma nada de él hasta que se active de nuevo.",
 )
 def device_inactive(context: Context) -> bool:
-    """input-api.md, *Who may*: an inactive device is accepted at the door and refused by rule."""
+    """contracts/openapi/input.yaml: an inactive device is accepted at the door and refused by rule."""
     return context.device is not None and not context.device.active and not device_unknown(context)
 
 
@@ -81,7 +81,7 @@ def sensor_unknown(value: Value, _context: Context) -> bool:
     spanish="El sensor no está en la lista del dispositivo, que limita lo que se toma de sus mediciones.",
 )
 def sensor_not_on_list(value: Value, context: Context) -> bool:
-    """input-api.md, *Rules*. Not wrong, only not taken: counted, named once, and not looked at further."""
+    """The published document, *Rules*. Not wrong, only not taken: counted, named once, and not looked at further."""
     return value.sensor is not None and context.device is not None and value.sensor.id not in context.device.sensors
 
 
@@ -95,7 +95,7 @@ def sensor_not_on_list(value: Value, context: Context) -> bool:
     spanish="sensorValue no es un número JSON finito: ni texto, null, booleano, NaN, Infinity ni más que un double.",
 )
 def value_not_a_number(value: Value, _context: Context) -> bool:
-    """input-api.md, *Errors*: these are refusals by rule, not errors of the request."""
+    """contracts/openapi/input.yaml: these are refusals by rule, not errors of the request."""
     return value.name is not None and value.number is None
 
 
@@ -109,7 +109,7 @@ def value_not_a_number(value: Value, _context: Context) -> bool:
     spanish="timestamp no es un entero. Envíe segundos Unix sin fracción y sin comillas.",
 )
 def timestamp_not_an_integer(moment: Moment, _context: Context) -> bool:
-    """input-api.md, *Sizes*: `1566226133.0` too passes the door and is refused alone."""
+    """contracts/openapi/input.yaml: `1566226133.0` too passes the door and is refused alone."""
     return moment.timestamp is None
 
 
@@ -131,7 +131,7 @@ def timestamp_in_milliseconds(moment: Moment, _context: Context) -> bool:
     spanish="timestamp está en el futuro. Corrija el reloj del gateway con GET /server-time.",
 )
 def timestamp_in_the_future(moment: Moment, context: Context) -> bool:
-    """input-api.md, *Windows*: more than 900 s after received-at."""
+    """contracts/openapi/input.yaml: more than 900 s after received-at."""
     return moment.timestamp is not None and context.latest < moment.timestamp < MILLISECONDS_FROM
 
 
@@ -142,7 +142,7 @@ def timestamp_in_the_future(moment: Moment, context: Context) -> bool:
     spanish="timestamp es más antiguo de lo que aún se acepta.",
 )
 def timestamp_too_old(moment: Moment, context: Context) -> bool:
-    """input-api.md, *Windows*: more than 400 days before received-at; configurable per source."""
+    """contracts/openapi/input.yaml: more than 400 days before received-at; configurable per source."""
     return moment.timestamp is not None and moment.timestamp < context.earliest
 
 
@@ -156,7 +156,7 @@ def timestamp_too_old(moment: Moment, context: Context) -> bool:
     spanish="La medición es más de un día anterior a la más reciente de su registro. Envíe cada día por separado.",
 )
 def span_too_long(moment: Moment, context: Context) -> bool:
-    """input-api.md, *Sizes*; the newest is sought among those within the window, so that a wild clock hurts itself."""
+    """contracts/openapi/input.yaml; the newest is one within the window, so that a wild clock hurts only itself."""
     if moment.timestamp is None or moment.newest is None:
         return False
     return moment.timestamp < moment.newest - context.limits.max_span_seconds
@@ -169,7 +169,7 @@ def span_too_long(moment: Moment, context: Context) -> bool:
     spanish="El registro tiene más mediciones de las que se toman a la vez; las que exceden se rechazan. Envíe menos.",
 )
 def too_many_measures(moment: Moment, context: Context) -> bool:
-    """input-api.md, *Sizes*: the first 100 are judged by the other rules alone."""
+    """contracts/openapi/input.yaml: the first 100 are judged by the other rules alone."""
     return moment.place >= context.limits.max_measures
 
 
@@ -183,7 +183,7 @@ def too_many_measures(moment: Moment, context: Context) -> bool:
     spanish="El mismo sensor tiene otro valor con el mismo timestamp más adelante en este registro: cuenta el último.",
 )
 def superseded_in_record(number: float, last: float) -> bool:
-    """design.md, *rev*: within one record the later position wins. Equal values are repeated, not refused."""
+    """docs/adr/0004: within one record the later position wins. Equal values are repeated, not refused."""
     return number != last
 
 
