@@ -1,7 +1,7 @@
 """The validator's use case: a batch of raw records becomes verdicts, let go once all are acknowledged."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -30,10 +30,6 @@ LONGEST_PAUSE_SECONDS = 5.0
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-PORTION_BYTES = 8 * 1024 * 1024
-"""Of raw records that are judged and sent together."""
-
-
 class CannotGoOnError(Exception):
     """The process must end, and nothing of the batch in hand may be committed."""
 
@@ -42,9 +38,6 @@ class Publisher(Protocol):
     """Where verdicts go; see `metering_common.publisher`."""
 
     async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]: ...
-
-
-_Pair = tuple[RawRecord, RecordHeaders | MalformedHeadersError]
 
 
 class Validator:
@@ -80,13 +73,10 @@ class Validator:
         headers = [_headers_of(record) for record in records]
         await self._causality.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
         self._refresh_dictionary()
-        tally = Tally()
-        for portion in _portions(list(zip(records, headers, strict=True))):
-            judgements = [self._judge(record, each) for record, each in portion]
-            self._check_dead_share(judgements)
-            await self._deliver([output for judgement in judgements for output in judgement.outputs])
-            tally.add(judgements)
-        self._account(tally, self._clock.monotonic() - started)
+        judgements = [self._judge(record, each) for record, each in zip(records, headers, strict=True)]
+        self._check_dead_share(judgements)
+        await self._deliver([output for judgement in judgements for output in judgement.outputs])
+        self._account(Tally(judgements), self._clock.monotonic() - started)
         self._oldest_ms = None
 
     def _lag_seconds(self) -> float:
@@ -133,20 +123,6 @@ class Validator:
     def _account(self, tally: Tally, seconds: float) -> None:
         self._metrics.add(tally.totals, tally.findings, seconds)
         log.info("records.judged", batch_ids=tally.batch_ids(), **tally.totals, rules=tally.findings)
-
-
-def _portions(pairs: list[_Pair]) -> Iterator[list[_Pair]]:
-    """So many at a time that their outputs are not all in memory at once."""
-    portion: list[_Pair] = []
-    size = 0
-    for pair in pairs:
-        portion.append(pair)
-        size += len(pair[0].value or b"")
-        if size >= PORTION_BYTES:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
 
 
 def _headers_of(record: RawRecord) -> RecordHeaders | MalformedHeadersError:

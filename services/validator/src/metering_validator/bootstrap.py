@@ -16,6 +16,8 @@ from metering_validator.application import Validator
 from metering_validator.metrics import Metrics
 from metering_validator.settings import Settings
 
+PUBLISH_DEADLINE_SECONDS = 10.0
+"""Longer than the door's: nobody waits for an answer here, and outputs sent again are only more for a slow Kafka."""
 TOPICS = (topics.RAW, topics.JUDGED, topics.OUTCOMES, topics.DEAD, topics.REGISTRY)
 
 
@@ -30,7 +32,9 @@ async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
         loop_lag(collectors, clock),
         AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
-        Publisher.open(settings.kafka, clock, registry=collectors) as publisher,
+        Publisher.open(
+            settings.kafka, clock, deadline_seconds=PUBLISH_DEADLINE_SECONDS, registry=collectors
+        ) as publisher,
     ):
         admin.add_check("registry", replica.not_ready_reason)
         admin.add_check("kafka", publisher.unavailable)

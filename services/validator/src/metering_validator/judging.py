@@ -51,14 +51,12 @@ class Judgement(NamedTuple):
 class Tally:
     """The sums of a batch, for its metrics and its line in the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, judgements: Iterable[Judgement]) -> None:
         self.totals: dict[str, int] = dict.fromkeys(
             ("judged", "dead", "measures", "accepted", "refused", "not_taken", "repeated"), 0
         )
         self.findings: Counter[str] = Counter()
         self._batches: dict[UUID, None] = {}
-
-    def add(self, judgements: Iterable[Judgement]) -> None:
         for headers, verdict, _outputs, _error in judgements:
             counts = verdict.judged.counts
             self.totals[verdict.judged.status.value] += 1

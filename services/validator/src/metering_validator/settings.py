@@ -21,6 +21,9 @@ class Settings(ServiceSettings):
     )
     commit_interval_seconds: float = Field(1, gt=0, description="how often finished offsets are committed")
     batch_records: int = Field(500, ge=1, le=5_000, description="records judged and acknowledged together, at most")
+    batch_bytes: int = Field(
+        8 * 1024 * 1024, ge=1, description="the same in bytes of their values: the record that reaches it is the last"
+    )
     batch_wait_seconds: float = Field(0.05, gt=0, le=10, description="how long a batch waits to be filled")
     future_window_seconds: int = Field(900, ge=0, description="how far a timestamp may lie after received-at")
     http_past_window_days: int = Field(400, ge=1, description="how far it may lie before, for what gateways send")

@@ -1,16 +1,23 @@
-"""What Faust does with a body that raises or is cancelled costs no record: the process ends, commits are guarded."""
+"""What Faust does with a body that raises or is cancelled costs no record: the process ends, commits are guarded.
+
+And a batch is full by its records or by its bytes, whichever comes first.
+"""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from metering_common.publisher import Publisher
+from metering_common import topics
+from metering_common.headers import encode_headers
+from metering_common.publisher import Publisher, Record
 from metering_common.settings import KafkaSettings
 from metering_validator.adapters.process import CANNOT_GO_ON
-from metering_validator.testing.account import publish_load
-from metering_validator.testing.live import Replica, Replicas, committed_offsets
+from metering_validator.testing.account import look_until_complete, publish_load
+from metering_validator.testing.builders import element, headers
+from metering_validator.testing.live import PATIENCE_SECONDS, Replica, Replicas, committed_offsets, publish_registry
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_validator.py")
 SEVERAL_COMMITS = 2.0  # seconds
@@ -20,7 +27,7 @@ async def misbehave(kafka: KafkaSettings, replicas: Replicas, publisher: Publish
     """100 records are judged and committed; with the next 300 the judge misbehaves."""
     await publish_load(publisher, 100, seed=1)
     replica = replicas.start([sys.executable, str(MISBEHAVING), mode, end], VALIDATOR_COMMIT_INTERVAL_SECONDS="0.1")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await committed(kafka) < 100:  # noqa: ASYNC110  Kafka does not tell
             await asyncio.sleep(0.05)
     await publish_load(publisher, 300, seed=2)
@@ -50,3 +57,20 @@ async def test_what_faust_acknowledges_of_such_a_body_is_not_committed_even_if_t
     await asyncio.sleep(SEVERAL_COMMITS)
     assert replica.process.poll() is None
     assert await committed(kafka) == 100
+
+
+async def test_a_batch_is_full_by_its_bytes_as_well_as_by_its_records(
+    kafka: KafkaSettings, replicas: Replicas, publisher: Publisher
+) -> None:
+    await publish_registry(publisher)
+    wide = element(number="9" * 10_000)  # without measures: that is how they are counted below
+    await publisher.publish([Record(topics.RAW, b"29", wide, encode_headers(headers()))] * 40)
+    await publish_load(publisher, 60, seed=4)
+    replica = replicas.start(
+        VALIDATOR_BATCH_BYTES="45000", VALIDATOR_BATCH_RECORDS="30", VALIDATOR_BATCH_WAIT_SECONDS="1"
+    )
+    await look_until_complete(kafka)
+    lines = [json.loads(line) for line in replica.log.read_text().splitlines() if "records.judged" in line]
+    assert sum(line["judged"] for line in lines) == 100
+    assert max(line["judged"] for line in lines) <= 30
+    assert max(line["judged"] - line["measures"] for line in lines) <= 5

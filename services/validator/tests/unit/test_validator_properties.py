@@ -9,10 +9,10 @@ from metering_common.measures import UnreadableElementError, read_element
 from metering_common.messages import Judged, Rows
 from metering_common.registry_documents import Device
 from metering_validator.domain.columns import judge_by_columns
-from metering_validator.domain.context import Context
+from metering_validator.domain.context import Context, Limits, Window
 from metering_validator.domain.judgement import judge
 from metering_validator.domain.one_by_one import judge_one_by_one
-from metering_validator.testing.builders import DEVICE, NOW, context, element, measure
+from metering_validator.testing.builders import DEVICE, NOW, RECEIVED_AT_MS, context, element, measure
 from metering_validator.testing.strategies import any_elements, mostly_clean
 
 pytestmark = pytest.mark.fast
@@ -30,7 +30,22 @@ devices = st.sampled_from(
         None,
     ]
 )
-contexts = st.builds(lambda device, doubtful: context(device, clock_doubtful=doubtful), devices, st.booleans())
+stamps = st.fixed_dictionaries(
+    {
+        "clock_doubtful": st.booleans(),
+        "received_at_ms": st.sampled_from([0, RECEIVED_AT_MS, 2**43]) | st.integers(0, 2**43),
+        "source": st.sampled_from(["http", "ecl", "replay"]),
+        "gateway_id": st.none() | st.just(2),
+    }
+)
+windows = st.builds(Window, st.integers(0, 10**9), st.integers(0, 10**10))
+limits = st.builds(Limits, windows, windows, st.integers(1, 5), st.integers(1, 10**6))
+contexts = st.builds(
+    lambda device, limits, stamped: context(device, limits=limits, **stamped),
+    devices,
+    st.just(Limits()) | limits,
+    stamps,
+)
 good_contexts = st.sampled_from([(1,), (5,), (), (1, 2, 3, 4), (1, 2, 3, 4, 5)]).map(
     lambda sensors: context(Device(id=29, provider=1, number="29", sensors=sensors))
 )

@@ -15,6 +15,7 @@ from faust.types import TP, EventT, StreamT
 
 from metering_common import topics
 from metering_common.headers import KafkaHeaders, RecordPosition
+from metering_validator.adapters.batch_limit import BatchLimit
 from metering_validator.adapters.commit_guard import GuardedConsumer, GuardedTransport
 from metering_validator.adapters.faust_settings import faust_settings
 from metering_validator.judging import RawRecord
@@ -89,9 +90,11 @@ class JudgementStream:
         await self._app.stop()
 
     async def _judge_all(self, stream: StreamT[bytes]) -> None:
-        size, wait = self._settings.batch_records, self._settings.batch_wait_seconds
+        limit = BatchLimit(self._settings.batch_records, self._settings.batch_bytes)
         taking = cast("faust.Stream[bytes]", stream)
-        async for events in taking.take_events(size, within=wait):
+        taking.add_processor(limit.came)
+        async for events in taking.take_events(limit, within=self._settings.batch_wait_seconds):
+            limit.taken(events)
             if not self._draining:
                 await self._judge_batch(events)
 

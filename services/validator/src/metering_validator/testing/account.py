@@ -63,7 +63,7 @@ async def look(settings: KafkaSettings) -> Seen:
     )
 
 
-async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 60) -> Seen:
+async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 120) -> Seen:
     """Waits until every raw record is judged; raises TimeoutError."""
     async with asyncio.timeout(timeout_seconds):
         while True:

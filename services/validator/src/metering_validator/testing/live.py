@@ -20,6 +20,8 @@ from metering_common.settings import KafkaSettings
 from metering_validator.testing.builders import documents
 
 VALIDATOR = [sys.executable, "-m", "metering_validator"]
+PATIENCE_SECONDS = 90.0
+"""Not how long anything should take, but when a test on a busy machine gives up."""
 OUTPUTS = (topics.JUDGED, topics.OUTCOMES, topics.DEAD)
 
 
@@ -52,10 +54,10 @@ class Replica:
     def ask_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def ended(self, timeout_seconds: float = 30) -> int:
+    async def ended(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         return await asyncio.wait_for(asyncio.to_thread(self.process.wait), timeout_seconds)
 
-    async def logged(self, event: str, timeout_seconds: float = 30) -> str:
+    async def logged(self, event: str, timeout_seconds: float = PATIENCE_SECONDS) -> str:
         """The first line of its log with this event."""
         async with asyncio.timeout(timeout_seconds):
             while True:
@@ -115,7 +117,7 @@ class Tap:
             self.records[record.topic].append(record)
             self._more.set()
 
-    async def until(self, topic: str, count: int, timeout_seconds: float = 30) -> list[ConsumerRecord]:
+    async def until(self, topic: str, count: int, timeout_seconds: float = PATIENCE_SECONDS) -> list[ConsumerRecord]:
         async with asyncio.timeout(timeout_seconds):
             while len(self.records[topic]) < count:
                 self._more.clear()
@@ -134,6 +136,15 @@ async def committed_offsets(settings: KafkaSettings, group: str = "validator") -
     finally:
         await client.close()
     return {tp.partition: at.offset for tp, at in offsets.items() if tp.topic == topics.RAW}
+
+
+async def delete_topic(settings: KafkaSettings, name: str) -> None:
+    client = clients.admin_client(settings)
+    await client.start()
+    try:
+        await client.delete_topics([name])
+    finally:
+        await client.close()
 
 
 async def end_offsets(settings: KafkaSettings, topic: str = topics.RAW) -> dict[int, int]:
