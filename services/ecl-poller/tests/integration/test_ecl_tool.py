@@ -148,6 +148,8 @@ async def discover(scene: Scene) -> None:
     found = scene.tool.run("discover", "--provider", str(PROVIDER), "--output", str(scene.file))
     assert [device["unmapped"] for device in found["devices"]] == [[], [], [], []]
     assert not any(device["registered"] for device in found["devices"])
+    again = scene.tool.bare("discover", "--provider", str(PROVIDER), "--output", str(scene.file))
+    assert (again.returncode, "may have been corrected" in again.stderr) == (1, True)
     scene.numbers += [device["deviceNumber"] for device in found["devices"]]
     await publish_registry(scene.kafka, scene.numbers)
 
@@ -237,6 +239,12 @@ def test_a_controller_that_is_not_known_is_one_line(tool: Tool) -> None:
         1,
         "metering-ecl: controller 42 is not known: metering-ecl controller add\n",
     )
+
+
+def test_without_any_controller_a_command_says_what_to_do_first(tool: Tool) -> None:
+    done = tool.bare("mapping", "show")
+    assert (done.returncode, "metering-ecl controller add" in done.stderr) == (1, True)
+    assert tool.run("status")["controllers"] == []
 
 
 def test_plain_http_to_another_machine_is_refused(tool: Tool) -> None:

@@ -26,6 +26,8 @@ def register(groups: Parsers) -> None:
 
 
 async def _discover(session: Session, given: argparse.Namespace) -> Answer:
+    if given.output.exists():
+        raise CommandError(f"{given.output} exists and may have been corrected already: name another file")
     line, units = await session.line(), await session.sensor_units()
     proposals, failures = [], []
     for serial in await session.serials(given.serials):
@@ -67,6 +69,8 @@ def _told(value: dict[str, Any]) -> str:
         lacking = "" if device["registered"] else " (not registered yet: metering-admin device add)"
         unmapped = f", without {', '.join(device['unmapped'])}" if device["unmapped"] else ""
         lines.append(f"  {device['deviceNumber']}{lacking}: {len(device['sensors'])} sensors{unmapped}")
+    if value["devices"] and not any(device["sensors"] for device in value["devices"]):
+        lines.append("no channel fits a sensor of the dictionary: metering-admin sensor import data/ecl_sensors.json")
     lines += [f"  {failure['serial']} failed: {failure['reason']}" for failure in value["failures"]]
     return "\n".join(lines)
 

@@ -40,7 +40,7 @@ async def _poll(session: Session, given: argparse.Namespace) -> Answer:
         return {"serial": serial, "state": result.state, "reason": result.reason}
 
     serials = await session.serials(given.serials, asked=True)
-    told = await _several(session, serials, once, "polling")
+    told = await _several(session, line, serials, (once, "polling"))
     return Answer(told, failed=not all(one["state"] == "polled" for one in told))
 
 
@@ -52,7 +52,7 @@ async def _backfill(session: Session, given: argparse.Namespace) -> Answer:
     async def once(serial: str) -> dict[str, Any]:
         return await _backfill_one(line, serial, given.from_ms, given.to_ms)
 
-    told = await _several(session, await session.serials(given.serials), once, "filling back")
+    told = await _several(session, line, await session.serials(given.serials), (once, "filling back"))
     return Answer(told, failed=not all(one["reason"] is None for one in told))
 
 
@@ -60,13 +60,11 @@ async def _backfill_one(line: Line, serial: str, from_ms: int, to_ms: int) -> di
     job = await line.store.claim_one(serial)
     if job is None:
         return {"serial": serial, "samples": 0, "reason": BUSY}
-    renewing = asyncio.create_task(_renew(line))
     try:
         return {"serial": serial, "samples": await line.polling.backfill(job, from_ms, to_ms), "reason": None}
     except (PortalError, LeaseLostError, *OUR_OWN) as error:
         return {"serial": serial, "samples": 0, "reason": str(error)}
     finally:
-        renewing.cancel()
         await line.store.release(job)
 
 
@@ -76,9 +74,10 @@ async def _renew(line: Line) -> None:
         await line.store.renew()
 
 
-async def _several(session: Session, serials: list[str], once: Any, what: str) -> list[dict[str, Any]]:
-    """A bounded number at once, told in the order of the serials."""
-    places = asyncio.Semaphore(AT_ONCE)
+async def _several(session: Session, line: Line, serials: list[str], work: tuple[Any, str]) -> list[dict[str, Any]]:
+    """A bounded number at once, told in the order of the serials; what is in hand stays ours however long it takes."""
+    once, what = work
+    places, renewing = asyncio.Semaphore(AT_ONCE), asyncio.create_task(_renew(line))
     with session.progress() as progress:
         bar = progress.add_task(what, total=len(serials))
 
@@ -88,4 +87,7 @@ async def _several(session: Session, serials: list[str], once: Any, what: str) -
             progress.advance(bar)
             return told
 
-        return await asyncio.gather(*map(placed, serials))
+        try:
+            return await asyncio.gather(*map(placed, serials))
+        finally:
+            renewing.cancel()

@@ -78,14 +78,19 @@ class Session:
         return by_alias | {sensor.name: sensor.unit for sensor in sensors}
 
     async def serials(self, named: Sequence[str], *, asked: bool = False) -> list[str]:
-        """Those named, else all that are enabled (`asked`: and not denied). Raises `CommandError` on an unknown one."""
+        """Those named, else all that are enabled (`asked`: and not denied). Raises `CommandError` on an unknown one and
+        where nothing is left.
+        """
         rows = await (await self.register()).controllers()
         known = {row["serial"] for row in rows}
         if unknown := [serial for serial in named if serial not in known]:
             raise CommandError(f"not known: {', '.join(unknown)}")
-        return list(named) or [
-            row["serial"] for row in rows if row["enabled"] and not (asked and row["state"] == "denied")
-        ]
+        if not rows:
+            raise CommandError("no controller is known yet: metering-ecl controller add")
+        wanted = [row["serial"] for row in rows if row["enabled"] and not (asked and row["state"] == "denied")]
+        if not named and not wanted:
+            raise CommandError("every controller is disabled or denied: metering-ecl status says which and why")
+        return list(named) or wanted
 
     def progress(self) -> Progress:
         """On stderr, so that what a command prints stays what it answers."""

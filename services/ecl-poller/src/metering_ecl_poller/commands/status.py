@@ -18,7 +18,8 @@ def register(groups: Parsers) -> None:
 
 async def _status(session: Session, given: argparse.Namespace) -> Answer:
     book = await session.register()
-    await session.serials([given.serial] if given.serial else [])
+    if given.serial is not None:
+        await session.serials([given.serial])
     controllers = [_controller(row) for row in await book.controllers(given.serial)]
     devices = [_device(row) for row in await book.devices(given.serial)]
     gaps = [_gap(row) for row in await book.gaps(given.serial)]
