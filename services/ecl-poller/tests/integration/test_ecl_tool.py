@@ -1,6 +1,7 @@
 """metering-ecl as a person uses it: as a process, on the real clock, against an emulator process with twelve days."""
 
 import base64
+import csv
 import json
 import os
 import subprocess
@@ -145,10 +146,18 @@ def add_controllers(scene: Scene) -> None:
 
 
 async def discover(scene: Scene) -> None:
-    found = scene.tool.run("discover", "--provider", str(PROVIDER), "--output", str(scene.file))
+    devices = scene.folder / "devices.csv"
+    options = ("--provider", str(PROVIDER), "--output", str(scene.file))
+    found = scene.tool.run("discover", *options, "--devices", str(devices))
     assert [device["unmapped"] for device in found["devices"]] == [[], [], [], []]
     assert not any(device["registered"] for device in found["devices"])
-    again = scene.tool.bare("discover", "--provider", str(PROVIDER), "--output", str(scene.file))
+    with devices.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["number"] for row in rows] == [device["deviceNumber"] for device in found["devices"]]
+    assert [row["sensors"].split("|") for row in rows] == [device["sensors"] for device in found["devices"]]
+    assert [row["interval_seconds"] for row in rows] == ["900", "900", "3600", "3600"]
+    assert {row["zone"] for row in rows} == {"Europe/Copenhagen"}
+    again = scene.tool.bare("discover", *options)
     assert (again.returncode, "may have been corrected" in again.stderr) == (1, True)
     scene.numbers += [device["deviceNumber"] for device in found["devices"]]
     await publish_registry(scene.kafka, scene.numbers)

@@ -82,6 +82,15 @@ def test_a_mistyped_dialect_entry_is_refused(tmp_path: Path) -> None:
     assert load_dialect(file).request.from_ == "fra"
 
 
+def test_the_example_file_of_the_documentation_applies(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "ecl-portal.md").read_text(encoding="utf-8")
+    file = tmp_path / "dialect.toml"
+    file.write_text("\n".join(line for line in page.splitlines() if line.startswith(" " * 7)), encoding="utf-8")
+    dialect = load_dialect(file)
+    assert (dialect.request.page_number, dialect.request.first_page) == ("page", 0)
+    assert dialect.readings.timestamp == ("sampleTime",)
+
+
 def test_an_overlay_leaves_the_table_as_it_was() -> None:
     table = {"a": {"b": 1, "c": 2}}
     assert overlaid(table, {"a": {"b": 3}}) == {"a": {"b": 3, "c": 2}}

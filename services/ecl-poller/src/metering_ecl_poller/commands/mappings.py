@@ -1,15 +1,17 @@
 """metering-ecl discover and mapping …: from what the portal has to what the platform calls it."""
 
 import argparse
+import csv
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from metering_ecl_poller.adapters.register import UnknownControllerError
+from metering_ecl_poller.application import rhythm_of
 from metering_ecl_poller.commands.session import Answer, CommandError, Parsers, Session, add_command
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingFile, faults, with_units
-from metering_ecl_poller.domain.proposal import propose
+from metering_ecl_poller.domain.proposal import DeviceLine, device_lines, propose
 from metering_ecl_poller.portal.errors import PortalError
 
 
@@ -18,6 +20,7 @@ def register(groups: Parsers) -> None:
     discover.add_argument("serials", nargs="*", help="all enabled controllers when none is named")
     discover.add_argument("--provider", type=int, required=True, help="the platform's provider that has the devices")
     discover.add_argument("--output", type=Path, required=True, help="the mapping file to write")
+    discover.add_argument("--devices", type=Path, help="a file to write too, for metering-admin device import")
     commands = groups.add_parser("mapping", help="what goes where").add_subparsers(required=True)
     apply = add_command(commands, "apply", _apply, "let a mapping file apply from now on; prints its version")
     apply.add_argument("file", type=Path)
@@ -26,10 +29,11 @@ def register(groups: Parsers) -> None:
 
 
 async def _discover(session: Session, given: argparse.Namespace) -> Answer:
-    if given.output.exists():
-        raise CommandError(f"{given.output} exists and may have been corrected already: name another file")
+    for file in (given.output, given.devices):
+        if file is not None and file.exists():
+            raise CommandError(f"{file} exists and may have been corrected already: name another file")
     line, units = await session.line(), await session.sensor_units()
-    proposals, failures = [], []
+    proposals, lines, failures = [], [], []
     for serial in await session.serials(given.serials):
         job = await line.store.claim_one(serial)
         if job is None:
@@ -38,11 +42,14 @@ async def _discover(session: Session, given: argparse.Namespace) -> Answer:
         try:
             master = await line.client_for(job).master_data(job.account)
             proposals.append(propose(serial, master, given.provider, units))
+            lines += device_lines(proposals[-1], master, rhythm_of(line.dialect))
         except PortalError as error:
             failures.append({"serial": serial, "reason": str(error)})
         finally:
             await line.store.release(job)
     _write(given.output, MappingFile(controllers=tuple(proposals)))
+    if given.devices is not None:
+        _write_devices(given.devices, lines)
     value = {"file": str(given.output), "devices": _devices(proposals, line), "failures": failures}
     return Answer(value, _told(value), failed=bool(failures))
 
@@ -66,7 +73,7 @@ def _devices(proposals: list[ControllerMapping], line: Any) -> list[dict[str, An
 def _told(value: dict[str, Any]) -> str:
     lines = [f"{value['file']} is written: correct it, then metering-ecl mapping apply {value['file']}"]
     for device in value["devices"]:
-        lacking = "" if device["registered"] else " (not registered yet: metering-admin device add)"
+        lacking = "" if device["registered"] else " (not registered yet: metering-admin device import, see --devices)"
         unmapped = f", without {', '.join(device['unmapped'])}" if device["unmapped"] else ""
         lines.append(f"  {device['deviceNumber']}{lacking}: {len(device['sensors'])} sensors{unmapped}")
     if value["devices"] and not any(device["sensors"] for device in value["devices"]):
@@ -113,6 +120,15 @@ def _read(path: Path) -> MappingFile:
 def _write(path: Path, file: MappingFile) -> None:
     try:
         path.write_text(_text(file) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _write_devices(path: Path, lines: list[DeviceLine]) -> None:
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerows([DeviceLine._fields, *lines])
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}") from None
 

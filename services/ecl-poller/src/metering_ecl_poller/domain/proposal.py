@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from metering_ecl_poller.domain import units
+from metering_ecl_poller.domain.gaps import Rhythm
 from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping
 from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice
 
@@ -30,6 +32,28 @@ def propose(serial: str, master: MasterData, provider: int, known_sensors: Itera
     known = set(known_sensors)
     devices = tuple(_device(serial, device, provider, known) for device in master.devices)
     return ControllerMapping(serial=serial, devices=devices)
+
+
+class DeviceLine(NamedTuple):
+    """A device as the file says it that `metering-admin device import` reads; lists are separated by `|`."""
+
+    number: str
+    zone: str
+    interval_seconds: int
+    sensors: str
+
+
+def device_lines(proposal: ControllerMapping, master: MasterData, rhythm: Rhythm) -> list[DeviceLine]:
+    """What has to be registered before the proposal can apply; with the interval SQL tells the holes by."""
+    return [
+        DeviceLine(
+            number=mapped.device_number,
+            zone=master.time_zone or "",
+            interval_seconds=rhythm.interval_of(device.type) // 1_000,
+            sensors="|".join(channel.sensor for channel in mapped.channels if channel.sensor is not None),
+        )
+        for mapped, device in zip(proposal.devices, master.devices, strict=True)
+    ]
 
 
 def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -> DeviceMapping:
