@@ -71,3 +71,15 @@ async def test_a_newer_schema_version_ends_the_process_before_any_commit(
     assert "schema version 2 is unknown" in await replica.logged("records.cannot_go_on")
     assert await committed_offsets(kafka) == {}
     assert tap.records[topics.DEAD] == []
+
+
+async def test_a_topic_full_of_poison_stops_the_process_instead_of_emptying_it_into_the_dead_letters(
+    kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, tap: Tap
+) -> None:
+    await publish_registry(publisher)
+    await publisher.publish([raw(b"no JSON")] * 300)
+    replica = replicas.start(VALIDATOR_BATCH_WAIT_SECONDS="1")
+    assert await replica.ended() == 70
+    assert "over 1 % of the last minute's records are unreadable" in await replica.logged("records.cannot_go_on")
+    assert len(tap.records[topics.DEAD]) < 100
+    assert sum((await committed_offsets(kafka)).values()) < 100

@@ -1,5 +1,8 @@
 """For what nobody thought of: nothing raises, the accounting closes, and both ways of judgement agree."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -7,12 +10,25 @@ from hypothesis import strategies as st
 from metering_common import codec
 from metering_common.measures import UnreadableElementError, read_element
 from metering_common.messages import Judged, Rows
-from metering_common.registry_documents import Device
+from metering_common.registry_documents import Device, Sensor
+from metering_validator.domain.catalogue import Rule
 from metering_validator.domain.columns import judge_by_columns
 from metering_validator.domain.context import Context, Limits, Window
 from metering_validator.domain.judgement import judge
 from metering_validator.domain.one_by_one import judge_one_by_one
-from metering_validator.testing.builders import DEVICE, NOW, RECEIVED_AT_MS, context, element, measure
+from metering_validator.domain.rules import (
+    CATALOGUE,
+    MOMENT_RULES,
+    QUALITY_RULES,
+    RECORD_RULES,
+    VALUE_RULES,
+    Moment,
+    Value,
+    clock_doubtful,
+    sensor_not_on_list,
+    superseded_in_record,
+)
+from metering_validator.testing.builders import DEVICE, NOW, RECEIVED_AT_MS, SENSORS, context, element, measure
 from metering_validator.testing.strategies import any_elements, mostly_clean
 
 pytestmark = pytest.mark.fast
@@ -79,6 +95,29 @@ def test_no_element_makes_judgement_raise_and_the_accounting_closes(text: str, c
     check_account(codec.decode_judged(codec.encode(verdict.judged)))
     assert codec.encode(verdict.outcome)
     assert codec.encode(judge(text.encode(), context_).judged) == codec.encode(verdict.judged)
+
+
+moments = st.builds(Moment, st.integers(0, 10**6), st.none() | st.integers(), st.none() | st.integers())
+any_values = st.builds(
+    Value, st.none() | st.text(), st.none() | st.sampled_from(SENSORS), st.none() | st.floats(), st.none() | st.text()
+)
+
+
+@MANY
+@given(any_values, moments, st.tuples(st.floats(), st.floats()), st.sampled_from(SENSORS), contexts)
+def test_every_rule_says_yes_or_no_to_anything(
+    value: Value, moment: Moment, numbers: tuple[float, float], sensor: Sensor, context_: Context
+) -> None:
+    asked: list[tuple[Iterable[Rule[Any]], tuple[Any, ...]]] = [
+        ((*RECORD_RULES, clock_doubtful), (context_,)),
+        (MOMENT_RULES, (moment, context_)),
+        ((*VALUE_RULES, sensor_not_on_list), (value, context_)),
+        (QUALITY_RULES, (numbers[0], sensor)),
+        ((superseded_in_record,), numbers),
+    ]
+    answers = {rule.id: rule(*arguments) for rules, arguments in asked for rule in rules}
+    assert answers.keys() == CATALOGUE.keys()
+    assert set(answers.values()) <= {True, False}
 
 
 @MANY
