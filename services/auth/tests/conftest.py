@@ -4,13 +4,14 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +34,31 @@ from metering_local.testing import FreshDatabase
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 DICTIONARY = Path(__file__).parents[3] / "data" / "sensor_dictionary.json"
 MASTER_KEY = SecretStr(base64.urlsafe_b64encode(bytes(range(32))).decode())
-START_SECONDS = 30
+START_SECONDS = 60
 STOP_SECONDS = 20
+SECRET_TEXT = re.compile(
+    r"eyJ[\w-]{10,}"  # the beginning of a token, or of its claims
+    r"|PRIVATE KEY"
+    r"|(?<=://)[^:/@\s\"]+:[^@\s\"]{4,}(?=@)"  # a user and a password
+    rf"|{MASTER_KEY.get_secret_value()[:20]}"
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whatever any test of auth has logged or printed, in this process, is searched for secrets when the test ends."""
+    report = yield
+    written = "".join(text for _, text in report.sections)
+    if report.when == "teardown" and (found := SECRET_TEXT.search(written)):
+        report.outcome = "failed"
+        report.longrepr = f"a secret was written: {found.group()[:6]}… at {found.start()} of the captured output"
+    return report
+
+
+def check_nothing_secret(log: str) -> None:
+    """As above, for the log of a process of its own."""
+    found = SECRET_TEXT.search(log)
+    assert found is None, f"a secret was written: {found.group()[:6]}… at {found.start()} of a process's log"
 
 
 def migrate(dsn: SecretStr) -> None:
@@ -129,6 +153,7 @@ def admin(auth_environment: dict[str, str]) -> Callable[..., Any]:
     def run(*arguments: object, **environment: str) -> Any:
         command = [sys.executable, "-m", "metering_auth.cli", *map(str, arguments), "--json"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=auth_environment | environment)
+        check_nothing_secret(done.stderr)
         assert done.returncode == 0, f"{arguments}: {done.stderr or done.stdout}"
         return json.loads(done.stdout)
 
@@ -200,6 +225,8 @@ def start_process(auth_environment: dict[str, str], tmp_path: Path) -> Iterator[
     yield start
     for process in started:
         process.stop()
+    for process in started:
+        check_nothing_secret(process.log.read_text())
 
 
 def free_port() -> int:

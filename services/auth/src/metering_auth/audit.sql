@@ -2,6 +2,12 @@
 -- One act or security event; the database's clock says when.
 INSERT INTO audit_event (actor, action, subject, origin, before, after) VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb);
 
+-- name: record_events
+-- Many acts of one kind of one actor: parallel arrays of subjects, before and after.
+INSERT INTO audit_event (actor, action, subject, origin, before, after)
+SELECT $1, $2, act.subject, $3, act.before::jsonb, act.after::jsonb
+FROM unnest($4::text[], $5::text[], $6::text[]) AS act (subject, before, after);
+
 -- name: events
 -- The newest events that match; an absent condition does not restrict, an action may end in % for a prefix.
 SELECT id, at, actor, action, subject, origin, before, after

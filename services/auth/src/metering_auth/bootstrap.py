@@ -69,7 +69,8 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     ):
         keys = SigningKeys(settings.keyring())
         lifecycle = KeyLifecycle(settings.keyring(), settings.key_times(), instants)
-        schedule = Schedule(pool, keys, lifecycle, metrics, settings.schedule_seconds)
+        every = settings.schedule_seconds
+        schedule = Schedule(pool, keys, lifecycle, metrics, every_seconds=every, instants=instants)
         await schedule.prepare()
         admin.add_check("database", schedule.not_ready_reason)
         store = TokenStore(pool, instants)
@@ -126,10 +127,11 @@ def _endpoints(
     standard = OAuth(
         refresher=refresher,
         revocation=ClientRevocation(store, keys, per_address, clock.monotonic),
-        store=store,
         keys=keys,
         intake=intake,
+        clock=clock,
         public_url=settings.public_url,
+        key_publish_seconds=settings.key_publish_seconds,
     )
     return application(Facade(refresher, intake), standard, metrics, clock)
 

@@ -81,6 +81,24 @@ def test_one_bad_line_changes_nothing_and_every_bad_line_is_told(
 
 
 @pytest.mark.usefixtures("dictionary")
+def test_the_audit_tells_of_each_imported_device_what_it_was_and_is(
+    admin: Callable[..., Any], site: Site, tmp_path: Path
+) -> None:
+    """Not only that a file was imported: a device's own history is whole. What stayed as it was is no event."""
+    file = tmp_path / "devices.csv"
+    for interval in (900, 900, 3_600):
+        write(file, ["number", "interval_seconds"], ["1", interval], ["2", 900])
+        admin("device", "import", "--provider", site.provider, file)
+    first, second = (device["id"] for device in admin("device", "list", "--provider", site.provider))
+    added, changed = admin("audit", "--subject", f"device:{first}")
+    assert (added["action"], added["before"], added["after"]["intervalSeconds"]) == ("device.added", None, 900)
+    assert (changed["action"], changed["before"]["intervalSeconds"]) == ("device.changed", 900)
+    assert changed["after"] == added["after"] | {"intervalSeconds": 3_600}
+    assert [event["action"] for event in admin("audit", "--subject", f"device:{second}")] == ["device.added"]
+    assert len(admin("audit", "--action", "device.imported")) == 3
+
+
+@pytest.mark.usefixtures("dictionary")
 def test_what_is_exported_imports_as_it_was(admin: Callable[..., Any], site: Site, tmp_path: Path) -> None:
     devices = write(
         tmp_path / "in.csv", ["number", "sensors", "active"], ["Ñandú 1", "EACTIVE", "false"], ['2,"x"', "", ""]

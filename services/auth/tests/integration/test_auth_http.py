@@ -16,6 +16,7 @@ import pytest
 
 from metering_auth.audit import Actor
 from metering_auth.identity.adapters import facade, oauth
+from metering_auth.identity.domain.tokens import SigningMaterial
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.registry import owners
@@ -25,6 +26,8 @@ from metering_common.postgres import TimedPool
 
 OPERATOR = Actor("operator", "test")
 PROBLEM = "application/problem+json"
+SERIES = 10
+EVEN = 1.2  # the slowest kind to the quickest
 
 
 class Given(NamedTuple):
@@ -32,8 +35,7 @@ class Given(NamedTuple):
 
     token: str
     client: AuthClient
-    keys: SigningKeys
-    kid: str
+    material: SigningMaterial
 
 
 @pytest.fixture
@@ -45,25 +47,26 @@ async def given(auth: AuthClient, pool: TimedPool, auth_settings: Callable[..., 
         provider = await owners.add_provider(connection, OPERATOR, "Uno")
         gateway = await owners.add_gateway(connection, OPERATOR, provider.id, "Edificio")
         pair = await TokenIssuer(keys, settings.lifetimes()).issue(connection, OPERATOR, gateway.id)
-    return Given(pair.refresh, auth, keys, jwt.get_unverified_header(pair.refresh)["kid"])
+        material = await keys.usable(connection, jwt.get_unverified_header(pair.refresh)["kid"])
+    assert material is not None
+    return Given(pair.refresh, auth, material)
 
 
 def forged(given: Given) -> dict[str, str]:
     """Tokens of every kind that must not refresh; all but the last three are signed with auth's own key."""
-    material = given.keys.usable(given.kid)
-    assert material is not None
+    material = given.material
     claims = jwt.decode(given.token, options={"verify_signature": False}) | {
         "jti": "d89a44f6-2a67-41fe-be91-2b5139d092e6"
     }
 
     def signed(changed: dict[str, Any] | None = None, **headers: Any) -> str:
-        return jwt.encode(claims | (changed or {}), material.private_key, "RS256", {"kid": given.kid, **headers})
+        return jwt.encode(claims | (changed or {}), material.private_key, "RS256", {"kid": material.kid, **headers})
 
     now = int(time.time())
     header, _, signature = given.token.split(".")
-    none = jwt.encode(claims, "", "none", {"kid": given.kid})
+    none = jwt.encode(claims, "", "none", {"kid": material.kid})
     secret = b"-----BEGIN PUBLIC KEY-----"
-    unsigned = jwt.encode(claims, "x" * 40, "HS256", {"kid": given.kid}).rpartition(".")[0]
+    unsigned = jwt.encode(claims, "x" * 40, "HS256", {"kid": material.kid}).rpartition(".")[0]
     confused = f"{unsigned}.{hmac.new(secret, unsigned.encode(), hashlib.sha256).hexdigest()}"
     return {
         "unknown": signed(),
@@ -232,20 +235,44 @@ async def test_attempts_are_limited_per_address_behind_the_load_balancer(
         assert int(headers["Retry-After"]) >= 1
 
 
+async def test_only_an_address_is_believed_of_a_proxy_and_a_network_of_ipv6_counts_as_one(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]],
+) -> None:
+    """Text that is no address does not get into the logs and has no limit of its own; 2^64 addresses have one."""
+    async with start_auth(attempts_per_address_per_minute=2) as client:
+
+        async def statuses(*addresses: str) -> list[int]:
+            return [(await client.refresh("x.y.z", {"X-Forwarded-For": each}))[0] for each in addresses]
+
+        assert await statuses("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:0:9::3") == [401, 401, 429]
+        assert await statuses("2001:db8:0:1::1", "::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7") == [401, 401, 401, 429]
+        assert await statuses("me", "<script>", "you, me", "127.0.0.1") == [401, 401, 429, 429]
+
+
 async def test_the_time_taken_does_not_tell_an_unknown_token_from_a_wrong_one(given: Given) -> None:
-    """The quickest tenth of requests sent in turns (the rest is the machine's): unknown but well signed, signed by
-    nobody, under a key that is not ours.
+    """Unknown but well signed, signed by nobody, under a key that is not ours: sent in turns, and the quickest tenth of
+    each compared, since the rest is the machine's. What one of them costs more it costs in every series; noise does not
+    last that long, so one even series is enough.
     """
-    tokens = {name: token for name, token in forged(given).items() if name in {"unknown", "cut", "kid unknown"}}
+    kinds = {"unknown", "cut", "kid unknown"}
+    tokens = {name: token for name, token in forged(given).items() if name in kinds}
+    for _ in range(SERIES):
+        quick = await quickest_tenths(given.client, tokens)
+        print(f"401 after {', '.join(f'{value:.2f} ms ({name})' for name, value in quick.items())}")  # noqa: T201  the figures
+        if max(quick.values()) / min(quick.values()) < EVEN:
+            return
+    raise AssertionError(f"uneven in {SERIES} series, at last {quick}")
+
+
+async def quickest_tenths(client: AuthClient, tokens: dict[str, str]) -> dict[str, float]:
+    """Milliseconds by name."""
     spent: dict[str, list[float]] = {name: [] for name in tokens}
-    for _ in range(150):
+    for _ in range(60):
         for name, token in tokens.items():
             since = time.perf_counter()
-            assert (await given.client.refresh(token))[0] == 401
+            assert (await client.refresh(token))[0] == 401
             spent[name].append(time.perf_counter() - since)
-    quick = {name: quantiles(times, n=10)[0] * 1_000 for name, times in spent.items()}
-    print(f"401 after {', '.join(f'{value:.2f} ms ({name})' for name, value in quick.items())}")  # noqa: T201  the figures
-    assert max(quick.values()) / min(quick.values()) < 1.3
+    return {name: quantiles(times, n=10)[0] * 1_000 for name, times in spent.items()}
 
 
 async def test_while_the_database_is_away_the_answer_is_503_and_the_token_stays_good(

@@ -205,6 +205,47 @@ async def test_the_master_key_can_be_changed(
         assert (await client.refresh(token))[0] == 200
 
 
+async def test_a_replica_repeats_what_another_signed_with_a_key_that_is_new_to_it(
+    start_auth: START, auth_settings: Callable[..., AuthSettings], pool: TimedPool, issue: Callable[[int], Any]
+) -> None:
+    """After an emergency the new key signs at once; the same pair is asked of a replica that has not looked since."""
+    slow = {"schedule_seconds": 3_600}
+    async with start_auth(**slow) as one, start_auth(**slow) as other:
+        (token,) = await issue(1)
+        async with pool.acquire() as connection:
+            assert await lifecycle(auth_settings()).withdraw(connection, OPERATOR, await active_kid(pool))
+        first = await one.refresh(token)
+        assert first[0] == 200
+        assert await other.refresh(token) == first
+
+
+async def test_a_key_sealed_under_another_master_key_is_not_made_and_stops_nobody(
+    start_auth: START, auth_settings: Callable[..., AuthSettings], pool: TimedPool, issue: Callable[[int], Any]
+) -> None:
+    """An operator with a wrong AUTH_KEY_ENCRYPTION_KEY is refused; were it there all the same, others sign on."""
+    wrong = lifecycle(auth_settings(key_encryption_key=other_master_key()))
+    async with start_auth(schedule_seconds=0.1) as client, pool.acquire() as connection:
+        (token,) = await issue(1)
+        with pytest.raises(UnknownMasterKeyError):
+            await wrong.rotate(connection, OPERATOR)
+        assert await pool.fetchval("SELECT count(*) FROM signing_key") == 1
+        await connection.execute(
+            "INSERT INTO signing_key (kid, state, public_key, private_sealed)"
+            " SELECT 'feedfeedfeedfeed', 'published', public_key, $1 FROM signing_key",
+            Keyring(MasterKey.parse(other_master_key())).seal(b"der", b"feedfeedfeedfeed"),
+        )
+        await asyncio.sleep(0.5)
+        token = await client.rotated(token)
+        await connection.execute("UPDATE signing_key SET state = 'withdrawn', accept_until = 0 WHERE state = 'active'")
+        await connection.execute("UPDATE signing_key SET state = 'active', active_at = now() WHERE state = 'published'")
+        status, body = await client.refresh(token)
+        assert (status, body["code"]) == (503, "unavailable")
+
+
+def other_master_key() -> SecretStr:
+    return SecretStr(base64.urlsafe_b64encode(b"another master key of 32 bytes!!").decode())
+
+
 async def test_two_replicas_that_start_at_once_make_one_first_key(
     pool: TimedPool, auth_settings: Callable[..., AuthSettings]
 ) -> None:

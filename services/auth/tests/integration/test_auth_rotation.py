@@ -238,12 +238,25 @@ async def test_the_restore_switch_lets_nothing_else_in(scene: Scene) -> None:
         assert (await scene.client.refresh(token))[0] == 401
 
 
-async def test_expired_tokens_are_forgotten_and_refused_all_the_same(scene: Scene) -> None:
-    await scene.client.rotated(scene.first)
-    scene.clock.advance(61 * DAY)
-    async with scene.pool.acquire() as connection:
-        await connection.execute("DELETE FROM refresh_token WHERE expires_at < $1", scene.clock.now)
-    assert (await scene.client.refresh(scene.first))[0] == 401
+async def test_expired_tokens_and_their_families_are_forgotten_and_refused_all_the_same(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], scene: Scene
+) -> None:
+    """An hour after their end, by any replica's schedule. One that ended just now is no alarm."""
+    token = await scene.client.rotated(scene.first)
+    alive = await scene.another_token()
+    async with start_auth(scene.clock, schedule_seconds=0.02):
+        scene.clock.advance(60 * DAY)
+        another = await scene.another_token()
+        assert (await scene.client.refresh(token))[1]["code"] == "token_expired"
+        scene.clock.advance(3_601)
+        async with asyncio.timeout(30):
+            while await scene.pool.fetchval("SELECT count(*) FROM refresh_token") > 1:  # noqa: ASYNC110  polled
+                await asyncio.sleep(0.05)
+            while await scene.pool.fetchval("SELECT count(*) FROM token_family") > 1:  # noqa: ASYNC110  polled
+                await asyncio.sleep(0.05)
+    for forgotten in (scene.first, token, alive):
+        assert (await scene.client.refresh(forgotten))[0] == 401
+    assert (await scene.client.refresh(another))[0] == 200
     assert await scene.events("token.unknown_but_well_signed") == []
 
 

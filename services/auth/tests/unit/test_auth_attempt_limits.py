@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_auth.identity.domain.limits import AttemptLimit, Rate
+from metering_auth.identity.domain.limits import AttemptLimit, Rate, whose
 
 pytestmark = pytest.mark.fast
 
@@ -41,3 +41,16 @@ def test_the_longest_unused_are_forgotten_first() -> None:
         limit.seconds_to_wait(key, 0.0)
     assert limit.seconds_to_wait("c", 0.0) > 0
     assert limit.seconds_to_wait("a", 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_under"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_an_ipv6_network_is_counted_as_one(address: str, counted_under: str) -> None:
+    assert whose(address) == counted_under

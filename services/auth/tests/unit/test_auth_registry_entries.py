@@ -1,5 +1,6 @@
 """What may stand in the registry: names and numbers, zones, the dictionary, and the lines of a device file."""
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -73,7 +74,17 @@ def test_the_kind_follows_from_the_name_unless_given(name: str, kind: SensorKind
     assert check_entry(SensorEntry(name=name, unit="x", kind=SensorKind.ACCUMULATING)).kind is SensorKind.ACCUMULATING
 
 
-@pytest.mark.parametrize("changed", [{"minimum": 2.0, "maximum": 1.0}, {"rollover": 0.0}, {"unit": " "}, {"alias": ""}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"minimum": 2.0, "maximum": 1.0},
+        {"rollover": 0.0},
+        {"unit": " "},
+        {"alias": ""},
+        {"fault": math.nan},
+        {"maximum": math.inf},
+    ],
+)
 def test_a_dictionary_entry_that_contradicts_itself_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(InvalidEntryError):
         check_entry(SensorEntry(**{"name": "Corriente A", "unit": "A", **changed}))

@@ -48,7 +48,11 @@ async def _status(session: Session, _given: argparse.Namespace) -> Answer:
         "epoch": publication["epoch"],
         "position": publication["end_position"],
         "comparedAt": publication["compared_at"],
-        "waiting": {"first": waiting.get(Lane.FIRST, 0), "ordinary": waiting.get(Lane.ORDINARY, 0)},
+        "waiting": {
+            "first": waiting.get(Lane.FIRST, 0),
+            "ordinary": waiting.get(Lane.ORDINARY, 0),
+            "again": await session.connection.fetchval(QUERIES.again_depth),
+        },
     }
     return Answer(value)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.identity.domain import tokens
-from metering_auth.identity.domain.limits import AttemptLimit
+from metering_auth.identity.domain.limits import AttemptLimit, whose
 from metering_auth.identity.domain.tokens import TokenRefusedError, TokenUse
 from metering_auth.identity.refusals import TooManyAttemptsError
 from metering_auth.identity.signing_keys import SigningKeys
@@ -29,7 +29,7 @@ class ClientRevocation:
 
     async def revoke(self, token: str, address: str) -> None:
         """Nothing happens for an unknown token; raises `UnsupportedTokenTypeError` or `TooManyAttemptsError`."""
-        seconds = self._limit.seconds_to_wait(address, self._monotonic())
+        seconds = self._limit.seconds_to_wait(whose(address), self._monotonic())
         if seconds:
             raise TooManyAttemptsError("address", seconds)
         if not tokens.has_token_shape(token):

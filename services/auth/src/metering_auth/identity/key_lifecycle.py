@@ -64,9 +64,13 @@ class KeyLifecycle:
         return due
 
     async def rotate(self, connection: Connection, actor: Actor) -> str:
-        """Publishes a new key, which the schedule makes active; the kid of the one that waits already if there is."""
+        """Publishes a new key, which the schedule makes active; the kid of the one that waits already if there is.
+
+        Raises `SealedError` if the key that signs cannot be opened: what is sealed here no replica could open.
+        """
         new = await asyncio.to_thread(_NewKey, self._keyring)
         async with change(connection, Lane.FIRST):
+            await self._check_master_key(connection)
             for key in await self._standings(connection):
                 if key.state is KeyState.PUBLISHED:
                     return key.kid
@@ -151,6 +155,11 @@ class KeyLifecycle:
         document = key_from(row)
         await announce(connection, document)
         await audit.record(connection, actor, action, document_key(document), after=as_plain(document))
+
+    async def _check_master_key(self, connection: Connection) -> None:
+        for row in await connection.fetch(QUERIES.kept_keys):
+            if row["state"] == KeyState.ACTIVE:
+                self._keyring.open(row["private_sealed"], row["kid"].encode())
 
     async def _mark_announced(self, connection: Connection) -> None:
         now = await self._now(connection)

@@ -169,14 +169,20 @@ ORDER BY family.id
 FOR NO KEY UPDATE OF family;
 
 -- name: forget_expired_tokens
--- Expired tokens are refused for that alone: nothing need be remembered of them. At most $2 at a time.
+-- Tokens that expired before $1, at most $2, but those that another replica forgets at the moment; whose they were.
 WITH expired AS (
-    SELECT family_id, generation, sibling FROM refresh_token WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+    SELECT family_id, generation, sibling FROM refresh_token
+    WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), forgotten AS (
+    DELETE FROM refresh_token AS token USING expired
+    WHERE (token.family_id, token.generation, token.sibling) = (expired.family_id, expired.generation, expired.sibling)
+    RETURNING token.family_id
 )
-DELETE FROM refresh_token AS token USING expired
-WHERE (token.family_id, token.generation, token.sibling) = (expired.family_id, expired.generation, expired.sibling);
+SELECT DISTINCT family_id FROM forgotten;
 
 -- name: forget_empty_families
--- Families of which no token is left.
+-- Those of these families of which no token is left.
 DELETE FROM token_family AS family
-WHERE family.created_at < $1 AND NOT EXISTS (SELECT FROM refresh_token AS token WHERE token.family_id = family.id);
+WHERE family.id = ANY ($1::uuid[])
+    AND NOT EXISTS (SELECT FROM refresh_token AS token WHERE token.family_id = family.id);

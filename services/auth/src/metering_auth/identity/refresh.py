@@ -8,7 +8,7 @@ import structlog
 from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.identity.domain import tokens
-from metering_auth.identity.domain.limits import AttemptLimit
+from metering_auth.identity.domain.limits import AttemptLimit, whose
 from metering_auth.identity.domain.rotation import Step, next_step
 from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttemptsError
 from metering_auth.identity.restore import ForgottenTokens
@@ -44,7 +44,7 @@ class Refresher:
     async def refresh(self, token: str, address: str) -> TokenPair:
         """The next pair, sent only after it is committed; raises `RefreshRefusedError` or `TooManyAttemptsError`."""
         try:
-            self._count_attempt(self._per_address, "address", address)
+            self._count_attempt(self._per_address, "address", whose(address))
             pair, step = await self._refresh(token, address)
         except RefreshRefusedError as error:
             self._metrics.refreshes.labels(error.reason).inc()
@@ -91,7 +91,8 @@ class Refresher:
         claims = standing.successor
         if claims is None:
             raise LookupError("a repeated answer needs a successor")
-        material = None if standing.successor_kid is None else self._keys.usable(standing.successor_kid)
+        kid = standing.successor_kid
+        material = None if kid is None else await self._keys.usable(family.connection, kid)
         if material is None:
             return await self._sign_and_add(family, standing, claims)
         return claims.signed(family.family.provider_id, family.family.gateway_id, material)

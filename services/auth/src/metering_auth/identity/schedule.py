@@ -2,20 +2,24 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 
 import asyncpg
 import structlog
 
+from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.identity.key_lifecycle import KeyLifecycle
 from metering_auth.identity.signing_keys import QUERIES, Connection, SigningKeys
 from metering_auth.metrics import IdentityMetrics
 from metering_common.postgres import TimedPool
 from metering_common.registry_documents import KeyState
+from metering_common.sealed import SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 FORGET_EVERY_TURNS = 30
 FORGET_TOKENS = 5_000  # in one statement
+FORGET_AFTER = timedelta(hours=1)  # an unknown token just expired, within the leeway, would be an alarm
 FAILURES_UNTIL_NOT_READY = 3
 
 
@@ -28,14 +32,18 @@ class Schedule:
         keys: SigningKeys,
         lifecycle: KeyLifecycle,
         metrics: IdentityMetrics,
+        *,
         every_seconds: float,
+        instants: Instants = database_clock,
     ) -> None:
         self._pool = pool
         self._keys = keys
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._every_seconds = every_seconds
+        self._instants = instants
         self._failures = 0
+        self._failure = ""
         self._stopping = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -45,6 +53,9 @@ class Schedule:
             if kid is not None:
                 log.info("key.first_made", kid=kid)
             await self._keys.load(connection)
+        reason = self._keys.not_ready_reason()
+        if reason is not None:
+            raise SealedError(reason)
 
     async def run(self) -> None:
         """Until it is stopped."""
@@ -62,17 +73,18 @@ class Schedule:
     def not_ready_reason(self) -> str | None:
         """For /readyz."""
         if self._failures < FAILURES_UNTIL_NOT_READY:
-            return None
-        return "the database does not answer"
+            return self._keys.not_ready_reason()
+        return f"the last {self._failures} turns of the schedule failed: {self._failure}"
 
     async def _attempt(self, *, forget: bool) -> None:
         try:
             async with self._pool.acquire() as connection:
                 await self._turn(connection, forget=forget)
             self._failures = 0
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, SealedError) as error:
             self._failures += 1
-            log.warning("schedule.failed", error=f"{type(error).__name__}: {error}")
+            self._failure = f"{type(error).__name__}: {error}"
+            log.warning("schedule.failed", error=self._failure)
 
     async def _turn(self, connection: Connection, *, forget: bool) -> None:
         for step in await self._lifecycle.follow_schedule(connection):
@@ -80,8 +92,13 @@ class Schedule:
         await self._keys.load(connection)
         await self._watch(connection)
         if forget:
-            now = await connection.fetchval(QUERIES.now, None)
-            await connection.execute(QUERIES.forget_expired_tokens, now, FORGET_TOKENS)
+            await self._forget_expired(connection)
+
+    async def _forget_expired(self, connection: Connection) -> None:
+        """Of a token that has expired nothing need be remembered: it is refused for that alone."""
+        now = await connection.fetchval(QUERIES.now, self._instants())
+        rows = await connection.fetch(QUERIES.forget_expired_tokens, now - FORGET_AFTER, FORGET_TOKENS)
+        await connection.execute(QUERIES.forget_empty_families, [row["family_id"] for row in rows])
 
     async def _watch(self, connection: Connection) -> None:
         rows = await connection.fetch(QUERIES.kept_keys)

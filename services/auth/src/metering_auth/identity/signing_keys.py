@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import asyncpg
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
@@ -10,7 +11,9 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from metering_auth.identity.domain.tokens import SigningMaterial
 from metering_common.postgres import load_queries
 from metering_common.registry_documents import KeyState
-from metering_common.sealed import Keyring
+from metering_common.sealed import Keyring, SealedError
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 QUERIES = load_queries("metering_auth.identity")
 Connection = asyncpg.Connection | PoolConnectionProxy
@@ -29,21 +32,28 @@ class SigningKeys:
         self._public: dict[str, RSAPublicKey] = {}
         self._states: dict[str, KeyState] = {}
         self._accept_until: dict[str, int | None] = {}
+        self._unopened: dict[str, SealedError] = {}
 
     async def load(self, connection: Connection) -> None:
-        """Reads all keys that are not retired; raises `SealedError` for a private part it cannot open."""
+        """Reads all keys that are not retired. One that cannot be opened here hurts nothing until it is to sign."""
         self._take(await connection.fetch(QUERIES.kept_keys))
 
     async def active(self, connection: Connection, kid: str | None) -> SigningMaterial:
-        """The key of which the database says that it is active; loaded if it is new here."""
-        if kid is None:
-            raise NoSigningKeyError("no signing key is active")
+        """The key of which the database says that it is active; raises `NoSigningKeyError` or `SealedError`."""
+        material = None if kid is None else await self.usable(connection, kid)
+        if material is None:
+            raise self._unopened.get(kid or "") or NoSigningKeyError("no signing key is active")
+        return material
+
+    def not_ready_reason(self) -> str | None:
+        """For /readyz: the key that signs must be one that this process can open."""
+        active = [kid for kid, state in self._states.items() if state is KeyState.ACTIVE]
+        return next((f"key {kid}: {self._unopened[kid]}" for kid in active if kid in self._unopened), None)
+
+    async def usable(self, connection: Connection, kid: str) -> SigningMaterial | None:
+        """The key if its private part is still kept; loaded if it is new here (another replica may have made it)."""
         if kid not in self._private:
             await self.load(connection)
-        return self._private[kid]
-
-    def usable(self, kid: str) -> SigningMaterial | None:
-        """The key if its private part is still kept."""
         return self._private.get(kid)
 
     @property
@@ -70,7 +80,19 @@ class SigningKeys:
         self._accept_until = {kid: row["accept_until"] for kid, row in found.items()}
         self._public = {kid: self._public.get(kid) or _public_key(row["public_key"]) for kid, row in found.items()}
         kept = {kid: row["private_sealed"] for kid, row in found.items() if row["private_sealed"] is not None}
-        self._private = {kid: self._private.get(kid) or self._opened(kid, sealed) for kid, sealed in kept.items()}
+        self._open(kept)
+
+    def _open(self, kept: Mapping[str, bytes]) -> None:
+        """What was opened before is not opened again."""
+        private, unopened = {kid: self._private[kid] for kid in kept if kid in self._private}, {}
+        for kid in kept.keys() - private.keys():
+            try:
+                private[kid] = self._opened(kid, kept[kid])
+            except SealedError as error:
+                unopened[kid] = error
+        for kid in unopened.keys() - self._unopened.keys():
+            log.error("key.cannot_be_opened", kid=kid, error=str(unopened[kid]))
+        self._private, self._unopened = private, unopened
 
     def _opened(self, kid: str, sealed: bytes) -> SigningMaterial:
         key = load_der_private_key(self._keyring.open(sealed, kid.encode()), password=None)

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from metering_auth.identity.domain.rotation import KnownToken, Owner
+from metering_auth.identity.domain.rotation import KnownToken, Owner, Step
 from metering_auth.identity.domain.tokens import Claims, SigningMaterial, TokenUse, fingerprint, sign
 from metering_auth.identity.instants import Instants, database_clock
+from metering_auth.identity.refusals import RefreshRefusedError
 from metering_auth.identity.signing_keys import QUERIES, Connection
 from metering_common.postgres import TimedPool
 
@@ -105,7 +106,7 @@ class LockedFamily:
         """Read after the lock; what is issued here is older than any later revocation of the provider."""
         row = await self.connection.fetchrow(QUERIES.standing, self._hash, self._instants())
         if row is None:
-            raise LookupError("the token was forgotten while its family was locked")
+            raise RefreshRefusedError(Step.EXPIRED)  # forgotten since the family was found
         return _standing(row, family_revoked=self._revoked)
 
     async def accept_and_add(self, standing: Standing, claims: IssuedClaims, kid: str, token: str) -> None:

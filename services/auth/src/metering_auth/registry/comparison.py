@@ -12,7 +12,6 @@ from aiokafka.errors import KafkaError
 
 from metering_auth.metrics import RegistryMetrics
 from metering_auth.registry.documents import QUERIES, all_documents
-from metering_auth.registry.outbox import Connection, Lane, announce_entries, lane_of
 from metering_auth.rows import one_row
 from metering_common import kafka
 from metering_common.postgres import TimedPool
@@ -84,33 +83,16 @@ class Comparison:
             }
 
     async def _repair(self, differing: set[str]) -> set[str]:
-        """Announces the present document, or a tombstone, unless the relay has published the key or still will."""
-        repaired: set[str] = set()
+        """Asks for what differs again, unless the relay has published the key since or still will."""
         if not differing:
-            return repaired
-        async with self._pool.acquire() as connection, connection.transaction():
-            for lane in Lane:
-                await connection.execute(QUERIES.lock_lane, lane)
-            pending = {row["key"] for row in await connection.fetch(QUERIES.pending_keys)}
-            repaired = differing - pending - self._published
-            await _announce_present(connection, repaired)
+            return set()
+        pending = {row["key"] for row in await self._pool.fetch(QUERIES.pending_keys)}
+        repaired = differing - pending - self._published
+        await self._pool.execute(QUERIES.ask_again, sorted(repaired))
         self._metrics.repaired.inc(len(repaired))
         if repaired:
             log.error("registry.repaired", documents=len(repaired), some=sorted(repaired)[:10])
         return repaired
-
-
-async def _announce_present(connection: Connection, keys: set[str]) -> None:
-    if not keys:
-        return
-    present: dict[str, bytes | None] = dict.fromkeys(keys)
-    async for document in all_documents(connection):
-        if (key := document_key(document)) in present:
-            present[key] = encode_document(document)
-    for lane in Lane:
-        entries = [(key, value) for key, value in present.items() if lane_of(key) is lane]
-        if entries:
-            await announce_entries(connection, entries)
 
 
 async def _read_topic(settings: KafkaSettings) -> Digests:

@@ -8,10 +8,13 @@ from itertools import islice
 from typing import TextIO
 from uuid import UUID, uuid4
 
+import asyncpg
+import msgspec
+
 from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.registry import owners, sensors
-from metering_auth.registry.documents import QUERIES, device_from
+from metering_auth.registry.documents import QUERIES, as_plain, device_from
 from metering_auth.registry.domain.device_lines import (
     COLUMNS,
     SEPARATOR,
@@ -22,7 +25,7 @@ from metering_auth.registry.domain.device_lines import (
     read_line,
 )
 from metering_auth.registry.domain.texts import InvalidEntryError
-from metering_auth.registry.outbox import Connection, Entry, Lane, announce_entries, change
+from metering_auth.registry.outbox import Connection, Lane, announce_entries, change
 from metering_common.registry_documents import Device, document_key, encode_document
 
 CHUNK_LINES = 5_000
@@ -124,28 +127,49 @@ def _records(reader: "csv.DictReader[str]", report: ImportReport) -> Iterator[tu
 async def _take(
     connection: Connection, actor: Actor, provider_id: int, *, import_id: UUID, report: ImportReport, progress: Progress
 ) -> None:
-    """Nobody sees a part of it: the devices and their announcements are committed together."""
+    """Nobody sees a part of it: devices, announcements and audit events are committed together."""
     async with change(connection, Lane.ORDINARY):
-        entries: list[Entry] = []
+        rows: list[asyncpg.Record] = []
         async for row in connection.cursor(QUERIES.take_import, import_id, provider_id, prefetch=CHUNK_LINES):
-            device = device_from(row)
-            entries.append((document_key(device), encode_document(device)))
-            report.added += row["added"]
-            report.changed += not row["added"]
-            if len(entries) == CHUNK_LINES:
-                await _announce(connection, entries, progress)
-                entries = []
-        if entries:
-            await _announce(connection, entries, progress)
+            rows.append(row)
+            if len(rows) == CHUNK_LINES:
+                await _settle(connection, actor, rows, report, progress)
+                rows = []
+        await _settle(connection, actor, rows, report, progress)
         report.unchanged = report.read - len(report.faults) - report.added - report.changed
         facts = {"added": report.added, "changed": report.changed, "badLines": len(report.faults)}
         await audit.record(connection, actor, "device.imported", f"provider:{provider_id}", after=facts)
     report.imported = True
 
 
-async def _announce(connection: Connection, entries: list[Entry], progress: Progress) -> None:
-    await announce_entries(connection, entries)
-    progress("taking", len(entries))
+async def _settle(
+    connection: Connection, actor: Actor, rows: list[asyncpg.Record], report: ImportReport, progress: Progress
+) -> None:
+    """Announces these devices and writes down what each of them was and is."""
+    if not rows:
+        return
+    devices = [device_from(row) for row in rows]
+    await announce_entries(connection, [(document_key(device), encode_document(device)) for device in devices])
+    acts: dict[bool, list[audit.Act]] = {True: [], False: []}
+    for row, device in zip(rows, devices, strict=True):
+        before = None if row["added"] else as_plain(_before(row, device))
+        acts[row["added"]].append((document_key(device), before, as_plain(device)))
+    await audit.record_all(connection, actor, "device.added", acts[True])
+    await audit.record_all(connection, actor, "device.changed", acts[False])
+    report.added += len(acts[True])
+    report.changed += len(acts[False])
+    progress("taking", len(rows))
+
+
+def _before(row: asyncpg.Record, device: Device) -> Device:
+    return msgspec.structs.replace(
+        device,
+        sensors=tuple(row["sensors_before"]),
+        zone=row["zone_before"],
+        interval_seconds=row["interval_seconds_before"],
+        meter_exchanges=tuple(row["meter_exchanges_before"]),
+        active=row["active_before"],
+    )
 
 
 def _columns(line: DeviceLine) -> tuple[object, ...]:

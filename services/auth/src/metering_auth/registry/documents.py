@@ -1,6 +1,7 @@
 """From rows of auth's tables to the documents that the door, the validator and the writer read."""
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,8 @@ from metering_common.registry_documents import (
     Sensor,
     SensorKind,
     SigningKey,
+    document_key,
+    encode_document,
 )
 
 QUERIES = load_queries("metering_auth.registry")
@@ -96,6 +99,31 @@ async def all_documents(connection: Any) -> AsyncIterator[RegistryDocument]:
     publication = await connection.fetchrow(QUERIES.publication)
     if publication["epoch"] is not None:
         yield meta_from(publication)
+
+
+async def documents_of(connection: Any, keys: Iterable[str]) -> dict[str, bytes | None]:
+    """What should stand on the topic under each of these keys, encoded; None for nothing, a tombstone."""
+    present: dict[str, bytes | None] = dict.fromkeys(keys)
+    names: dict[str, list[str]] = defaultdict(list)
+    for kind, _, name in (key.partition(":") for key in present):
+        names[kind].append(name)
+    for kind, (query, document_from) in _BY_KIND.items():
+        for row in await connection.fetch(query, names[kind]) if kind in names else ():
+            document = document_from(row)
+            present[document_key(document)] = encode_document(document)
+    if "meta" in present:
+        publication = await connection.fetchrow(QUERIES.publication)
+        present["meta"] = None if publication["epoch"] is None else encode_document(meta_from(publication))
+    return present
+
+
+_BY_KIND: dict[str, tuple[str, Callable[[asyncpg.Record], RegistryDocument]]] = {
+    "key": (QUERIES.public_keys_named, key_from),
+    "provider": (QUERIES.providers_numbered, provider_from),
+    "gateway": (QUERIES.gateways_numbered, gateway_from),
+    "sensor": (QUERIES.sensors_numbered, sensor_from),
+    "device": (QUERIES.devices_numbered, device_from),
+}
 
 
 def as_plain(document: msgspec.Struct) -> dict[str, Any]:

@@ -86,7 +86,12 @@ DELETE FROM device_import_line WHERE staged_at < clock_timestamp() - interval '1
 DELETE FROM device_import_line WHERE import_id = $1;
 
 -- name: take_import
--- All staged devices at once: new ones are added, known ones changed; only what really changed is returned.
+-- All staged devices at once: new ones are added, known ones changed; only what really changed is returned, as it is now
+-- and, for the known ones, as it was before.
+WITH before AS MATERIALIZED (
+    SELECT device.* FROM device
+    JOIN device_import_line AS line ON device.provider_id = $2 AND device.number = line.number AND line.import_id = $1
+), taken AS (
 INSERT INTO device AS known (provider_id, number, sensors, zone, interval_seconds, meter_exchanges, active)
 SELECT $2, number, sensors, zone, interval_seconds, meter_exchanges, active
 FROM device_import_line
@@ -101,7 +106,12 @@ ON CONFLICT (provider_id, number) DO UPDATE SET
 WHERE (known.sensors, known.zone, known.interval_seconds, known.meter_exchanges, known.active)
     IS DISTINCT FROM
     (excluded.sensors, excluded.zone, excluded.interval_seconds, excluded.meter_exchanges, excluded.active)
-RETURNING known.*, xmax = 0 AS added;
+RETURNING known.*
+)
+SELECT taken.*, before.id IS NULL AS added,
+    before.sensors AS sensors_before, before.zone AS zone_before, before.interval_seconds AS interval_seconds_before,
+    before.meter_exchanges AS meter_exchanges_before, before.active AS active_before
+FROM taken LEFT JOIN before ON before.id = taken.id;
 
 -- name: lease
 -- The lease for 10 more seconds by the database's clock, if it is free or already this holder's; no row otherwise.
@@ -115,16 +125,60 @@ UPDATE relay_lease SET until = '-infinity' WHERE holder = $1;
 
 -- name: next_entries
 -- The oldest entries of the first lane that has any.
-SELECT id, lane, key, document, extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
+SELECT id, lane, key, document,
+    (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
+    extract(epoch FROM clock_timestamp() - created_at)::float8 AS age_seconds
 FROM registry_outbox
 WHERE lane = (SELECT min(lane) FROM registry_outbox)
 ORDER BY id
 LIMIT $1;
 
 -- name: published
--- What has reached the topic leaves the outbox; the topic's position is remembered.
+-- What has reached the topic leaves the outbox; the topic's position is remembered, and the one before it is told.
 WITH gone AS (DELETE FROM registry_outbox WHERE id = ANY ($1::bigint[]))
-UPDATE registry_publication SET end_position = $2;
+UPDATE registry_publication SET end_position = $2
+FROM registry_publication AS before
+RETURNING before.end_position;
+
+-- name: ask_again
+-- These keys are to be published again, in this order.
+INSERT INTO registry_again (key) SELECT key FROM unnest($1::text[]) WITH ORDINALITY AS asked (key, place) ORDER BY place;
+
+-- name: ask_all_again
+-- Everything is to be published again, how much; `meta` last, behind all that its epoch begins with.
+WITH asked AS (
+    INSERT INTO registry_again (key)
+    SELECT key FROM (
+        SELECT 1, 0, 'key:' || kid FROM signing_key WHERE state <> 'retired'
+        UNION ALL SELECT 2, id, 'provider:' || id FROM provider
+        UNION ALL SELECT 3, id, 'gateway:' || id FROM gateway
+        UNION ALL SELECT 4, id, 'sensor:' || id FROM sensor
+        UNION ALL SELECT 5, id, 'device:' || id FROM device
+        UNION ALL SELECT 6, 0, 'meta' FROM registry_publication WHERE epoch IS NOT NULL
+    ) AS everything (kind, number, key)
+    ORDER BY kind, number
+    RETURNING id
+)
+SELECT count(*) FROM asked;
+
+-- name: next_again
+-- The oldest keys that are to be published again.
+SELECT id, key FROM registry_again ORDER BY id LIMIT $1;
+
+-- name: pending_among
+-- Those of these keys of which a document waits in the outbox: their turn is still to come.
+SELECT DISTINCT key FROM registry_outbox WHERE key = ANY ($1::text[]);
+
+-- name: published_again
+-- As `published`, for keys that were to be published again; no position if none of them had to be.
+WITH gone AS (DELETE FROM registry_again WHERE id = ANY ($1::bigint[]))
+UPDATE registry_publication SET end_position = coalesce($2, registry_publication.end_position)
+FROM registry_publication AS before
+RETURNING before.end_position;
+
+-- name: again_depth
+-- How many keys are still to be published again.
+SELECT count(*) FROM registry_again;
 
 -- name: outbox_depth
 -- How many entries wait per lane, and for how many seconds the oldest has.
@@ -151,7 +205,7 @@ UPDATE registry_publication SET compare_requested = false, compared_at = clock_t
 
 -- name: pending_keys
 -- Keys of which a document still waits.
-SELECT DISTINCT key FROM registry_outbox;
+SELECT key FROM registry_outbox UNION SELECT key FROM registry_again;
 
 -- name: is_pending
 -- Whether one of these keys still waits to be published.
@@ -160,3 +214,23 @@ SELECT EXISTS (SELECT FROM registry_outbox WHERE key = ANY ($1::text[]));
 -- name: public_keys
 -- The keys whose public part stands on the topic.
 SELECT kid, public_key, state, accept_until FROM signing_key WHERE state <> 'retired' ORDER BY created_at, kid;
+
+-- name: public_keys_named
+-- As `public_keys`, those of these names.
+SELECT kid, public_key, state, accept_until FROM signing_key WHERE state <> 'retired' AND kid = ANY ($1::text[]);
+
+-- name: providers_numbered
+-- Those of these ids.
+SELECT * FROM provider WHERE id = ANY ($1::text[]::integer[]);
+
+-- name: gateways_numbered
+-- Those of these ids.
+SELECT * FROM gateway WHERE id = ANY ($1::text[]::integer[]);
+
+-- name: sensors_numbered
+-- Those of these ids.
+SELECT * FROM sensor WHERE id = ANY ($1::text[]::smallint[]);
+
+-- name: devices_numbered
+-- Those of these ids.
+SELECT * FROM device WHERE id = ANY ($1::text[]::integer[]);

@@ -1,7 +1,8 @@
 """The relay: what the outbox holds goes to registry.v1, in order, in transactions, from one process at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from metering_auth.metrics import RegistryMetrics
 from metering_auth.registry.comparison import Comparison
-from metering_auth.registry.documents import QUERIES
+from metering_auth.registry.documents import QUERIES, documents_of
 from metering_auth.registry.republish import begin_epoch
 from metering_auth.rows import one_row
 from metering_common import kafka
@@ -30,6 +31,11 @@ CANDIDATE_SECONDS = 1.0  # between looks at another's lease
 RETRY_SECONDS = 1.0
 KAFKA_SECONDS = 8.0  # one transaction; less than the lease
 STOP_SECONDS = 2.0
+
+Batch = Mapping[str, tuple[bytes | None, int | None]]
+"""Documents (None: a tombstone) by key, and when each was changed in Unix milliseconds, None for now: the record's
+timestamp, by which every reader can tell how late it came.
+"""
 
 
 class LeaseLostError(Exception):
@@ -104,19 +110,45 @@ class Relay:
                 log.warning("relay.epoch_begun", epoch=str(epoch), topic_end=end)
 
     async def _publish_next(self, producer: AIOKafkaProducer) -> bool:
-        """One batch of one lane in one transaction; False if nothing waits."""
+        """One batch of one lane in one transaction, or of what is to be published again; False if nothing waits."""
         entries = await self._pool.fetch(QUERIES.next_entries, BATCH_ENTRIES)
         if not entries:
-            return False
-        async with asyncio.timeout(KAFKA_SECONDS):
-            position = await _publish(producer, entries)
-        self._comparison.note_published(entry["key"] for entry in entries)
-        publication = await one_row(self._pool, QUERIES.publication)
-        await self._pool.execute(QUERIES.published, [entry["id"] for entry in entries], position)
-        self._count(entries)
-        if position <= publication["end_position"]:
-            raise LeaseLostError  # the topic was made anew under us: begin again with its check
+            return await self._publish_again(producer)
+        since = time.monotonic()
+        newest = {entry["key"]: (entry["document"], entry["created_ms"]) for entry in entries}
+        await self._send(producer, newest, QUERIES.published, [entry["id"] for entry in entries])
+        self._count(entries, time.monotonic() - since)
         return True
+
+    async def _publish_again(self, producer: AIOKafkaProducer) -> bool:
+        """Documents as one snapshot has them, without those that wait in the outbox there. What changes after the
+        snapshot is published after it, so that nothing older ever stands behind something newer.
+        """
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            asked = await connection.fetch(QUERIES.next_again, BATCH_ENTRIES)
+            keys = {entry["key"] for entry in asked}
+            pending = {row["key"] for row in await connection.fetch(QUERIES.pending_among, list(keys))}
+            documents = await documents_of(connection, [entry["key"] for entry in asked if entry["key"] not in pending])
+        ids = [entry["id"] for entry in asked]
+        if documents:
+            batch = {key: (document, None) for key, document in documents.items()}
+            await self._send(producer, batch, QUERIES.published_again, ids)
+            self._metrics.published.labels("again").inc(len(batch))
+        elif ids:
+            await self._pool.execute(QUERIES.published_again, ids, None)
+        return bool(ids)
+
+    async def _send(self, producer: AIOKafkaProducer, batch: Batch, done: str, ids: list[int]) -> None:
+        """One transaction; what has reached the topic leaves its table."""
+        async with asyncio.timeout(KAFKA_SECONDS):
+            position = await _publish(producer, batch)
+        self._comparison.note_published(batch)
+        before = await self._pool.fetchval(done, ids, position)
+        if position <= before:
+            raise LeaseLostError  # the topic was made anew under us: begin again with its check
 
     async def _keep_lease(self) -> None:
         if asyncio.get_running_loop().time() - self._renewed_at < RENEW_SECONDS:
@@ -134,25 +166,29 @@ class Relay:
 
     async def _watch_outbox(self) -> None:
         depth = {row["lane"]: row for row in await self._pool.fetch(QUERIES.outbox_depth)}
+        self._metrics.outbox_entries.labels("again").set(await self._pool.fetchval(QUERIES.again_depth))
         for lane in (0, 1):
             row = depth.get(lane)
             self._metrics.outbox_entries.labels(lane).set(row["entries"] if row else 0)
             self._metrics.outbox_oldest_seconds.labels(lane).set(row["oldest_seconds"] if row else 0)
 
-    def _count(self, entries: Sequence[asyncpg.Record]) -> None:
+    def _count(self, entries: Sequence[asyncpg.Record], seconds: float) -> None:
+        """`seconds` have passed since the entries were read and their ages taken."""
         for entry in entries:
-            self._metrics.publish_delay_seconds.labels(entry["lane"]).observe(max(0.0, entry["age_seconds"]))
+            self._metrics.publish_delay_seconds.labels(entry["lane"]).observe(max(0.0, entry["age_seconds"] + seconds))
         self._metrics.published.labels(entries[0]["lane"]).inc(len(entries))
         log.info("registry.published", lane=entries[0]["lane"], entries=len(entries), first=entries[0]["key"])
 
 
-async def _publish(producer: AIOKafkaProducer, entries: Sequence[asyncpg.Record]) -> int:
-    """The position behind the batch. Of several documents of one key the last one is sent, so that a batch which is
+async def _publish(producer: AIOKafkaProducer, batch: Batch) -> int:
+    """The position behind the batch. Of several documents of one key the last one is in it, so that a batch which is
     sent again after a kill never shows an older document behind a newer one.
     """
-    newest = {entry["key"]: entry["document"] for entry in entries}
     async with producer.transaction():
-        sent = [await producer.send(REGISTRY, value, key.encode()) for key, value in newest.items()]
+        sent = [
+            await producer.send(REGISTRY, document, key.encode(), timestamp_ms=created_ms)
+            for key, (document, created_ms) in batch.items()
+        ]
         acknowledged = await asyncio.gather(*sent)
     return int(max(each.offset for each in acknowledged)) + 1
 

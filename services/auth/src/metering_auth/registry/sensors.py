@@ -1,6 +1,7 @@
 """The dictionary of sensors: which variables the platform knows, in their order, and how their values are judged."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,9 @@ def read_dictionary(text: bytes) -> list[SensorEntry]:
 def check_entry(entry: SensorEntry) -> SensorEntry:
     """The entry as it is kept; raises `InvalidEntryError`."""
     name = normalised(entry.name, "the sensor's name")
+    for number in (entry.minimum, entry.maximum, entry.fault, entry.rollover):
+        if number is not None and not math.isfinite(number):
+            raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
     if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
         raise InvalidEntryError(f"sensor {name!r}: the minimum is above the maximum")
     if entry.rollover is not None and entry.rollover <= 0:

@@ -56,10 +56,20 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(error.status, error.reason.lower().replace(" ", "_"), error.reason)
     except UNAVAILABLE as error:
         log.warning("request.unavailable", path=request.path, error=type(error).__name__)
-        if request.path in oauth.FORM_PATHS:
-            return oauth.unavailable(int(RETRY_AFTER_SECONDS))
-        detail = "Tokens cannot be issued at the moment; the one that was sent stays valid."
-        return problem(503, "unavailable", detail, Retry_After=RETRY_AFTER_SECONDS)
+        return _unavailable(request.path)
     except Exception as error:
         log.exception("request.failed", path=request.path, error=type(error).__name__)
-        return problem(500, "internal_error", "The request failed; it is safe to send it again.")
+        return _failed(request.path)
+
+
+def _unavailable(path: str) -> web.Response:
+    if path in oauth.FORM_PATHS:
+        return oauth.unavailable(int(RETRY_AFTER_SECONDS))
+    detail = "Tokens cannot be issued at the moment; the one that was sent stays valid."
+    return problem(503, "unavailable", detail, Retry_After=RETRY_AFTER_SECONDS)
+
+
+def _failed(path: str) -> web.Response:
+    if path in oauth.FORM_PATHS:
+        return oauth.failed()
+    return problem(500, "internal_error", "The request failed; it is safe to send it again.")

@@ -13,7 +13,7 @@ from metering_auth.identity.client_revocation import ClientRevocation, Unsupport
 from metering_auth.identity.refresh import Refresher
 from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttemptsError
 from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.identity.token_store import TokenStore
+from metering_common.clock import Clock
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105  a path, not a secret
 REVOKE_PATH = "/oauth/revoke"
@@ -21,7 +21,7 @@ FORM_PATHS = frozenset({TOKEN_PATH, REVOKE_PATH})
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 JWKS_PATH = "/.well-known/jwks.json"
 METADATA_MAX_AGE = 3_600  # seconds
-JWKS_MAX_AGE = 300  # seconds; a new key is published at least as long before it signs
+JWKS_MAX_AGE = 300  # seconds, and never longer than a new key is published before it signs
 MAX_FIELDS = 20
 
 
@@ -48,16 +48,18 @@ class OAuth:
         *,
         refresher: Refresher,
         revocation: ClientRevocation,
-        store: TokenStore,
         keys: SigningKeys,
         intake: Intake,
+        clock: Clock,
         public_url: str,
+        key_publish_seconds: float,
     ) -> None:
         self._refresher = refresher
         self._revocation = revocation
-        self._store = store
         self._keys = keys
         self._intake = intake
+        self._clock = clock
+        self._jwks_cache = f"public, max-age={int(min(JWKS_MAX_AGE, key_publish_seconds))}"
         self._metadata = _metadata(public_url)
 
     async def token(self, request: web.Request) -> web.StreamResponse:
@@ -101,15 +103,10 @@ class OAuth:
         return _json(self._metadata, 200, {"Cache-Control": f"public, max-age={METADATA_MAX_AGE}"})
 
     async def jwks(self, request: web.Request) -> web.StreamResponse:
-        """The keys that may be believed now; asked again with its ETag it answers 304."""
-        async with self._store.connection() as connection:
-            now = int((await self._store.now(connection)).timestamp())
-        offered = self._keys.offered(now)
-        response = _json(
-            {"keys": [_jwk(kid, key) for kid, key in offered.items()]},
-            200,
-            {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"},
-        )
+        """The keys that may be believed now; asked again with its ETag it answers 304. It asks no database."""
+        offered = self._keys.offered(self._clock.now_ms() // 1_000)
+        keys = [_jwk(kid, key) for kid, key in offered.items()]
+        response = _json({"keys": keys}, 200, {"Cache-Control": self._jwks_cache})
         response.etag = "-".join(sorted(offered)) or "none"
         etags = request.if_none_match or ()
         if any(etag.value == response.etag.value for etag in etags if response.etag is not None):
@@ -130,6 +127,11 @@ class OAuth:
         if len(fields) != len(pairs):
             raise OAuthError("invalid_request", "a parameter is repeated")
         return fields
+
+
+def failed() -> web.Response:
+    """The 500 in OAuth's form."""
+    return OAuthError("server_error", "the request failed; it is safe to send it again", 500).response()
 
 
 def unavailable(retry_after_seconds: int) -> web.Response:

@@ -3,7 +3,9 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
+SITE_BITS = 64  # of an IPv6 address say whose it is; within them everybody has as many addresses as he likes
 MAX_BUCKETS = 100_000  # about 20 MB; the ones longest unused are forgotten first
 
 
@@ -12,6 +14,17 @@ class Rate:
     """So many attempts a minute, and as many at once."""
 
     per_minute: int
+
+
+def whose(address: str) -> str:
+    """What the attempts of an address are counted under: itself, or an IPv6 address's network."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(IPv6Address(int(parsed) >> SITE_BITS << SITE_BITS))
 
 
 class AttemptLimit:
