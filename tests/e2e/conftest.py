@@ -1,10 +1,12 @@
 """One platform for the end-to-end tests, started as a user starts it, on ports of its own."""
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,6 +26,20 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield Platform(environment | exported(state / "local.env"))
     finally:
         subprocess.run([local, "down"], env=environment, check=True, timeout=60)
+    check_nothing_secret(state)
+
+
+def check_nothing_secret(state: Path) -> None:
+    """All that any process has logged while the tests ran: no token, no password, no key."""
+    names = ("_KEY", "_DATABASE_URL", "_PASSWORD")
+    given = {value for name, value in exported(state / "local.env").items() if name.endswith(names)}
+    secrets = "|".join(re.escape(urlsplit(value).password or value) for value in given)
+    searched = re.compile(rf"{secrets}|eyJ[\w-]{{20,}}\.|PRIVATE KEY")
+    logs = sorted((state / "logs").glob("*.log*"))
+    assert logs
+    for log in logs:
+        found = searched.search(log.read_text(errors="replace"))
+        assert found is None, f"a secret, {found.group()[:3]}…, stands in {log.name} at {found.start()}"
 
 
 def exported(file: Path) -> dict[str, str]:

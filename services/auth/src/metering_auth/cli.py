@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer = asyncio.run(_run(given))
     except (InvalidEntryError, CommandError, NoSigningKeyError, UnknownKeyError, SealedError) as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted: nothing was changed")
     except UNREACHABLE as error:
         return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
     _print(answer, as_json=given.json)

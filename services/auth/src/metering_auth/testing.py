@@ -1,13 +1,32 @@
-"""What auth's tests share: a running service spoken to over HTTP, as a gateway and an OAuth client do."""
+"""What auth's tests share: a service spoken to as gateways and clients do, a held clock, and parts without HTTP."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
+from metering_auth.audit import Actor
 from metering_auth.identity.adapters import facade, oauth
+from metering_auth.identity.domain.limits import AttemptLimit, Rate
+from metering_auth.identity.issue import TokenIssuer
+from metering_auth.identity.key_lifecycle import KeyLifecycle
+from metering_auth.identity.refresh import Refresher
+from metering_auth.identity.refusals import RefreshRefusedError
+from metering_auth.identity.restore import ForgottenTokens
+from metering_auth.identity.revocation import RevocationInstant
+from metering_auth.identity.signing_keys import SigningKeys
+from metering_auth.identity.token_store import TokenStore
+from metering_auth.metrics import IdentityMetrics
+from metering_auth.registry import owners
+from metering_auth.settings import StoreSettings
+from metering_common.postgres import TimedPool
 
+OPERATOR = Actor("operator", "test")
 Headers = Mapping[str, str]
 
 
@@ -58,3 +77,89 @@ class ControlledClock:
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class World:
+    """The parts of auth that a refresh goes through, twice as in two replicas, over a real database, without HTTP."""
+
+    runner: asyncio.Runner
+    pool: TimedPool
+    clock: ControlledClock
+    replicas: Iterator[Refresher]
+    """The one whose turn it is."""
+    lifecycle: KeyLifecycle
+    issuer: TokenIssuer
+
+    def refresh(self, token: str) -> str | None:
+        """The next token, or None for a 401."""
+        try:
+            return self.runner.run(next(self.replicas).refresh(token, "192.0.2.1")).refresh
+        except RefreshRefusedError:
+            return None
+
+    def withdraw_key(self) -> str:
+        """The one that signs: it does no more, another does at once, and no replica is told."""
+
+        async def withdraw() -> str:
+            async with self.pool.acquire() as connection:
+                kid = str(await connection.fetchval("SELECT kid FROM signing_key WHERE state = 'active'"))
+                await self.lifecycle.withdraw(connection, OPERATOR, kid)
+                return kid
+
+        return self.runner.run(withdraw())
+
+    def new_gateway(self) -> tuple[int, str]:
+        async def make() -> tuple[int, str]:
+            async with self.pool.acquire() as connection:
+                provider = await owners.add_provider(connection, OPERATOR, "Uno")
+                gateway = await owners.add_gateway(connection, OPERATOR, provider.id, "Edificio")
+                return gateway.id, (await self.issuer.issue(connection, OPERATOR, gateway.id)).refresh
+
+        return self.runner.run(make())
+
+    def set_active(self, gateway: int, *, active: bool) -> None:
+        async def change() -> None:
+            async with self.pool.acquire() as connection:
+                await owners.set_gateway_active(connection, OPERATOR, gateway, active=active)
+
+        self.runner.run(change())
+
+    def revoke(self, gateway: int) -> None:
+        async def change() -> None:
+            async with self.pool.acquire() as connection:
+                await owners.revoke_gateway(connection, OPERATOR, gateway, RevocationInstant(self.clock))
+
+        self.runner.run(change())
+
+    def accepted_twice(self) -> int:
+        """Generations of which two tokens were accepted: there must be none."""
+        query = """SELECT count(*) FROM (SELECT FROM refresh_token WHERE presented_at IS NOT NULL
+                   GROUP BY family_id, generation HAVING count(*) > 1) AS twice"""
+        return int(self.runner.run(self.pool.fetchval(query)))
+
+
+async def refreshing_parts(
+    runner: asyncio.Runner, pool: TimedPool, clock: ControlledClock, given: StoreSettings
+) -> World:
+    """Two replicas that share nothing but the database, and one first key."""
+    lifecycle = KeyLifecycle(given.keyring(), given.key_times(), clock)
+    async with pool.acquire() as connection:
+        await lifecycle.ensure_first(connection)
+    replicas = cycle([_replica(pool, clock, given) for _ in range(2)])
+    issuer = TokenIssuer(SigningKeys(given.keyring()), given.lifetimes(), clock)
+    return World(runner, pool, clock, replicas, lifecycle, issuer)
+
+
+def _replica(pool: TimedPool, clock: ControlledClock, given: StoreSettings) -> Refresher:
+    keys, store = SigningKeys(given.keyring()), TokenStore(pool, clock)
+    metrics = IdentityMetrics(CollectorRegistry())
+    return Refresher(
+        store=store,
+        keys=keys,
+        lifetimes=given.lifetimes(),
+        forgotten=ForgottenTokens(store, keys, given.lifetimes(), metrics),
+        limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
+        metrics=metrics,
+        monotonic=lambda: 0.0,
+    )

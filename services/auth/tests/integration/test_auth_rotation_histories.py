@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import jwt
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,33 +22,20 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from metering_auth.audit import Actor
-from metering_auth.identity.domain.limits import AttemptLimit, Rate
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.key_lifecycle import KeyLifecycle
-from metering_auth.identity.refresh import Refresher
-from metering_auth.identity.refusals import RefreshRefusedError
-from metering_auth.identity.restore import ForgottenTokens
-from metering_auth.identity.revocation import RevocationInstant
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.identity.token_store import TokenStore
-from metering_auth.metrics import IdentityMetrics
-from metering_auth.registry import owners
 from metering_auth.settings import StoreSettings
-from metering_auth.testing import ControlledClock
+from metering_auth.testing import ControlledClock, World, refreshing_parts
 from metering_common import postgres
-from metering_common.postgres import TimedPool
 from metering_local.testing import FreshDatabase
 
-OPERATOR = Actor("operator", "test")
+KEY = SecretStr("A" * 43)
 START = datetime(2026, 3, 11, 15, 5, 18, tzinfo=UTC)
 MINUTE, DAY = 60.0, 86_400.0
 SHORT_SPANS = [0.5, 30.0, 59.5, 60.0, 60.5]
 GRACES = [5 * MINUTE, 10 * MINUTE - 0.5, 10 * MINUTE, 10 * MINUTE + 0.5]
 LONG_SPANS = [90 * MINUTE, DAY, 59 * DAY, 60 * DAY]
+EARLY = 3  # so many tokens, and the key may be withdrawn
 LATE = 10  # so many tokens make a history worth ending
 
 
@@ -60,81 +49,15 @@ class Token:
     presented_at: datetime | None = None
 
 
-@dataclass
-class World:
-    """The parts of auth that a refresh goes through, over a real database, without HTTP."""
-
-    runner: asyncio.Runner
-    pool: TimedPool
-    clock: ControlledClock
-    refresher: Refresher
-    issuer: TokenIssuer
-
-    def refresh(self, token: str) -> str | None:
-        """The next token, or None for a 401."""
-        try:
-            return self.runner.run(self.refresher.refresh(token, "192.0.2.1")).refresh
-        except RefreshRefusedError:
-            return None
-
-    def new_gateway(self) -> tuple[int, str]:
-        async def make() -> tuple[int, str]:
-            async with self.pool.acquire() as connection:
-                provider = await owners.add_provider(connection, OPERATOR, "Uno")
-                gateway = await owners.add_gateway(connection, OPERATOR, provider.id, "Edificio")
-                return gateway.id, (await self.issuer.issue(connection, OPERATOR, gateway.id)).refresh
-
-        return self.runner.run(make())
-
-    def set_active(self, gateway: int, *, active: bool) -> None:
-        async def change() -> None:
-            async with self.pool.acquire() as connection:
-                await owners.set_gateway_active(connection, OPERATOR, gateway, active=active)
-
-        self.runner.run(change())
-
-    def revoke(self, gateway: int) -> None:
-        async def change() -> None:
-            async with self.pool.acquire() as connection:
-                await owners.revoke_gateway(connection, OPERATOR, gateway, RevocationInstant(self.clock))
-
-        self.runner.run(change())
-
-    def accepted_twice(self) -> int:
-        """Generations of which two tokens were accepted: there must be none."""
-        query = """SELECT count(*) FROM (SELECT FROM refresh_token WHERE presented_at IS NOT NULL
-                   GROUP BY family_id, generation HAVING count(*) > 1) AS twice"""
-        return int(self.runner.run(self.pool.fetchval(query)))
-
-
 @pytest.fixture
 def world(auth_database: FreshDatabase) -> Iterator[World]:
     with asyncio.Runner() as runner:
         dsn = auth_database.dsn_for("auth_service")
         opening = postgres.pool(dsn, application_name="histories", max_size=2)
         pool = runner.run(opening.__aenter__())
-        yield runner.run(_built(runner, pool, dsn))
+        clock = ControlledClock(START)
+        yield runner.run(refreshing_parts(runner, pool, clock, StoreSettings(database_url=dsn, key_encryption_key=KEY)))
         runner.run(opening.__aexit__(None, None, None))
-
-
-async def _built(runner: asyncio.Runner, pool: TimedPool, dsn: SecretStr) -> World:
-    clock = ControlledClock(START)
-    given = StoreSettings(database_url=dsn, key_encryption_key=SecretStr("A" * 43))
-    keys, store = SigningKeys(given.keyring()), TokenStore(pool, clock)
-    async with pool.acquire() as connection:
-        await KeyLifecycle(given.keyring(), given.key_times(), clock).ensure_first(connection)
-        await keys.load(connection)
-    metrics = IdentityMetrics(CollectorRegistry())
-    refresher = Refresher(
-        store=store,
-        keys=keys,
-        lifetimes=given.lifetimes(),
-        forgotten=ForgottenTokens(store, keys, given.lifetimes(), metrics),
-        limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
-        metrics=metrics,
-        monotonic=lambda: 0.0,
-    )
-    return World(runner, pool, clock, refresher, TokenIssuer(keys, given.lifetimes(), clock))
 
 
 class Histories(RuleBasedStateMachine):
@@ -144,6 +67,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = world
         self.family_revoked = False
+        self.withdrawn_kid: str | None = None
         self.revoked_second = -1
 
     @initialize()
@@ -207,6 +131,11 @@ class Histories(RuleBasedStateMachine):
         self.world.revoke(self.gateway)
         self.revoked_second = int(self.now.timestamp())
 
+    @precondition(lambda self: len(self.tokens) > EARLY and self.withdrawn_kid is None)
+    @rule()
+    def the_signing_key_is_withdrawn(self) -> None:
+        self.withdrawn_kid = self.world.withdraw_key()
+
     @invariant()
     def of_each_generation_one_token_at_most_was_accepted(self) -> None:
         assert self.world.accepted_twice() == 0
@@ -222,6 +151,11 @@ class Histories(RuleBasedStateMachine):
         if expected == "another":
             assert answer not in {known.text for known in self.tokens}
             self.tokens.append(Token(answer, token, self.now))
+        elif kid_of(expected) == self.withdrawn_kid:  # the same claims, signed again
+            assert kid_of(answer) != self.withdrawn_kid
+            assert claims_of(answer) == claims_of(expected)
+            issued_at = next(known.issued_at for known in self.tokens if known.text == expected)
+            self.tokens.append(Token(answer, token, issued_at))
         else:
             assert answer == expected
 
@@ -245,6 +179,15 @@ class Histories(RuleBasedStateMachine):
         instead = [other for other in self.tokens if other.parent is token]
         instead += [other for other in self.tokens if other.parent is token.parent and other is not token]
         return min((other.presented_at for other in instead if other.presented_at is not None), default=None)
+
+
+def kid_of(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["kid"])
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
 
 
 def test_random_histories_go_as_designed(world: World) -> None:

@@ -1,10 +1,9 @@
 """metering-admin registry … and audit: what was published, and who did what."""
 
 import argparse
-from datetime import datetime
 
 from metering_auth import audit
-from metering_auth.admin.session import Answer, Parsers, Session, add_command
+from metering_auth.admin.session import Answer, Parsers, Session, add_command, instant, registry_id
 from metering_auth.audit import AuditFilter
 from metering_auth.registry.documents import QUERIES
 from metering_auth.registry.outbox import Lane, change
@@ -21,9 +20,9 @@ def register(groups: Parsers) -> None:
     listing.add_argument("--actor", help="who, exactly")
     listing.add_argument("--action", help="such as gateway.revoked; gateway.%% for all of gateways")
     listing.add_argument("--subject", help="such as gateway:2")
-    listing.add_argument("--since", type=datetime.fromisoformat, help="ISO 8601 with zone")
-    listing.add_argument("--until", type=datetime.fromisoformat, help="ISO 8601 with zone")
-    listing.add_argument("--limit", type=int, default=100, help="how many of the newest")
+    listing.add_argument("--since", type=instant, help="ISO 8601 with zone")
+    listing.add_argument("--until", type=instant, help="ISO 8601 with zone")
+    listing.add_argument("--limit", type=registry_id, default=100, help="how many of the newest")
 
 
 async def _republish(session: Session, _given: argparse.Namespace) -> Answer:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from metering_auth import audit
 from metering_auth.admin.owner_commands import NOT_PUBLISHED, PUBLISH_SECONDS
-from metering_auth.admin.session import Answer, CommandError, Parsers, Session, add_command
+from metering_auth.admin.session import Answer, CommandError, Parsers, Session, add_command, instant
 from metering_auth.identity.key_lifecycle import KeyLifecycle, list_keys
 from metering_auth.identity.revocation import wait_published
 from metering_auth.identity.signing_keys import QUERIES
@@ -21,7 +21,7 @@ def register(groups: Parsers) -> None:
     add_command(keys, "rewrap", _rewrap, "seal private parts under AUTH_KEY_ENCRYPTION_KEY, opened with …_PREVIOUS")
     restore = groups.add_parser("restore", help="after a restored backup").add_subparsers(required=True)
     opening = add_command(restore, "open", _open, "let in well-signed refresh tokens issued since the backup")
-    opening.add_argument("--backup-at", type=datetime.fromisoformat, required=True, help="ISO 8601 with zone")
+    opening.add_argument("--backup-at", type=instant, required=True, help="ISO 8601 with zone")
     add_command(restore, "close", _close, "refuse unknown tokens again")
     add_command(restore, "status", _status, "whether unknown tokens are let in")
 
@@ -52,8 +52,6 @@ async def _rewrap(session: Session, _given: argparse.Namespace) -> Answer:
 
 async def _open(session: Session, given: argparse.Namespace) -> Answer:
     """From the backup's time until now: what was issued later is known to this database."""
-    if given.backup_at.tzinfo is None:
-        raise CommandError("--backup-at needs a zone, such as 2026-03-11T15:00:00-03:00")
     now = await session.connection.fetchval(QUERIES.now, None)
     if given.backup_at > now:
         raise CommandError("--backup-at lies in the future")

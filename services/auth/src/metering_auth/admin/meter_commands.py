@@ -1,14 +1,13 @@
 """metering-admin sensor … and device …: what is measured, and by which meters."""
 
 import argparse
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from metering_auth.admin import device_files
-from metering_auth.admin.session import Answer, CommandError, Parsers, Session, add_command
+from metering_auth.admin.session import Answer, CommandError, Parsers, Session, add_command, instant, registry_id
 from metering_auth.registry import devices, sensors
 from metering_auth.registry.devices import DeviceChange, DeviceEntry
 from metering_auth.registry.documents import as_plain
@@ -44,35 +43,35 @@ def _register_sensor(commands: Parsers) -> None:
 
 def _register_device(commands: Parsers) -> None:
     add = add_command(commands, "add", _add_device, "add a device; prints its id")
-    add.add_argument("--provider", type=int, required=True)
+    add.add_argument("--provider", type=registry_id, required=True)
     add.add_argument("--number", required=True, help="the provider's number for it, any text")
     add.add_argument("--sensors", type=Path, help="JSON list of names or aliases; without it the whole dictionary")
     add.add_argument("--zone", default=DEFAULT_ZONE, help="IANA zone of its daily figures")
     add.add_argument("--interval-seconds", type=int, help="how often a measure is expected")
     listing = add_command(commands, "list", _list_devices, "list devices")
-    listing.add_argument("--provider", type=int)
+    listing.add_argument("--provider", type=registry_id)
     importing = add_command(commands, "import", device_files.import_file, "add or change many devices by number")
-    importing.add_argument("--provider", type=int, required=True)
+    importing.add_argument("--provider", type=registry_id, required=True)
     importing.add_argument("--partial", action="store_true", help="take the good lines where some are bad")
     importing.add_argument("file", type=Path, help=device_files.FORMAT)
     exporting = add_command(commands, "export", device_files.export_file, "write a file that `device import` reads")
-    exporting.add_argument("--provider", type=int, required=True)
+    exporting.add_argument("--provider", type=registry_id, required=True)
     exporting.add_argument("file", type=Path)
     change = add_command(commands, "set-sensors", _set_sensors, "set what is taken from its measurements")
-    change.add_argument("id", type=int)
+    change.add_argument("id", type=registry_id)
     change.add_argument("--sensors", type=Path, required=True, help="JSON list of names or aliases")
     terms = add_command(commands, "set", _set_terms, "change its zone or its expected interval")
-    terms.add_argument("id", type=int)
+    terms.add_argument("id", type=registry_id)
     terms.add_argument("--zone")
     terms.add_argument("--interval-seconds", type=int)
     exchange = add_command(commands, "exchange", _exchange, "note that its meter was exchanged")
-    exchange.add_argument("id", type=int)
-    exchange.add_argument("--at", type=datetime.fromisoformat, required=True, help="ISO 8601 with zone")
+    exchange.add_argument("id", type=registry_id)
+    exchange.add_argument("--at", type=instant, required=True, help="ISO 8601 with zone")
     for name, run, sentence in (
         ("disable", _disable, "refuse its values by rule until it is enabled"),
         ("enable", _enable, "take its values again"),
     ):
-        add_command(commands, name, run, sentence).add_argument("id", type=int)
+        add_command(commands, name, run, sentence).add_argument("id", type=registry_id)
 
 
 async def _add_sensor(session: Session, given: argparse.Namespace) -> Answer:
@@ -127,8 +126,6 @@ async def _set_terms(session: Session, given: argparse.Namespace) -> Answer:
 
 
 async def _exchange(session: Session, given: argparse.Namespace) -> Answer:
-    if given.at.tzinfo is None:
-        raise CommandError("--at needs a zone, such as 2026-03-11T15:00:00-03:00")
     return await _change(session, given.id, DeviceChange(exchanged_at=int(given.at.timestamp())))
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from metering_auth.admin.session import Answer, Parsers, Session, add_command
+from metering_auth.admin.session import Answer, Parsers, Session, add_command, registry_id
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.revocation import RevocationInstant, wait_past, wait_published
 from metering_auth.identity.signing_keys import SigningKeys
@@ -27,15 +27,15 @@ def _register_provider(commands: Parsers) -> None:
         ("enable", _enable_provider, "take its gateways' tokens again"),
         ("revoke", _revoke_provider, "make every token issued to its gateways until now void for ever"),
     ):
-        add_command(commands, name, run, sentence).add_argument("id", type=int)
+        add_command(commands, name, run, sentence).add_argument("id", type=registry_id)
 
 
 def _register_gateway(commands: Parsers) -> None:
     add = add_command(commands, "add", _add_gateway, "add a gateway; prints its id")
-    add.add_argument("--provider", type=int, required=True)
+    add.add_argument("--provider", type=registry_id, required=True)
     add.add_argument("name")
     listing = add_command(commands, "list", _list_gateways, "list gateways")
-    listing.add_argument("--provider", type=int)
+    listing.add_argument("--provider", type=registry_id)
     for name, run, sentence in (
         ("issue-token", _issue_token, "print a first refresh token"),
         ("revoke", _revoke_gateway, "make every token issued to it until now void for ever"),
@@ -43,7 +43,7 @@ def _register_gateway(commands: Parsers) -> None:
         ("disable", _disable_gateway, "refuse its tokens until it is enabled"),
         ("enable", _enable_gateway, "take its tokens again"),
     ):
-        add_command(commands, name, run, sentence).add_argument("id", type=int)
+        add_command(commands, name, run, sentence).add_argument("id", type=registry_id)
 
 
 async def _add_provider(session: Session, given: argparse.Namespace) -> Answer:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from metering_auth.audit import Actor, operator
@@ -13,6 +14,7 @@ from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import load_settings
 
+LARGEST_ID = 2**31 - 1
 STATEMENT_SECONDS = 600.0  # an import of 100,000 devices on a busy machine
 
 
@@ -64,6 +66,24 @@ async def session(*, quiet: bool) -> AsyncIterator[Session]:
         pool.acquire() as connection,
     ):
         yield Session(pool, connection, operator(), quiet)
+
+
+def registry_id(text: str) -> int:
+    """An id as PostgreSQL keeps it, given as an argument."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:11]) <= LARGEST_ID):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id: ids are whole numbers from 1 on, as `list` shows them")
+    return int(text)
+
+
+def instant(text: str) -> datetime:
+    """A point in time, given as an argument."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        given = None
+    if given is None or given.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time with its zone, such as 2026-03-11T15:00:00-03:00")
+    return given
 
 
 def add_command(parsers: Parsers, name: str, run: Command, sentence: str) -> argparse.ArgumentParser:
