@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -20,22 +22,29 @@ from metering_common import logs
 from metering_common.sealed import SealedError
 
 FAILED = 1  # exit status
+WIDE = 10_000  # characters of a line that no person looks at
 UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 not done, 2 wrong arguments or settings."""
     given = _parser().parse_args(arguments)
-    logs.configure("metering-admin", "error")
+    logs.configure("metering-admin", "critical")
     try:
         answer = asyncio.run(_run(given))
-    except (InvalidEntryError, CommandError, NoSigningKeyError, UnknownKeyError, SealedError) as error:
+    except (InvalidEntryError, CommandError, NoSigningKeyError, UnknownKeyError) as error:
         return _fail(str(error))
+    except SealedError as error:
+        return _fail(f"{error}; is AUTH_KEY_ENCRYPTION_KEY the one that auth runs with?")
     except KeyboardInterrupt:
-        return _fail("interrupted: nothing was changed")
+        return _fail("interrupted")
     except UNREACHABLE as error:
         return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
-    _print(answer, as_json=given.json)
+    try:
+        _print(answer, as_json=given.json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has read enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED if answer.failed else 0
 
 
@@ -57,16 +66,25 @@ def _print(answer: Answer, *, as_json: bool) -> None:
     if not as_json and answer.text is not None:
         print(answer.text)
     elif not as_json and isinstance(answer.value, list):
-        _print_table(answer.value)
+        _print_table(answer.value if answer.rows is None else answer.rows)
     else:
         print(orjson.dumps(answer.value, default=str).decode())
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table(*(rows[0] if rows else ("nothing",)), box=None)
+    """Nothing is cut: on a terminal long cells take several lines, elsewhere a row is one line."""
+    table = Table(box=None)
+    for name in rows[0] if rows else ("nothing",):
+        table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*map(_cell, row.values()))
+    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return "" if value is None or value in ([], ()) else str(value)
 
 
 def _fail(reason: str) -> int:

@@ -1,9 +1,10 @@
 """metering-admin registry … and audit: what was published, and who did what."""
 
 import argparse
+from typing import Any
 
 from metering_auth import audit
-from metering_auth.admin.session import Answer, Parsers, Session, add_command, instant, registry_id
+from metering_auth.admin.session import Answer, Parsers, Session, add_command, count, instant
 from metering_auth.audit import AuditFilter
 from metering_auth.registry.documents import QUERIES
 from metering_auth.registry.outbox import Lane, change
@@ -22,7 +23,7 @@ def register(groups: Parsers) -> None:
     listing.add_argument("--subject", help="such as gateway:2")
     listing.add_argument("--since", type=instant, help="ISO 8601 with zone")
     listing.add_argument("--until", type=instant, help="ISO 8601 with zone")
-    listing.add_argument("--limit", type=registry_id, default=100, help="how many of the newest")
+    listing.add_argument("--limit", type=count, default=100, help="how many of the newest")
 
 
 async def _republish(session: Session, _given: argparse.Namespace) -> Answer:
@@ -65,4 +66,16 @@ async def _audit(session: Session, given: argparse.Namespace) -> Answer:
         until=given.until,
         limit=given.limit,
     )
-    return Answer(await audit.events(session.connection, chosen))
+    events = await audit.events(session.connection, chosen)
+    return Answer(events, rows=[_line(event) for event in events])
+
+
+def _line(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as a line of a table: of a change only what changed."""
+    before, after = event["before"] or {}, event["after"] or {}
+    changes = [name for name in after if before.get(name) != after[name]]
+    what = [
+        f"{name}: {before[name]} → {after[name]}" if name in before else f"{name}: {after[name]}" for name in changes
+    ]
+    kept = ("id", "at", "actor", "action", "subject", "origin")
+    return {name: event[name] for name in kept} | {"what": "; ".join(what).replace("\n", " ")}

@@ -1,7 +1,8 @@
 """metering-admin key … and restore …: what signs tokens, and what to do when keys or backups go wrong."""
 
 import argparse
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from metering_auth import audit
 from metering_auth.admin.owner_commands import NOT_PUBLISHED, PUBLISH_SECONDS
@@ -9,7 +10,9 @@ from metering_auth.admin.session import Answer, CommandError, Parsers, Session, 
 from metering_auth.identity.key_lifecycle import KeyLifecycle, list_keys
 from metering_auth.identity.revocation import wait_published
 from metering_auth.identity.signing_keys import QUERIES
+from metering_auth.registry.documents import as_camel
 from metering_auth.rows import one_row
+from metering_common.registry_documents import KeyState
 
 
 def register(groups: Parsers) -> None:
@@ -27,7 +30,16 @@ def register(groups: Parsers) -> None:
 
 
 async def _list(session: Session, _given: argparse.Namespace) -> Answer:
-    return Answer(await list_keys(session.connection))
+    keys = [{as_camel(name): value for name, value in key.items()} for key in await list_keys(session.connection)]
+    return Answer(keys, rows=[_line(key) for key in keys])
+
+
+def _line(key: dict[str, Any]) -> dict[str, Any]:
+    """A key as a line of a table: since when it is in its state, and until when the door believes it."""
+    since = key["createdAt"] if key["state"] == KeyState.PUBLISHED else key[f"{key['state']}At"]
+    until = key["acceptUntil"] and datetime.fromtimestamp(key["acceptUntil"], UTC)
+    shown = {"kid": key["kid"], "state": key["state"], "since": since, "believedUntil": until}
+    return shown | {"masterKey": key["masterKeyId"]}
 
 
 async def _rotate(session: Session, _given: argparse.Namespace) -> Answer:

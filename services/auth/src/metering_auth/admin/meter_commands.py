@@ -26,7 +26,7 @@ def _register_sensor(commands: Parsers) -> None:
     add.add_argument("--name", required=True)
     add.add_argument("--unit", required=True)
     add.add_argument("--alias")
-    add.add_argument("--kind", type=SensorKind, choices=list(SensorKind), help="without it the name decides")
+    add.add_argument("--kind", choices=[kind.value for kind in SensorKind], help="without it the name decides")
     for name, sentence in (
         ("--minimum", "below it a value is implausible"),
         ("--maximum", "above it a value is implausible"),
@@ -76,7 +76,8 @@ def _register_device(commands: Parsers) -> None:
 
 async def _add_sensor(session: Session, given: argparse.Namespace) -> Answer:
     names = ("name", "unit", "alias", "kind", "minimum", "maximum", "fault", "rollover")
-    entry = SensorEntry(**{name: getattr(given, name) for name in names})
+    terms = {name: getattr(given, name) for name in names}
+    entry = msgspec.convert(terms, SensorEntry)
     sensor = await sensors.add_sensor(session.connection, session.actor, entry)
     return Answer(as_plain(sensor), str(sensor.id))
 
@@ -113,7 +114,8 @@ async def _add_device(session: Session, given: argparse.Namespace) -> Answer:
 
 
 async def _list_devices(session: Session, given: argparse.Namespace) -> Answer:
-    return Answer([as_plain(each) for each in await devices.devices(session.connection, given.provider)])
+    listed = [as_plain(each) for each in await devices.devices(session.connection, given.provider)]
+    return Answer(listed, rows=[device | {"sensors": len(device["sensors"])} for device in listed])
 
 
 async def _set_sensors(session: Session, given: argparse.Namespace) -> Answer:
@@ -122,6 +124,8 @@ async def _set_sensors(session: Session, given: argparse.Namespace) -> Answer:
 
 
 async def _set_terms(session: Session, given: argparse.Namespace) -> Answer:
+    if given.zone is None and given.interval_seconds is None:
+        raise CommandError("nothing to change: give --zone, --interval-seconds or both")
     return await _change(session, given.id, DeviceChange(zone=given.zone, interval_seconds=given.interval_seconds))
 
 

@@ -106,7 +106,7 @@ async def _issue_token(session: Session, given: argparse.Namespace) -> Answer:
     keys = SigningKeys(settings.keyring())
     await keys.load(session.connection)
     pair = await TokenIssuer(keys, settings.lifetimes()).issue(session.connection, session.actor, given.id)
-    return Answer({"refreshToken": pair.refresh})
+    return Answer({"refreshToken": pair.refresh}, pair.refresh)
 
 
 async def _in_effect(session: Session, changed: Provider | Gateway) -> Answer:

@@ -24,10 +24,11 @@ class CommandError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints: `value` with --json, else `text`, or a table of `value` without one."""
+    """What a command prints: `value` with --json, else `text`, or a table of `rows` or of `value` without one."""
 
     value: Any
     text: str | None = None
+    rows: list[dict[str, Any]] | None = None
     failed: bool = False
 
 
@@ -72,6 +73,13 @@ def registry_id(text: str) -> int:
     """An id as PostgreSQL keeps it, given as an argument."""
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:11]) <= LARGEST_ID):
         raise argparse.ArgumentTypeError(f"{text!r} is no id: ids are whole numbers from 1 on, as `list` shows them")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """How many, given as an argument."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:11]) <= LARGEST_ID):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
 
 

@@ -126,6 +126,12 @@ _BY_KIND: dict[str, tuple[str, Callable[[asyncpg.Record], RegistryDocument]]] = 
 }
 
 
+def as_camel(name: str) -> str:
+    """A column's name as everything that is published writes names."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
 def as_plain(document: msgspec.Struct) -> dict[str, Any]:
     """A document with every field, defaults too, under its published name: for lists and the audit."""
     values = {field.encode_name: getattr(document, field.name) for field in msgspec.structs.fields(document)}
