@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds, one request
 BATCH_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds, one Kafka batch
 COUNT_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500)  # things per batch
+REVOCATION_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30)  # seconds; 2 are promised
 
 
 class ProcessMetrics:
@@ -91,6 +92,12 @@ class ReplicaMetrics:
         self.checked_age_seconds = Gauge(
             "metering_registry_replica_checked_age_seconds",
             "Seconds since Kafka last told the end of registry.v1.",
+            registry=registry,
+        )
+        self.revocation_delay_seconds = Histogram(
+            "metering_registry_replica_revocation_delay_seconds",
+            "Time from a change of a provider, gateway or key in auth's database to this replica's memory.",
+            buckets=REVOCATION_BUCKETS,
             registry=registry,
         )
         self.devices = Gauge("metering_registry_replica_devices", "Devices in memory.", registry=registry)

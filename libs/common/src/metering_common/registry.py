@@ -30,6 +30,7 @@ RETRY_SECONDS = 0.5
 _POLL_MS = 100  # a transaction's end moves the position without giving a record: it is seen this late at most
 _POLL_RECORDS = 2_000  # taken in between two turns of the event loop
 _STOP_SECONDS = 2.0
+_REVOKING = (b"gateway:", b"provider:", b"key:")
 _PARTITION = TopicPartition(topics.REGISTRY, 0)
 
 __all__ = ["OnChange", "Registry", "RegistryReplica"]
@@ -183,6 +184,7 @@ class RegistryReplica:
             async for position, records in polls:
                 for record in records:
                     self._take_in(self.registry, record, self._on_change)
+                    self._note_delay(record)
                 if self.registry.epoch != epoch or epoch is None:
                     raise _TopicMadeAnewError("the registry's epoch has changed")
                 self._move(RegistryVersion(epoch, position))
@@ -225,6 +227,12 @@ class RegistryReplica:
             return
         if on_change is not None:
             on_change(key, document)
+
+    def _note_delay(self, record: ConsumerRecord) -> None:
+        """Of what revokes; a record's timestamp is the change's own, by auth's database."""
+        if self._metrics is not None and (record.key or b"").startswith(_REVOKING):
+            seconds = (self._clock.now_ms() - record.timestamp) / 1_000
+            self._metrics.revocation_delay_seconds.observe(max(0.0, seconds))
 
     def _become(self, staged: Registry, position: int, consumer: AIOKafkaConsumer) -> None:
         changes = list(_changes(self.registry, staged)) if self._on_change else []
