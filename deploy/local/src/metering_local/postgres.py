@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT
 
+from metering_local import postgres_tls
+from metering_local.authority import Certificate
 from metering_local.postgres_user import binaries, data_directory, has_timescaledb, server_user
 from metering_local.process import HOST, ServerFailedError, ServerProcess, free_port
 from metering_local.roles import random_passwords, roles_sql
@@ -23,11 +25,12 @@ THROW_AWAY = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"
 
 @dataclass(frozen=True)
 class PostgresFiles:
-    """One cluster: its data folder, its port, and the superuser's password."""
+    """One cluster: its data folder, its port, and the superuser's password; with a certificate it speaks TLS."""
 
     data: Path
     port: int
     password: str = field(repr=False)
+    tls: Certificate | None = None
 
 
 class PostgresServer:
@@ -87,14 +90,20 @@ class PostgresServer:
 
 @contextmanager
 def start(
-    directory: Path, port: int | None = None, options: Mapping[str, str] = THROW_AWAY
+    directory: Path,
+    port: int | None = None,
+    options: Mapping[str, str] = THROW_AWAY,
+    tls: Certificate | None = None,
 ) -> Iterator[PostgresServer]:
-    """A throw-away server with all roles of the platform, until the context is left; its data goes with it."""
+    """A throw-away server with all roles of the platform, until the context is left; its data goes with it.
+
+    With a certificate nobody but the superuser comes in without TLS.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     data = data_directory(directory / "postgres")
     server: PostgresServer | None = None
     try:
-        files = prepare(data, port or free_port(), secrets.token_urlsafe(24))
+        files = prepare(data, port or free_port(), secrets.token_urlsafe(24), tls)
         passwords = random_passwords()
         server = PostgresServer(files, directory / "postgres.log", passwords, options)
         server.start()
@@ -107,21 +116,25 @@ def start(
         shutil.rmtree(data, ignore_errors=True)
 
 
-def prepare(data: Path, port: int, password: str) -> PostgresFiles:
+def prepare(data: Path, port: int, password: str, tls: Certificate | None = None) -> PostgresFiles:
     """Make the cluster's files with initdb; left alone if they are there."""
-    files = PostgresFiles(data, port, password)
+    files = PostgresFiles(data, port, password, tls)
     if not (data / "PG_VERSION").exists():
         _initialise(files)
+    if tls is not None:
+        postgres_tls.install(data, tls)
     return files
 
 
 def server_command(files: PostgresFiles, options: Mapping[str, str]) -> list[str]:
     """The command line of the server: TCP on this machine only, no socket file."""
     fixed = {"listen_addresses": HOST, "port": str(files.port), "unix_socket_directories": ""}
-    if has_timescaledb():
+    if files.tls is not None:
+        fixed |= postgres_tls.options(files.data)
+    elif has_timescaledb():
         fixed |= {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
     settings = [part for name, value in (fixed | dict(options)).items() for part in ("-c", f"{name}={value}")]
-    return [str(binaries() / "postgres"), "-D", str(files.data), *settings]
+    return [str(_server_binaries(files) / "postgres"), "-D", str(files.data), *settings]
 
 
 def server_environment() -> dict[str, str]:
@@ -147,6 +160,10 @@ def run_sql(files: PostgresFiles, script: str, database: str = "postgres") -> st
     return done.stdout.strip()
 
 
+def _server_binaries(files: PostgresFiles) -> Path:
+    return binaries() if files.tls is None else postgres_tls.tls_binaries()
+
+
 def _initialise(files: PostgresFiles) -> None:
     encoding = ["-E", "UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", "--no-sync"]
     with tempfile.NamedTemporaryFile("w", dir="/tmp") as password:
@@ -155,7 +172,7 @@ def _initialise(files: PostgresFiles) -> None:
         if user := server_user():
             shutil.chown(password.name, user)
         login = ["-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password.name}"]
-        initdb = [str(binaries() / "initdb"), "-D", str(files.data), *encoding, *login]
+        initdb = [str(_server_binaries(files) / "initdb"), "-D", str(files.data), *encoding, *login]
         command = tethered(initdb, "SIGTERM", user)
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=server_environment())  # noqa: S603
     if done.returncode != 0:

@@ -36,7 +36,7 @@ def binaries() -> Path:
     if own_build := os.environ.get(OWN_BUILD):
         return Path(own_build) / "bin"
     found = packaged()
-    if server_user() is None or _reachable(found):
+    if server_user() is None or is_reachable(found):
         return found / "bin"
     stamp = hashlib.sha256(f"{found}{(found / 'bin/postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
     return _copied(found, OPEN_PLACE / f"postgresql-{stamp}") / PACKAGED / "bin"
@@ -54,7 +54,7 @@ def data_directory(wanted: Path) -> Path:
     if user is None:
         wanted.mkdir(parents=True, mode=0o700, exist_ok=True)
         return wanted
-    if not _reachable(wanted.parent):
+    if not is_reachable(wanted.parent):
         wanted = _stand_in(wanted.resolve())
     wanted.mkdir(parents=True, mode=0o700, exist_ok=True)
     shutil.chown(wanted, user, user)
@@ -81,7 +81,8 @@ def packaged() -> Path:
     return Path(spec.submodule_search_locations[0]).parent / PACKAGED
 
 
-def _reachable(folder: Path) -> bool:
+def is_reachable(folder: Path) -> bool:
+    """Whether every user may go into it."""
     open_to_others = stat.S_IROTH | stat.S_IXOTH
     return all(
         part.stat().st_mode & open_to_others == open_to_others

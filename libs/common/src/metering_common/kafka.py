@@ -1,11 +1,11 @@
 """How every service reaches Kafka: one place for the client settings that the topics' contracts rely on."""
 
-import ssl
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from metering_common.connections import tls_context
 from metering_common.settings import KafkaSettings
 
 MAX_REQUEST_BYTES = 6 * 1024 * 1024
@@ -68,8 +68,8 @@ def _connection(settings: KafkaSettings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
-    if settings.security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = ssl.create_default_context(cafile=settings.ssl_cafile)
+    if (context := tls_context(settings)) is not None:
+        arguments["ssl_context"] = context
     if settings.security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.sasl_mechanism
         arguments["sasl_plain_username"] = settings.sasl_username

@@ -16,6 +16,7 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 
 from metering_common import kafka
+from metering_common.cancellation import is_asked_to_end
 from metering_common.clock import Clock
 from metering_common.metrics import PublisherMetrics
 from metering_common.one_producer import OneProducer, Record
@@ -177,7 +178,9 @@ class Publisher:
             await asyncio.sleep(MEND_EVERY_SECONDS)
             try:
                 await self._mend_once()
-            except Exception:  # nothing may end the mending: there would be no recovery
+            except (Exception, asyncio.CancelledError) as error:  # nothing may end it: there would be no recovery
+                if is_asked_to_end(error):
+                    raise
                 log.exception("publisher.mending_failed")
 
     async def _mend_once(self) -> None:

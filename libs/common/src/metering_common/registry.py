@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from metering_common import kafka, topics
+from metering_common.cancellation import is_asked_to_end
 from metering_common.clock import Clock
 from metering_common.headers import RegistryVersion
 from metering_common.metrics import ReplicaMetrics
@@ -152,7 +153,9 @@ class RegistryReplica:
         while True:
             try:
                 await self._read_from_beginning()
-            except Exception as error:  # noqa: BLE001  nothing may end the following; what it was is logged
+            except (Exception, asyncio.CancelledError) as error:  # nothing may end the following; what it was is logged
+                if is_asked_to_end(error):
+                    raise
                 self._reason = f"{topics.REGISTRY} cannot be read: {error!r}"
                 log.warning("registry.reading_failed", error=repr(error))
             self._consumer = self._end = None

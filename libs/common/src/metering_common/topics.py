@@ -61,6 +61,10 @@ class TopicContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: for ever."""
     max_message_bytes: int
     environments: dict[str, Sizing]
+    groups: dict[str, str] = {}
+    """The consumer group of each consumer that is in one."""
+    transactional_ids: dict[str, str] = {}
+    """Of each producer that writes in transactions."""
 
     def configs(self, environment: str) -> Configs:
         """Kafka's topic configuration."""
@@ -101,9 +105,11 @@ def load_contracts() -> dict[str, TopicContract]:
 async def check_topics(settings: KafkaSettings, names: Iterable[str], patience_seconds: float = 30) -> None:
     """Raises `TopicContractError`; waits `patience_seconds` for a Kafka that is away, then `KafkaConnectionError`."""
     contracts = load_contracts()
-    async with _admin(settings, patience_seconds) as admin:
+    async with open_admin(settings, patience_seconds) as admin:
         found = await _describe(admin, names)
     faults = [fault for name in names for fault in find_faults(contracts[name], settings.environment, found.get(name))]
+    if settings.sasl_username is not None and any(name not in found for name in names):
+        faults.append(f"asked as {settings.sasl_username}, from whom Kafka hides topics that no ACL opens to it")
     if faults:
         raise TopicContractError(faults)
 
@@ -114,7 +120,7 @@ async def apply(settings: KafkaSettings, patience_seconds: float = 30) -> list[A
     Replication cannot be raised here: it comes back as a fault.
     """
     contracts = load_contracts()
-    async with _admin(settings, patience_seconds) as admin:
+    async with open_admin(settings, patience_seconds) as admin:
         before = await _describe(admin, contracts)
         actions = {
             name: await _apply_one(admin, contract, settings.environment, before.get(name))
@@ -228,7 +234,8 @@ async def _describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
 
 
 @asynccontextmanager
-async def _admin(settings: KafkaSettings, patience_seconds: float) -> AsyncIterator[AIOKafkaAdminClient]:
+async def open_admin(settings: KafkaSettings, patience_seconds: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Started; asks again for `patience_seconds` while Kafka is away, then raises `KafkaConnectionError`."""
     admin = await _start_admin(settings, patience_seconds)
     try:
         yield admin

@@ -1,4 +1,4 @@
-"""`metering-topics`: makes the topics from their contracts, or says in what they are weaker than those."""
+"""`metering-topics`: makes topics and ACLs from the topics' contracts, or says in what topics are weaker than those."""
 
 import argparse
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 from aiokafka.errors import KafkaError
 
-from metering_common import schemas, topics
+from metering_common import acls, schemas, topics
 from metering_common.settings import KafkaSettings, load_settings
 
 
@@ -19,10 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "schemas":
         return _schemas(write=options.write)
+    if options.command == "acls" and not options.apply:
+        return _print_acls(acls.contract_acls(options.prefix), as_json=options.json)
     settings = load_settings(KafkaSettings)
     if options.environment:
         settings = settings.model_copy(update={"environment": options.environment})
     try:
+        if options.command == "acls":
+            return asyncio.run(_apply_acls(settings, acls.contract_acls(options.prefix)))
         rows = asyncio.run(_apply(settings) if options.command == "apply" else _check(settings))
     except (KafkaError, OSError) as error:
         sys.stderr.write(f"metering-topics: {error}\n")
@@ -32,14 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="metering-topics", description="Topics from contracts/topics/*.yaml.")
+    parser = argparse.ArgumentParser(
+        prog="metering-topics", description="Topics and ACLs from contracts/topics/*.yaml."
+    )
     parser.add_argument(
         "command",
-        choices=["apply", "check", "schemas"],
-        help="apply: create and strengthen; check: only look; schemas: hold contracts/schemas against the code",
+        choices=["apply", "check", "acls", "schemas"],
+        help="apply: create and strengthen; check: only look; acls: print who may do what, as commands for "
+        "kafka-acls.sh; schemas: hold contracts/schemas against the code",
     )
     parser.add_argument("--environment", choices=["production", "laptop"], help="instead of KAFKA_ENVIRONMENT")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument("--apply", action="store_true", help="with acls: create them, as a principal that may")
+    parser.add_argument("--prefix", default="", help="with acls: before each principal's name")
     parser.add_argument("--write", action="store_true", help="with schemas: write them from the code")
     return parser
 
@@ -50,6 +59,26 @@ def _schemas(*, write: bool) -> int:
     differences = schemas.find_differences()
     sys.stderr.writelines(f"{difference}\n" for difference in differences)
     return 1 if differences else 0
+
+
+def _print_acls(wanted: list[acls.Acl], *, as_json: bool) -> int:
+    if as_json:
+        content = orjson.dumps([acl._asdict() for acl in wanted], option=orjson.OPT_INDENT_2).decode()
+        sys.stdout.write(content + "\n")
+    else:
+        sys.stdout.writelines(f"{command}\n" for command in acls.kafka_acls_commands(wanted))
+    return 0
+
+
+async def _apply_acls(settings: KafkaSettings, wanted: list[acls.Acl]) -> int:
+    """Exit status 1 when a principal may do more than the contracts need."""
+    surplus = await acls.apply_acls(settings, wanted)
+    sys.stdout.write(f"{len(wanted)} ACLs hold\n")
+    sys.stderr.writelines(
+        f"{acl.principal} may also {acl.operation} {acl.resource} {acl.name}, which no contract needs\n"
+        for acl in surplus
+    )
+    return 1 if surplus else 0
 
 
 async def _apply(settings: KafkaSettings) -> list[topics.Applied]:

@@ -270,3 +270,22 @@ async def test_it_closes_in_time_while_kafka_is_away(hurt_kafka: KafkaServer) ->
         await asyncio.sleep(0.2)
         started = time.monotonic()
     assert time.monotonic() - started < 3
+
+
+class CutShort(RegistryReplica):
+    """Its first reading ends as aiokafka ends it when the loop was blocked: with the client's own cancellation."""
+
+    readings = 0
+
+    async def _read_from_beginning(self) -> None:
+        self.readings += 1
+        if self.readings == 1:
+            raise asyncio.CancelledError
+        await super()._read_from_beginning()
+
+
+async def test_a_clients_own_cancellation_does_not_end_the_reading(kafka: KafkaSettings) -> None:
+    async with relay(kafka) as producer, CutShort.open(kafka, CLOCK) as replica:
+        await put(producer, META, PROVIDER)
+        await ready(replica)
+        assert replica.readings == 2

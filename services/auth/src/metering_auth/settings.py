@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from metering_auth.identity.domain.keys import KeyTimes
 from metering_auth.identity.token_store import Lifetimes
+from metering_common.connections import DatabaseUrl
 from metering_common.sealed import Keyring, MasterKey
 from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
 
@@ -20,7 +21,7 @@ class DatabaseSettings(SettingsGroup):
 
     model_config = SettingsConfigDict(env_prefix="AUTH_")
 
-    database_url: SecretStr = Field(description="postgresql://auth_service:…@host/auth")
+    database_url: DatabaseUrl = Field(description="postgresql://auth_service:…@host/auth?sslmode=verify-full&…")
 
 
 class StoreSettings(DatabaseSettings):

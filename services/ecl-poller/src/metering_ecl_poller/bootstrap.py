@@ -117,7 +117,8 @@ async def open_session(settings: StoreSettings) -> AsyncIterator[aiohttp.ClientS
 
 
 def keyring(settings: StoreSettings) -> Keyring:
-    return Keyring(MasterKey.parse(settings.key_encryption_key))
+    previous = settings.key_encryption_key_previous
+    return Keyring(MasterKey.parse(settings.key_encryption_key), [MasterKey.parse(previous)] if previous else [])
 
 
 def holder() -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from metering_common.connections import DatabaseUrl
 from metering_common.sealed import MasterKey
 from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
 from metering_ecl_poller.portal.dialect import DialectError, load_dialect
@@ -15,18 +16,22 @@ class StoreSettings(SettingsGroup):
 
     model_config = SettingsConfigDict(env_prefix="ECL_")
 
-    database_url: SecretStr = Field(description="postgresql:// of the poller's own database")
+    database_url: DatabaseUrl = Field(description="postgresql:// of the poller's own database")
     key_encryption_key: SecretStr = Field(description="32 bytes in base64url: the portal's codes are sealed under it")
+    key_encryption_key_previous: SecretStr | None = Field(
+        None, description="the master key before, until `metering-ecl controller rewrap` has run"
+    )
     dialect_file: Path | None = Field(None, description="TOML file over the built-in table of the portal's names")
     ca_file: Path | None = Field(None, description="PEM file of an authority to believe besides the system's")
     request_timeout_seconds: float = Field(30, gt=0, description="how long one answer of the portal may take")
     lease_seconds: float = Field(120, ge=1, description="after which a killed replica's controllers are taken over")
 
-    @field_validator("key_encryption_key")
+    @field_validator("key_encryption_key", "key_encryption_key_previous")
     @classmethod
-    def _is_a_key(cls, text: SecretStr) -> SecretStr:
+    def _is_a_key(cls, text: SecretStr | None) -> SecretStr | None:
         """Raises ValueError without telling the text."""
-        MasterKey.parse(text)
+        if text is not None:
+            MasterKey.parse(text)
         return text
 
     @field_validator("dialect_file")

@@ -260,3 +260,14 @@ def test_plain_http_to_another_machine_is_refused(tool: Tool) -> None:
     done = tool.bare("controller", "add", "1", "--portal", "http://portal.example")
     assert done.returncode == 1
     assert "must be https" in done.stderr
+
+
+def test_the_master_key_changes_without_entering_a_code_again(tool: Tool) -> None:
+    old = tool.environment["ECL_KEY_ENCRYPTION_KEY"]
+    new = base64.urlsafe_b64encode(bytes(range(32))).decode()
+    tool.run("controller", "add", "123456792")
+    both = Tool(tool.environment | {"ECL_KEY_ENCRYPTION_KEY": new, "ECL_KEY_ENCRYPTION_KEY_PREVIOUS": old})
+    assert both.run("controller", "rewrap") == {"rewrapped": 1}
+    after = Tool(tool.environment | {"ECL_KEY_ENCRYPTION_KEY": new})
+    assert after.run("controller", "rewrap") == {"rewrapped": 0}
+    assert tool.bare("controller", "rewrap").returncode == 1

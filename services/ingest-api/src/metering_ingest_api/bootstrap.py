@@ -11,6 +11,7 @@ from metering_common.metrics import ReplicaMetrics
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
+from metering_common.tracing import open_tracing
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.drain import Drain
@@ -20,6 +21,7 @@ from metering_ingest_api.adapters.listener import Listener
 from metering_ingest_api.adapters.openapi import load_definition
 from metering_ingest_api.adapters.outcome_scan import OutcomesScan
 from metering_ingest_api.adapters.outcomes import OutcomesTail
+from metering_ingest_api.adapters.tracing import traced_by
 from metering_ingest_api.application import Door
 from metering_ingest_api.domain.in_hand import InHand
 from metering_ingest_api.domain.rates import GatewayRates, Rate
@@ -58,6 +60,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
     metrics = IngestMetrics(registry)
     await topics.check_topics(settings.kafka, TOPICS)
     async with (
+        open_tracing(NAME, settings.tracing) as tracing,
         loop_lag(registry, clock),
         AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
@@ -74,7 +77,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         listener, drain = Listener(settings, metrics), Drain()
         door = Door(replica, publisher, (tail, scan), tokens, clock)
         api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
-        application = build_application(api, Exchanges(clock, metrics, access_log, drain))
+        application = build_application(api, Exchanges(clock, metrics, access_log, drain), traced_by(tracing))
         async with listener.listen(application, settings, drain):
             admin.ready = True
             try:

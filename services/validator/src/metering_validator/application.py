@@ -15,6 +15,7 @@ from metering_common.headers import (
     decode_headers,
 )
 from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.tracing import StageTrace, no_trace
 from metering_validator.causality import Causality, Replica
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
@@ -52,6 +53,7 @@ class Validator:
         metrics: Metrics,
         *,
         pause_seconds: float = FIRST_PAUSE_SECONDS,
+        trace: StageTrace = no_trace,
     ) -> None:
         self._replica = replica
         self._publisher = publisher
@@ -59,6 +61,7 @@ class Validator:
         self._clock = clock
         self._metrics = metrics
         self._first_pause = pause_seconds
+        self._trace = trace
         self._causality = Causality(replica, metrics)
         self._share = DeadShare()
         self._dictionary = Dictionary(())
@@ -76,7 +79,9 @@ class Validator:
         judgements = [self._judge(record, each) for record, each in zip(records, headers, strict=True)]
         self._check_dead_share(judgements)
         await self._deliver([output for judgement in judgements for output in judgement.outputs])
-        self._account(Tally(judgements), self._clock.monotonic() - started)
+        seconds = self._clock.monotonic() - started
+        self._account(Tally(judgements), seconds)
+        self._trace((each for each in headers if isinstance(each, RecordHeaders)), seconds)
         self._oldest_ms = None
 
     def _lag_seconds(self) -> float:

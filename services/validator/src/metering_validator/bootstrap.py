@@ -10,6 +10,7 @@ from metering_common.metrics import ReplicaMetrics
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.telemetry import loop_lag, new_registry
+from metering_common.tracing import open_tracing, stage_trace
 from metering_validator.adapters.process import end_process
 from metering_validator.adapters.stream import JudgementStream
 from metering_validator.application import Validator
@@ -29,6 +30,7 @@ async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
     collectors = new_registry("validator", "metering-validator")
     metrics = Metrics(collectors)
     async with (
+        open_tracing("validator", settings.tracing) as tracing,
         loop_lag(collectors, clock),
         AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
@@ -39,7 +41,9 @@ async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
         admin.add_check("registry", replica.not_ready_reason)
         admin.add_check("kafka", publisher.unavailable)
         await replica.wait_ready()
-        validator = Validator(replica, publisher, settings.limits, clock, metrics)
+        validator = Validator(
+            replica, publisher, settings.limits, clock, metrics, trace=stage_trace(tracing, "judge", topics.RAW)
+        )
         async with JudgementStream.open(settings, validator, metrics, end_process) as stream:
             admin.add_check("stream", stream.not_ready_reason)
             admin.ready = True

@@ -15,6 +15,7 @@ from metering_common.clock import SystemClock
 from metering_common.metrics import PoolMetrics
 from metering_common.publisher import Publisher
 from metering_common.telemetry import loop_lag, new_registry
+from metering_common.tracing import open_tracing, stage_trace
 from metering_writer.adapters.dead_letters import KafkaDeadLetters
 from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.adapters.judged_log import BatchLimits, JudgedLog
@@ -41,8 +42,9 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
     clock = SystemClock()
     registry = new_registry("writer", "metering-writer")
     metrics = WriterMetrics(registry)
-    notes = WriterNotes(metrics, clock)
     async with AsyncExitStack() as stack:
+        tracing = await stack.enter_async_context(open_tracing("writer", settings.tracing))
+        notes = WriterNotes(metrics, clock, stage_trace(tracing, "store", topics.JUDGED))
         await stack.enter_async_context(loop_lag(registry, clock))
         admin = await stack.enter_async_context(AdminServer(settings.admin_host, settings.admin_port, registry, clock))
         await topics.check_topics(settings.kafka, [topics.JUDGED, topics.DEAD, topics.REGISTRY])

@@ -1,8 +1,9 @@
 """The writer's settings, `WRITER_…`: the only reader of the environment."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from metering_common.connections import DatabaseUrl
 from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
 
 
@@ -11,7 +12,7 @@ class WriterSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="WRITER_")
 
-    database_url: SecretStr = Field(description="postgresql://… of the storage database, as role storage_writer")
+    database_url: DatabaseUrl = Field(description="postgresql://… of the storage database, as role storage_writer")
     group_instance_id: str | None = Field(
         None, description="static membership in the consumer group: a restart within the session moves no partition"
     )
@@ -38,5 +39,5 @@ class ToolSettings(SettingsGroup):
 
     model_config = SettingsConfigDict(env_prefix="WRITER_")
 
-    database_url: SecretStr = Field(description="postgresql://… of the storage database, as role storage_writer")
+    database_url: DatabaseUrl = Field(description="postgresql://… of the storage database, as role storage_writer")
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)

@@ -82,7 +82,7 @@ def _environment(settings: WriterSettings) -> dict[str, str]:
     """The settings as the environment has them."""
     own = {
         f"WRITER_{name}".upper(): str(value)
-        for name, value in settings.model_dump(exclude={"kafka", "database_url"}, exclude_none=True).items()
+        for name, value in settings.model_dump(exclude={"kafka", "tracing", "database_url"}, exclude_none=True).items()
     }
     return (
         os.environ

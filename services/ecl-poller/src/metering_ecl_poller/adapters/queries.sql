@@ -117,6 +117,14 @@ ORDER BY serial;
 -- What opens a controller.
 SELECT portal, server_code, access_code FROM controller WHERE serial = $1;
 
+-- name: sealed_codes
+-- What opens every controller; locked, so that nobody gives one new codes meanwhile.
+SELECT serial, server_code, access_code FROM controller ORDER BY serial FOR UPDATE;
+
+-- name: rewrap
+-- The same codes under another master key.
+UPDATE controller SET server_code = $2, access_code = $3 WHERE serial = $1;
+
 -- name: devices
 -- The portal devices of the controllers, with the newest sample each has handed over.
 SELECT serial, device, type, name, active, last_read, gone_since, problem,

@@ -57,6 +57,21 @@ class Register:
             raise UnknownControllerError(serial)
         return open_account(self._keyring, serial, row)
 
+    async def rewrap(self) -> int:
+        """How many controllers' codes are now under the newest master key and were not before. Raises `SealedError`."""
+        rewrapped = 0
+        async with self._pool.acquire() as connection, connection.transaction():
+            for row in await connection.fetch(QUERIES.sealed_codes):
+                serial, sealed = row["serial"], (row["server_code"], row["access_code"])
+                fresh = [
+                    self._keyring.rewrap(code, sealed_context(serial, what))
+                    for code, what in zip(sealed, ("server", "access"), strict=True)
+                ]
+                if tuple(fresh) != sealed:
+                    await connection.execute(QUERIES.rewrap, serial, *fresh)
+                    rewrapped += 1
+        return rewrapped
+
     async def readmit(self, serial: str, now_ms: int) -> None:
         """After its codes were seen to open it: asked again at its next moment."""
         await self._pool.execute(QUERIES.readmit, serial, moment(next_due_ms(serial, now_ms)))

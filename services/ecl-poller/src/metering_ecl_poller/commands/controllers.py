@@ -36,6 +36,7 @@ def register(groups: Parsers) -> None:
     add_command(commands, "list", _list, "list the controllers")
     test = add_command(commands, "test", _test, "ask a controller's master data; lets one that was denied in again")
     test.add_argument("serials", nargs="*", help="all when none is named")
+    add_command(commands, "rewrap", _rewrap, "seal all codes under ECL_KEY_ENCRYPTION_KEY, opened with …_PREVIOUS")
     for name, run, sentence in (
         ("disable", _disable, "ask it no more"),
         ("enable", _enable, "ask it again; everything the portal still has is fetched"),
@@ -129,6 +130,11 @@ async def _test(session: Session, given: argparse.Namespace) -> Answer:
         await book.readmit(serial, session.clock.now_ms())
         told.append({"serial": serial, "opens": True, "name": master.name, "devices": len(master.devices)})
     return Answer(told, failed=not all(one["opens"] for one in told))
+
+
+async def _rewrap(session: Session, _given: argparse.Namespace) -> Answer:
+    rewrapped = await (await session.register()).rewrap()
+    return Answer({"rewrapped": rewrapped}, f"{rewrapped} controllers' codes are now under the new master key")
 
 
 async def _disable(session: Session, given: argparse.Namespace) -> Answer:

@@ -8,6 +8,7 @@ from aiohttp import web
 from metering_common.clock import Clock
 from metering_ingest_api.adapters.bodies import BodyLimits, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
+from metering_ingest_api.adapters.tracing import Trace, untraced
 from metering_ingest_api.application import Batch, Door, Submission
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.in_hand import InHand, Share
@@ -129,11 +130,11 @@ class Api:
         return sender
 
 
-def build_application(api: Api, exchanges: Exchanges) -> web.Application:
+def build_application(api: Api, exchanges: Exchanges, trace: Trace = untraced) -> web.Application:
     """Routes with their own 404 and 405, so that those too are problems, counted and logged."""
     application = web.Application()
     for path, (method, handler) in api.routes().items():
-        answer = exchanges.around(path, handler)
+        answer = exchanges.around(path, trace(f"{method} {path}", handler))
         application.router.add_route(method, path, answer)
         if method == "GET":
             application.router.add_route("HEAD", path, answer)

@@ -1,11 +1,11 @@
 """What Faust is told: no tables, no web server, no topics of its own, raw bytes, one batch at a time."""
 
-import ssl
 from typing import Any
 
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
 from metering_common import kafka
+from metering_common.connections import tls_context
 from metering_common.settings import KafkaSettings
 from metering_validator.settings import Settings
 
@@ -38,9 +38,7 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _credentials(settings: KafkaSettings) -> Credentials | None:
-    context = None
-    if settings.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    context = tls_context(settings)
     if settings.security_protocol.startswith("SASL"):
         return SASLCredentials(
             username=settings.sasl_username,

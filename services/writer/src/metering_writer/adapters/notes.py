@@ -4,6 +4,7 @@ import structlog
 
 from metering_common.clock import Clock
 from metering_common.messages import Status
+from metering_common.tracing import StageTrace, no_trace
 from metering_writer.application import StoredBatch
 from metering_writer.domain.accounts import total
 from metering_writer.domain.records import Record
@@ -15,8 +16,8 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class WriterNotes:
     """`application.Notes`, and the readiness checks."""
 
-    def __init__(self, metrics: WriterMetrics, clock: Clock) -> None:
-        self._metrics, self._clock = metrics, clock
+    def __init__(self, metrics: WriterMetrics, clock: Clock, trace: StageTrace = no_trace) -> None:
+        self._metrics, self._clock, self._trace = metrics, clock, trace
         self._database_failure: str | None = None
         self.stopped: str | None = None
         """Why the consumer has stopped for good."""
@@ -24,6 +25,7 @@ class WriterNotes:
     def stored(self, batch: StoredBatch, seconds: float) -> None:
         fate = total(batch.fates)
         self._count(batch, seconds)
+        self._trace((record.headers for record in batch.records), seconds)
         for name, count in fate._asdict().items():
             self._metrics.values.labels(name).inc(count)
         if self._database_failure is not None:
