@@ -10,7 +10,8 @@ import asyncpg
 import orjson
 from aiokafka.errors import KafkaError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from metering_common import logs
 from metering_common.sealed import SealedError
@@ -21,6 +22,7 @@ from metering_ecl_poller.portal.dialect import DialectError
 from metering_ecl_poller.version import UNVERIFIED, VERSION
 
 FAILED = 1  # exit status
+PIPED_WIDTH = 400  # characters of a line where no terminal says how many there is room for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,11 +66,12 @@ def _print(answer: Answer, *, as_json: bool) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Nothing is cut off, and nothing of what comes from outside is taken for rich's own markup."""
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["nothing"]
-    table = Table(*columns, box=None)
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
     for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
-    Console().print(table)
+        table.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in columns))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def _fail(reason: str) -> int:
