@@ -38,19 +38,19 @@ def test_both_flavours_have_the_same_steps() -> None:
 
 
 def test_every_later_migration_finds_data_and_keeps_it(database: FreshDatabase, tmp_path: Path) -> None:
-    """Step by step, by the tool, each on tables that hold rows already."""
+    """Step by step, by the tool, each on tables that hold rows already; hypertables are made of empty ones."""
     flavour = "timescale" if has_timescaledb() else "plain"
-    for file in migrations(flavour):
-        folder = tmp_path / file.parent.name
-        folder.mkdir(exist_ok=True)
-        shutil.copy(file, folder)
-        (tmp_path / flavour).mkdir(exist_ok=True)
+    steps = migrations(flavour)
+    (tmp_path / flavour).mkdir()
+    for number, file in enumerate(steps):
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / file.parent.name)
         migrate(database.owner_dsn, folders=tmp_path)
-        database.sql(f"{ROW} (now(), 1, {file.name.split('_')[0][-6:]}, 1, 1, 0);")
-    steps = len(migrations(flavour))
-    assert database.sql("SELECT count(*) FROM measurement_named;").strip() == str(steps)
+        if number > 0:
+            database.sql(f"{ROW} (now(), 1, {number}, 1, {number}, 0);")
+    assert database.sql("SELECT count(*) FROM measurement_named;") == str(len(steps) - 1)
     migrate(database.owner_dsn)
-    assert database.sql("SELECT count(*) FROM schema_migrations;").strip() == str(steps)
+    assert database.sql("SELECT count(*) FROM schema_migrations;") == str(len(steps))
 
 
 def test_a_migration_that_waits_for_a_lock_gives_up(database: FreshDatabase, tmp_path: Path) -> None:
