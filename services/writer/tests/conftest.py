@@ -17,7 +17,16 @@ from metering_local.postgres_user import binaries, has_timescaledb
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
-from metering_writer.testing_flavours import ROLES, Storage, as_json, migrate, migrations, up_script, wasm_timescale
+from metering_writer.testing_flavours import (
+    KEEP_EVERYTHING,
+    ROLES,
+    Storage,
+    as_json,
+    migrate,
+    migrations,
+    up_script,
+    wasm_timescale,
+)
 
 TIMESCALEDB_IMAGE = "timescale/timescaledb:latest-pg17"
 
@@ -26,6 +35,7 @@ TIMESCALEDB_IMAGE = "timescale/timescaledb:latest-pg17"
 def storage(database: FreshDatabase) -> FreshDatabase:
     """A fresh database with the schema of the server's flavour: plain, unless METERING_POSTGRES_PREFIX says so."""
     migrate(database.owner_dsn)
+    database.sql(KEEP_EVERYTHING)
     return database
 
 

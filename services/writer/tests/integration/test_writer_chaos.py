@@ -21,7 +21,7 @@ from metering_local.testing import FreshDatabase, make_database
 from metering_writer.domain.records import Record
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, Judge, headers, judged, record, rows, until
-from metering_writer.testing_flavours import migrate
+from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import WriterProcess, writer_processes
 
 PARTITIONS = 4
@@ -35,6 +35,7 @@ def hurt(own_postgres: PostgresServer) -> FreshDatabase:
     """A database on a server of its own."""
     database = make_database(own_postgres)
     migrate(database.owner_dsn)
+    database.sql(KEEP_EVERYTHING)
     return database
 
 

@@ -19,7 +19,7 @@ from metering_local.testing import FreshDatabase, make_database
 from metering_writer.domain.records import Record
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged, record, rows, running
-from metering_writer.testing_flavours import migrate
+from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 
 FULL_BYTES = 16 * 1024 * 1024
 ROWS_BEFORE = 250_000
@@ -43,6 +43,7 @@ def hurt(own_postgres: PostgresServer) -> FreshDatabase:
     """A database on a server of its own."""
     database = make_database(own_postgres)
     migrate(database.owner_dsn)
+    database.sql(KEEP_EVERYTHING)
     return database
 
 
