@@ -68,25 +68,29 @@ _NUMBERS = ("item", "items", "provider-id", "gateway-id", "device-id", "received
 
 
 def encode_headers(headers: RecordHeaders) -> KafkaHeaders:
-    """Kafka headers, all ASCII text; absent ones are left out."""
-    texts: dict[str, object] = {
-        "schema-version": SCHEMA_VERSION,
-        "batch-id": headers.batch_id,
-        "item": headers.item,
-        "items": headers.items,
-        "provider-id": headers.provider_id,
-        "gateway-id": headers.gateway_id,
-        "device-id": headers.device_id,
-        "source": headers.source,
-        "received-at-ms": headers.received_at_ms,
-        "rev": headers.rev,
-        "registry-epoch": headers.registry.epoch,
-        "registry-position": headers.registry.position,
-        "traceparent": headers.traceparent,
-        "clock-doubtful": 1 if headers.clock_doubtful else None,
-        "replays": headers.replays,
-    }
-    return [(name, str(value).encode("ascii")) for name, value in texts.items() if value is not None]
+    """Kafka headers, all ASCII text; absent ones are left out. Written out: every record has them, and time counts."""
+    encoded = [
+        ("schema-version", b"%d" % SCHEMA_VERSION),
+        ("batch-id", str(headers.batch_id).encode()),
+        ("item", b"%d" % headers.item),
+        ("items", b"%d" % headers.items),
+        ("provider-id", b"%d" % headers.provider_id),
+        ("device-id", b"%d" % headers.device_id),
+        ("source", headers.source.encode()),
+        ("received-at-ms", b"%d" % headers.received_at_ms),
+        ("rev", b"%d" % headers.rev),
+        ("registry-epoch", headers.registry.epoch.encode()),
+        ("registry-position", b"%d" % headers.registry.position),
+    ]
+    if headers.gateway_id is not None:
+        encoded.append(("gateway-id", b"%d" % headers.gateway_id))
+    if headers.traceparent is not None:
+        encoded.append(("traceparent", headers.traceparent.encode()))
+    if headers.clock_doubtful:
+        encoded.append(("clock-doubtful", b"1"))
+    if headers.replays is not None:
+        encoded.append(("replays", str(headers.replays).encode()))
+    return encoded
 
 
 def decode_headers(headers: KafkaHeaders) -> RecordHeaders:
