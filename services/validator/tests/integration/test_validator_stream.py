@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -64,7 +65,8 @@ async def test_a_batch_is_full_by_its_bytes_as_well_as_by_its_records(
 ) -> None:
     await publish_registry(publisher)
     wide = element(number="9" * 10_000)  # without measures: that is how they are counted below
-    await publisher.publish([Record(topics.RAW, b"29", wide, encode_headers(headers()))] * 40)
+    stamps = [encode_headers(headers(batch_id=UUID(int=number))) for number in range(40)]
+    await publisher.publish([Record(topics.RAW, b"29", wide, stamp) for stamp in stamps])
     await publish_load(publisher, 60, seed=4)
     replica = replicas.start(
         VALIDATOR_BATCH_BYTES="45000", VALIDATOR_BATCH_RECORDS="30", VALIDATOR_BATCH_WAIT_SECONDS="1"

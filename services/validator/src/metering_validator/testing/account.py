@@ -64,11 +64,14 @@ async def look(settings: KafkaSettings) -> Seen:
 
 
 async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 120) -> Seen:
-    """Waits until every raw record is judged; raises TimeoutError."""
+    """Waits until every raw record is judged and told; raises TimeoutError.
+
+    The topics are read side by side: a verdict may be seen whose outcome came a moment after the other topic's reading.
+    """
     async with asyncio.timeout(timeout_seconds):
         while True:
             seen = await look(settings)
-            if seen.raw and seen.raw <= seen.judged.keys():
+            if seen.raw and seen.raw <= seen.judged.keys() and len(seen.outcomes) >= len(seen.raw):
                 return seen
             await asyncio.sleep(0.2)
 
