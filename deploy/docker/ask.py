@@ -12,7 +12,7 @@ port = os.environ.get(f"{prefix}_ADMIN_PORT")
 if port is None:
     sys.exit(0)  # a job has none
 try:
-    admin = http.client.HTTPConnection("127.0.0.1", int(port), timeout=4)
+    admin = http.client.HTTPConnection("127.0.0.1", int(port), timeout=12)
     admin.request("GET", sys.argv[1])
     answer = admin.getresponse()
     sys.exit(0 if answer.status == http.client.OK else answer.read().decode(errors="replace"))

@@ -13,7 +13,7 @@ from metering_local.checkout import ROOT
 from metering_local.compose import compose_command
 from tests.images.engine import Engine
 
-UP_SECONDS = 500
+UP_SECONDS = 900
 
 
 @dataclass(frozen=True)

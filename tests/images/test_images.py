@@ -42,7 +42,7 @@ def test_it_is_nobody_and_can_write_nowhere(images: Engine, service: str) -> Non
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_tool_and_no_test_is_left_in_it(images: Engine, service: str) -> None:
-    find = "find /opt/metering /usr/local -name 'test_*.py' -o -name tests -o -path '*/metering_*/testing*'"
+    find = "find /opt/metering /usr/local -name tests -o -path '*/metering_*/test*'"
     gone = "for tool in pip pip3 uv hatchling gcc cc make git; do command -v $tool; done; python -m pip; true"
     arguments = ["run", "--rm", *CLOSED, "--entrypoint=sh", f"metering/{service}", "-c", f"{find}; {gone}"]
     done = images.run(*arguments)

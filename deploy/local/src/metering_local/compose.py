@@ -19,7 +19,7 @@ from metering_local.compose_prober import enrol_prober
 from metering_local.errors import EnvironmentProblemError
 from metering_local.stack import write_private
 
-HEALTHY_SECONDS = 300
+HEALTHY_SECONDS = 600
 PORTS = {"METERING_API_PORT": "18080", "METERING_POSTGRES_PORT": "15432", "METERING_KAFKA_PORT": "19092"}
 THREE = {
     "COMPOSE_PROFILES": "three-brokers",
