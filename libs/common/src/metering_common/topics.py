@@ -126,7 +126,7 @@ async def apply(settings: KafkaSettings, patience_seconds: float = 30) -> list[A
             name: await _apply_one(admin, contract, settings.environment, before.get(name))
             for name, contract in contracts.items()
         }
-        after = await _describe_all(admin, contracts)
+        after = await _describe_all(admin, contracts, settings.environment)
     return [
         Applied(name, actions[name], find_faults(contract, settings.environment, after.get(name)))
         for name, contract in contracts.items()
@@ -202,12 +202,15 @@ def _raise_for(errors: list[tuple[int, str | None]]) -> None:
             raise for_code(code)(message)
 
 
-async def _describe_all(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Topic]:
-    """A topic just made is not at once in every broker's metadata: waits up to 10 s."""
+async def _describe_all(
+    admin: AIOKafkaAdminClient, contracts: dict[str, TopicContract], environment: str
+) -> dict[str, Topic]:
+    """A topic or partition just made is not at once in every broker's metadata: waits up to 10 s."""
+    wanted = {name: contract.environments[environment].partitions for name, contract in contracts.items()}
     found: dict[str, Topic] = {}
     for _ in range(50):
-        found = await _describe(admin, names)
-        if found.keys() >= set(names):
+        found = await _describe(admin, wanted)
+        if all(name in found and found[name].partitions >= count for name, count in wanted.items()):
             break
         await asyncio.sleep(0.2)
     return found
