@@ -4,13 +4,13 @@ BIN := .venv/bin
 LOCAL := $(BIN)/metering-local
 PACKAGES := deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/prober services/validator services/writer
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
-APART := not docker and not promtool and not chromium and not kubernetes and not chaos
+APART := not docker and not promtool and not chromium and not kubernetes and not chaos and not wire
 # Where `make check` has just run, its tests are not run again.
 SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability compose-up compose-down test-images
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability compose-up compose-down test-images test-wire
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
@@ -67,6 +67,9 @@ chaos: .venv/.made ## Kill processes at random for some minutes and count; print
 
 dashboards: .venv/.made ## Write deploy/observability/dashboards anew from boards/
 	@$(BIN)/python deploy/observability/dashboards.py
+
+test-wire: .venv/.made ## Run everything on a Kafka and a PostgreSQL with their locks on, and try what is not allowed
+	@$(BIN)/python -u -m pytest -m wire tests/integration
 
 test-observability: .venv/.made ## Fire every alert with promtool, ask every panel of a real run (needs Debian's prometheus)
 	@$(BIN)/python -u -m pytest -m promtool $(T)

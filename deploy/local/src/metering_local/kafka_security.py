@@ -50,4 +50,6 @@ class KafkaSecurity:
             ),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:{BROKER};User:{ADMIN}",
+            "broker.session.timeout.ms": 18_000,  # handshakes are slow while Java is cold; nobody kills this broker
+            "broker.heartbeat.interval.ms": 2_000,
         }

@@ -1,0 +1,186 @@
+"""The whole platform against a Kafka and a PostgreSQL that believe nobody: TLS, a principal or a role per service."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from metering_common.settings import KafkaSettings
+from metering_jobs.databases import DATABASES, ROLES
+from metering_local import kafka, postgres
+from metering_local.authority import Authority
+from metering_local.kafka import KafkaServer
+from metering_local.kafka_security import ADMIN, KafkaSecurity
+from metering_local.postgres import SUPERUSER, PostgresServer
+from metering_local.process import HOST, free_port
+from metering_local.up import not_ready_reason
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+SERVICES = ("auth", "ingest-api", "validator", "writer", "ecl-poller")
+PRINCIPALS = (*SERVICES, "topics", "autoscaler", ADMIN)
+READY_SECONDS = 180
+TOOL_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class SecuredPlatform:
+    """Addresses, and for each principal the environment that it has in production."""
+
+    folder: Path
+    authority: Authority
+    kafka: KafkaServer
+    security: KafkaSecurity
+    postgres: PostgresServer
+    ports: dict[str, int]
+    collector_url: str
+    secrets: dict[str, str] = field(repr=False)
+
+    def kafka_settings(self, principal: str, **changes: Any) -> KafkaSettings:
+        right: dict[str, Any] = {
+            "bootstrap_servers": self.kafka.bootstrap,
+            "environment": "laptop",
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": principal,
+            "sasl_password": SecretStr(self.security.users.get(principal, "a guess")),
+            "ssl_cafile": self.authority.file,
+        }
+        return KafkaSettings(**right | changes)
+
+    def dsn(self, role: str, database: str) -> str:
+        return f"{self.postgres.dsn(role, database)}?sslmode=verify-full&sslrootcert={self.authority.file}"
+
+    def environment(self, principal: str) -> dict[str, str]:
+        """Nothing of the caller's own but the path. The password stands in a file, as Kubernetes mounts it."""
+        password = self.folder / f"{principal}.password"
+        password.touch(mode=0o600)
+        password.write_text(self.security.users[principal] + "\n")
+        return {
+            "PATH": os.environ["PATH"],
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap,
+            "KAFKA_ENVIRONMENT": "laptop",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_USERNAME": principal,
+            "KAFKA_SASL_PASSWORD_FILE": str(password),
+            "KAFKA_SSL_CAFILE": str(self.authority.file),
+        } | self._own(principal)
+
+    def _own(self, principal: str) -> dict[str, str]:
+        http = str(self.ports.get(f"{principal} http", 0))
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector_url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+        own: dict[str, dict[str, str]] = {
+            "auth": {
+                "AUTH_DATABASE_URL": self.dsn("auth_service", "auth"),
+                "AUTH_KEY_ENCRYPTION_KEY": self.secrets["auth"],
+                "AUTH_HTTP_HOST": HOST,
+                "AUTH_HTTP_PORT": http,
+                "AUTH_PUBLIC_URL": f"http://{HOST}:{http}",
+            },
+            "ingest-api": {"INGEST_HTTP_HOST": HOST, "INGEST_HTTP_PORT": http, **collector},
+            "validator": {"VALIDATOR_GROUP_INSTANCE_ID": "validator-0", **collector},
+            "writer": {"WRITER_DATABASE_URL": self.dsn("storage_writer", "storage"), **collector},
+            "ecl-poller": {
+                "ECL_DATABASE_URL": self.dsn("ecl_service", "ecl"),
+                "ECL_KEY_ENCRYPTION_KEY": self.secrets["ecl-poller"],
+            },
+        }
+        prefix = {"ingest-api": "INGEST", "ecl-poller": "ECL"}.get(principal, principal.upper())
+        admin = str(self.ports.get(f"{principal} admin", 0))
+        return own.get(principal, {}) | {f"{prefix}_ADMIN_HOST": HOST, f"{prefix}_ADMIN_PORT": admin}
+
+    def tool(self, principal: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        program = [str(TOOLS / command[0]), *command[1:]]
+        environment = self.environment(principal)
+        return subprocess.run(
+            program, env=environment, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS, cwd=ROOT
+        )
+
+    def told(self, principal: str, *command: str) -> Any:
+        """What one of the platform's tools prints with --json."""
+        done = self.tool(principal, *command, "--json")
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2_000:]}"
+        return json.loads(done.stdout)
+
+    def url(self, service: str) -> str:
+        return f"http://{HOST}:{self.ports[f'{service} http']}"
+
+    def log(self, service: str) -> str:
+        return (self.folder / f"{service}.log").read_text(errors="replace")
+
+
+@contextmanager
+def running(folder: Path, collector_url: str) -> Iterator[SecuredPlatform]:
+    """Servers with listeners for nobody, ACLs and topics made by their tools, databases migrated, services ready."""
+    authority = Authority(folder / "authority")
+    users = {principal: secrets.token_urlsafe(24) for principal in PRINCIPALS}
+    security = KafkaSecurity(authority, users, free_port())
+    ports = {f"{service} {kind}": free_port() for service in SERVICES for kind in ("http", "admin")}
+    keys = {service: secrets.token_urlsafe(32) for service in ("auth", "ecl-poller")}
+    with ExitStack() as stack:
+        broker = stack.enter_context(kafka.start(folder, security=security))
+        database = stack.enter_context(postgres.start(folder, tls=authority.issue("postgres")))
+        platform = SecuredPlatform(folder, authority, broker, security, database, ports, collector_url, keys)
+        _done(platform.tool(ADMIN, "metering-topics", "acls", "--apply"))
+        _done(platform.tool("topics", "metering-topics", "apply"))
+        _migrate(platform)
+        children = {service: stack.enter_context(_service(platform, service)) for service in SERVICES}
+        for service, child in children.items():
+            _await_ready(platform, service, child)
+        yield platform
+
+
+def _migrate(platform: SecuredPlatform) -> None:
+    """As the jobs of a release do it: databases as the superuser, migrations as their owners, over TLS."""
+    dsns = {role: platform.postgres.dsn(role, "postgres") for role in ROLES}
+    passwords = {f"JOBS_PASSWORD_{role.upper()}": urlsplit(dsn).password or "" for role, dsn in dsns.items()}
+    _job(platform.dsn(SUPERUSER, "postgres"), passwords, "databases")
+    for database in DATABASES:
+        _job(platform.dsn(database.owner, database.name), {}, "migrate", database.name)
+
+
+def _job(url: str, own: dict[str, str], *arguments: str) -> None:
+    where = {"PATH": os.environ["PATH"], "JOBS_DATABASE_URL": url, "JOBS_SERVICES_DIR": str(ROOT / "services")}
+    command = [str(TOOLS / "metering-jobs"), *arguments]
+    _done(subprocess.run(command, env=where | own, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS))
+
+
+def _done(done: "subprocess.CompletedProcess[str]") -> None:
+    assert done.returncode == 0, f"{done.args}: {done.stdout[-1_000:]} {done.stderr[-2_000:]}"
+
+
+@contextmanager
+def _service(platform: SecuredPlatform, service: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", f"metering_{service.replace('-', '_')}"]
+    with (platform.folder / f"{service}.log").open("ab") as log:
+        child = subprocess.Popen(command, env=platform.environment(service), stdout=log, stderr=log)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(40)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _await_ready(platform: SecuredPlatform, service: str, child: "subprocess.Popen[bytes]") -> None:
+    url, end = f"http://{HOST}:{platform.ports[f'{service} admin']}", time.monotonic() + READY_SECONDS
+    reason = None
+    while child.poll() is None and time.monotonic() < end:
+        if (reason := not_ready_reason(url)) is None:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{service} is not ready: {reason}; {platform.log(service)[-3_000:]}")
