@@ -111,7 +111,7 @@ def poll_with_the_service(platform: LocalStack, environment: dict[str, str], obs
 
 
 def make_mistakes(url: str) -> None:
-    """What the door answers with problems, several of them twice, so that Prometheus sees them grow."""
+    """What door and auth answer with problems, several of them twice, so that Prometheus sees them grow."""
     for _ in range(3):
         for path, token in (
             ("/api/v1/server-time", None),
@@ -121,6 +121,10 @@ def make_mistakes(url: str) -> None:
             request = urllib.request.Request(url + path, headers={"authorization": f"Bearer {token}"} if token else {})
             with contextlib.suppress(urllib.error.HTTPError):
                 urllib.request.urlopen(request, timeout=10).close()
+        body = json.dumps({"refreshToken": "no.such.token"}).encode()
+        request = urllib.request.Request(f"{url}/api/v1/auth/token/refresh", body, {"content-type": "application/json"})
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=10).close()
         time.sleep(1.5)
 
 
