@@ -73,8 +73,8 @@ def observed_platform(folder: Path) -> Iterator[Observed]:
         observed = Observed(url, environment["METERING_DATABASE_URL"])
         make_mistakes(environment["METERING_API_URL"])
         run(platform, "metering-demo")
-        make_mistakes(environment["METERING_API_URL"])
         poll_with_the_service(platform, environment, observed)
+        make_mistakes(environment["METERING_API_URL"])
         until(observed, "sum(metering_prober_queryable_seconds_count) > 3")
         until(observed, "metering:queryable:slow_ratio_rate6h >= 0 and metering:requests:error_ratio_rate6h >= 0")
         yield observed
@@ -82,7 +82,8 @@ def observed_platform(folder: Path) -> Iterator[Observed]:
 
 def run(platform: LocalStack, program: str, *arguments: str) -> None:
     command = [str(Path(sys.executable).parent / program), *arguments]
-    done = subprocess.run(command, env=platform.environment, capture_output=True, text=True, check=False)
+    environment = platform.environment | exports(platform.stack)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -94,20 +95,21 @@ def bring_up(platform: LocalStack) -> None:
 
 
 def poll_with_the_service(platform: LocalStack, environment: dict[str, str], observed: Observed) -> None:
-    """The demo polls by hand; enabled again, its controllers are polled by the running poller."""
+    """The demo polls by hand; what the running poller would ask within the hour is made due now."""
+    demo = platform.stack.state / "demo"
     with demo_heat._emulator() as emulator:
         serials = demo_heat._new_controllers(emulator)
-        demo_heat._introduce(platform.stack.state / "demo", environment, emulator, serials, lambda _: None)
-        for action in ("disable", "enable"):
-            for serial in serials.values():
-                done = subprocess.run(
-                    [str(Path(sys.executable).parent / "metering-ecl"), "controller", action, serial, "--json"],
-                    env=environment,
-                    check=True,
-                    capture_output=True,
-                )
-                assert done.returncode == 0
+        demo_heat._introduce(demo, environment, emulator, serials, lambda _: None)
+        asyncio.run(execute(environment["ECL_DATABASE_URL"], "UPDATE controller SET next_due = now() WHERE enabled"))
         until(observed, 'sum(metering_ecl_polls_total{result="done"}) > 1')
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def make_mistakes(url: str) -> None:
