@@ -13,7 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Observed:
     """Where the panels' queries go."""
 
     prometheus_url: str
-    database_url: str
+    database_url: str = field(repr=False)  # holds a password
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The instant vector of a query, NaN left out."""
