@@ -33,8 +33,8 @@
 - name: {{ $prefix }}_KEY_ENCRYPTION_KEY
   valueFrom: {secretKeyRef: {name: {{ include "metering.secret" (list $root $name) }}, key: key-encryption-key}}
 {{- end }}
-{{- if eq $name "auth" }}
-- name: AUTH_KEY_ENCRYPTION_KEY_PREVIOUS
+{{- if has $name (list "auth" "ecl-poller") }}
+- name: {{ $prefix }}_KEY_ENCRYPTION_KEY_PREVIOUS
   valueFrom: {secretKeyRef: {name: {{ include "metering.secret" (list $root $name) }}, key: key-encryption-key-previous, optional: true}}
 {{- end }}
 {{- if eq $name "prober" }}
