@@ -48,7 +48,9 @@ class Containers:
 
     def id(self, service: str) -> str:
         """Of its container, also where that has ended."""
-        return self.compose("ps", "-aq", service).strip()
+        labels = {"project": self.environment["COMPOSE_PROJECT_NAME"], "service": service}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        return self.engine.docker("ps", "-aq", *filters)
 
     def inspect(self, service: str) -> dict[str, Any]:
         return self.inspect_id(self.id(service))
