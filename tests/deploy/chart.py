@@ -9,7 +9,6 @@ from tests.deploy.cluster.binaries import program
 from tests.deploy.manifests import CASES, RENDERED
 
 CHART = RENDERED.parent / "metering"
-RULES = RENDERED.parents[1] / "observability" / "prometheus" / "rules"
 KUBERNETES = "1.33.13"
 """A helm that was not built by its makers believes in a very old one."""
 
@@ -26,9 +25,6 @@ def render(case: str) -> dict[str, str]:
 
 
 def write() -> None:
-    """The rules that a chart cannot read outside its folder, then what helm makes of it all."""
-    shutil.rmtree(CHART / "rules", ignore_errors=True)
-    shutil.copytree(RULES, CHART / "rules")
     for case in CASES:
         shutil.rmtree(RENDERED / case, ignore_errors=True)
         (RENDERED / case).mkdir(parents=True)
