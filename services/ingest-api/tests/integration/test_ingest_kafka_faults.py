@@ -14,6 +14,7 @@ from metering_common import kafka as kafka_clients
 from metering_common import topics
 from metering_common.clock import SystemClock
 from metering_common.settings import KafkaSettings
+from metering_ingest_api.application import CATCH_UP_SECONDS
 from metering_ingest_api.testing import DoorUnderTest, known_world, make_token, publish, running_door
 from metering_local import kafka as local_kafka
 from metering_local.kafka import KafkaServer
@@ -160,6 +161,12 @@ async def test_memory_is_bounded_while_kafka_is_away(faulty_kafka: KafkaServer) 
         assert await door.metric("metering_ingest_in_hand_bytes") == 0
 
 
+async def seconds_of_refusal(door: DoorUnderTest, path: str) -> float:
+    started = SystemClock().monotonic()
+    assert (await door.ask("GET", path)).code == "registry_stale"
+    return SystemClock().monotonic() - started
+
+
 async def test_a_stale_registry_waits_and_then_says_503_never_4xx(faulty_kafka: KafkaServer) -> None:
     async with door_before(faulty_kafka) as door:
         known = await door.ask("GET", "/devices/29")
@@ -176,5 +183,7 @@ async def test_a_stale_registry_waits_and_then_says_503_never_4xx(faulty_kafka: 
         assert {(answer.status, answer.code) for answer in answers} == {(503, "registry_stale")}
         assert all(answer.json()["reason"] == "registry_stale" for answer in answers)
         assert seconds < 5 * 1.5
+        another, none = await seconds_of_refusal(door, "/devices/40"), await seconds_of_refusal(door, "/devices/77")
+        assert min(another, none) > CATCH_UP_SECONDS / 2, "another provider's device takes the way and the time of none"
         assert (await door.ask("GET", "/devices/29")).body == known.body
         faulty_kafka.resume()

@@ -108,7 +108,8 @@ class Api:
         wait = await self._door.enqueue_and_wait(batch, body_read_at, seconds)
         exchange.waited_seconds = wait.seconds
         self._metrics.waits.labels(wait.end).inc()
-        headers["Preference-Applied"] = f"wait={seconds}"
+        if wait.end != "not_watched":
+            headers["Preference-Applied"] = f"wait={seconds}"
         return json_response({"success": True, "warnings": wait.findings}, 201, headers)
 
     async def batch(self, exchange: Exchange) -> web.Response:
