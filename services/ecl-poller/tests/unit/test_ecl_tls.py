@@ -34,7 +34,9 @@ class Secure:
 
     async def ask(self, base_url: str, authority: Path | None) -> str | None:
         settings = StoreSettings(
-            database_url=SecretStr("unused"), key_encryption_key=SecretStr("A" * 43), ca_file=authority
+            database_url=SecretStr("postgresql://poller:unused@127.0.0.1:1/ecl"),
+            key_encryption_key=SecretStr("A" * 43),
+            ca_file=authority,
         )
         account = Account(base_url, str(fleet.FIRST_SERIAL), fleet.SERVER_CODE, fleet.ACCESS_CODE)
         async with open_session(settings) as session:
