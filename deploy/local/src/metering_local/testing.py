@@ -26,7 +26,7 @@ from metering_local.postgres_user import has_timescaledb
 
 TEST_OWNER = "test_owner"
 POLL_SECONDS = 0.02
-LED_SECONDS = 20
+LED_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ async def kafka(kafka_server: KafkaServer) -> KafkaSettings:
     settings = kafka_settings(kafka_server)
     await delete_topics(settings)
     await topics.apply(settings)
-    await _until_led(settings)
+    await until_led(settings)
     return settings
 
 
@@ -115,7 +115,7 @@ async def delete_topics(settings: KafkaSettings) -> None:
         await client.close()
 
 
-async def _until_led(settings: KafkaSettings) -> None:
+async def until_led(settings: KafkaSettings) -> None:
     """A topic is made by the controller; the broker leads it a moment later, and clients would trip over that."""
     contracts = topics.load_contracts().values()
     partitions = [
