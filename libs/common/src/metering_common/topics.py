@@ -247,12 +247,13 @@ async def open_admin(settings: KafkaSettings, patience_seconds: float) -> AsyncI
 
 
 async def _start_admin(settings: KafkaSettings, patience_seconds: float) -> AIOKafkaAdminClient:
-    """Asks again each half second until Kafka answers or patience ends."""
+    """Asks again each half second until Kafka answers and names a broker (one that has just woken names none)."""
     give_up_at = asyncio.get_running_loop().time() + patience_seconds
     while True:
         admin = kafka.admin_client(settings)
         try:
             await admin.start()
+            await admin.describe_topics()
         except (KafkaError, OSError) as error:
             await admin.close()
             if asyncio.get_running_loop().time() >= give_up_at:
