@@ -76,7 +76,6 @@ async def until_outcomes_are_followed(door: DoorUnderTest) -> None:
 
 async def answer_to_wait(door: DoorUnderTest, validator: AIOKafkaProducer, items: tuple[int, ...], seconds: int) -> Any:
     """Posts with `Prefer: wait` and lets the validator tell the items once the records are in."""
-    await until_outcomes_are_followed(door)
     before = await door.metric("metering_published_records_total")
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(door.post(BODY, headers={"Prefer": f"respond-async, wait={seconds}"}))
@@ -102,6 +101,7 @@ async def the_batch(kafka: KafkaSettings) -> UUID:
 async def test_who_prefers_to_wait_gets_the_verdict_with_the_201(
     door: DoorUnderTest, validator: AIOKafkaProducer
 ) -> None:
+    await until_outcomes_are_followed(door)
     told = await waits(door, "told")
     answer = await answer_to_wait(door, validator, (1, 0), seconds=10)
     assert answer.status == 201
@@ -116,8 +116,11 @@ async def test_who_prefers_to_wait_gets_the_verdict_with_the_201(
 async def test_a_late_verdict_leaves_the_warnings_empty_and_location_serves(
     door: DoorUnderTest, validator: AIOKafkaProducer
 ) -> None:
+    await until_outcomes_are_followed(door)
+    late = await waits(door, "late")
     answer = await answer_to_wait(door, validator, (0,), seconds=2)
     assert (answer.status, answer.json()["warnings"]) == (201, [])
+    assert await waits(door, "late") == late + 1
     assert answer.headers["Preference-Applied"] == "wait=2"
     path = answer.headers["Location"].removeprefix("/api/v1")
     assert (await door.ask("GET", path)).json()["status"] == "pending"
