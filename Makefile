@@ -69,7 +69,7 @@ dashboards: .venv/.made ## Write deploy/observability/dashboards anew from board
 	@$(BIN)/python deploy/observability/dashboards.py
 
 test-wire: .venv/.made ## Run everything on a Kafka and a PostgreSQL with their locks on, and try what is not allowed
-	@$(BIN)/python -u -m pytest -m wire tests/integration
+	@$(BIN)/python -u -m pytest -m wire $(or $(T),tests/integration)
 
 test-observability: .venv/.made ## Fire every alert with promtool, ask every panel of a real run (needs Debian's prometheus)
 	@$(BIN)/python -u -m pytest -m promtool $(T)
@@ -84,7 +84,7 @@ compose-down: .venv/.made ## End docker-compose.yml; its volumes and the .env st
 	@$(BIN)/python -m metering_local.compose down
 
 test-images: .venv/.made ## Build every image and bring docker-compose.yml up, on an engine of its own or DOCKER_HOST's (minutes)
-	@$(BIN)/python -u -m pytest -m docker tests/images $(T)
+	@$(BIN)/python -u -m pytest -m docker $(or $(T),tests/images)
 
 .venv/.made: requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
 	@deploy/local/make-venv.sh "$(PYTHON)"

@@ -1,6 +1,9 @@
 """Builds the images that measures pass through, on a stand-in base where the real one cannot be pulled.
 
-DOCKER_HOST=… python -m tests.images.build [SERVICE…]
+    python -m tests.images.build FOLDER [SERVICE…]
+
+prints how large each is and the engine's DOCKER_HOST, until Ctrl-C. FOLDER keeps an engine of our own between runs;
+where DOCKER_HOST is set, that engine builds.
 """
 
 import signal
@@ -42,9 +45,10 @@ def _fetch_base() -> None:
     have("debootstrap", "debootstrap")
     root = TOOLS / "image-base"
     packages = "--include=python3,python3-venv,ca-certificates"
-    command = ["debootstrap", "--variant=minbase", packages, "bookworm", str(root)]
+    # It mounts /proc into what it makes, and may leave it there: in a namespace of its own nothing stays mounted.
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", packages, "bookworm", str(root)]
     TOOLS.mkdir(exist_ok=True)
-    subprocess.run(["rm", "-rf", str(root)], check=True)
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)
     subprocess.run(command, check=True, capture_output=True)
     for name in ("python", "python3", "python3.11"):  # where the real image has them
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3.11")
@@ -52,12 +56,21 @@ def _fetch_base() -> None:
     scratch = BASE_TAR.with_suffix(".fetching")
     subprocess.run(["tar", "-C", str(root), *left_out, "-cf", str(scratch), "."], check=True)
     scratch.rename(BASE_TAR)
-    subprocess.run(["rm", "-rf", str(root)], check=True)
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)
+
+
+def size_of(engine: Engine, image: str) -> int:
+    """Of all its layers, in bytes."""
+    return int(engine.docker("image", "inspect", "--format", "{{.Size}}", image))
 
 
 def main(folder: Path, names: tuple[str, ...]) -> None:
     with engine(folder) as started:
         build_all(started, names or SERVICES)
+        base = size_of(started, BASE)
+        for name in names or SERVICES:
+            size = size_of(started, f"metering/{name}")
+            print(f"metering/{name:12} {(size - base) / 1e6:4.0f} MB above a base of {base / 1e6:.0f} MB")  # noqa: T201
         print(f"export DOCKER_HOST={started.host}", flush=True)  # noqa: T201  it is what the command is for
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
