@@ -11,22 +11,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from metering_common.settings import KafkaSettings
-from metering_jobs.databases import DATABASES, ROLES
 from metering_local import kafka, postgres
 from metering_local.authority import Authority
 from metering_local.kafka import KafkaServer
 from metering_local.kafka_security import ADMIN, KafkaSecurity
-from metering_local.postgres import SUPERUSER, PostgresServer
+from metering_local.postgres import PostgresServer
 from metering_local.process import HOST, free_port
 from metering_local.up import not_ready_reason
+from tests.integration.jobs import ROOT, TOOLS, check_done, make_databases
 
-ROOT = Path(__file__).parents[2]
-TOOLS = Path(sys.executable).parent
 SERVICES = ("auth", "ingest-api", "validator", "writer", "ecl-poller")
 PRINCIPALS = (*SERVICES, "topics", "autoscaler", ADMIN)
 READY_SECONDS = 180
@@ -132,32 +129,13 @@ def running(folder: Path, collector_url: str) -> Iterator[SecuredPlatform]:
         broker = stack.enter_context(kafka.start(folder, security=security))
         database = stack.enter_context(postgres.start(folder, tls=authority.issue("postgres")))
         platform = SecuredPlatform(folder, authority, broker, security, database, ports, collector_url, keys)
-        _done(platform.tool(ADMIN, "metering-topics", "acls", "--apply"))
-        _done(platform.tool("topics", "metering-topics", "apply"))
-        _migrate(platform)
+        check_done(platform.tool(ADMIN, "metering-topics", "acls", "--apply"))
+        check_done(platform.tool("topics", "metering-topics", "apply"))
+        make_databases(platform.dsn)
         children = {service: stack.enter_context(_service(platform, service)) for service in SERVICES}
         for service, child in children.items():
             _await_ready(platform, service, child)
         yield platform
-
-
-def _migrate(platform: SecuredPlatform) -> None:
-    """As the jobs of a release do it: databases as the superuser, migrations as their owners, over TLS."""
-    dsns = {role: platform.postgres.dsn(role, "postgres") for role in ROLES}
-    passwords = {f"JOBS_PASSWORD_{role.upper()}": urlsplit(dsn).password or "" for role, dsn in dsns.items()}
-    _job(platform.dsn(SUPERUSER, "postgres"), passwords, "databases")
-    for database in DATABASES:
-        _job(platform.dsn(database.owner, database.name), {}, "migrate", database.name)
-
-
-def _job(url: str, own: dict[str, str], *arguments: str) -> None:
-    where = {"PATH": os.environ["PATH"], "JOBS_DATABASE_URL": url, "JOBS_SERVICES_DIR": str(ROOT / "services")}
-    command = [str(TOOLS / "metering-jobs"), *arguments]
-    _done(subprocess.run(command, env=where | own, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS))
-
-
-def _done(done: "subprocess.CompletedProcess[str]") -> None:
-    assert done.returncode == 0, f"{done.args}: {done.stdout[-1_000:]} {done.stderr[-2_000:]}"
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.integration.secured_platform import ROOT, SecuredPlatform
+from tests.integration.jobs import ROOT
+from tests.integration.secured_platform import SecuredPlatform
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from pydantic import SecretStr
 
-from metering_common import topics
+from metering_common import kafka, topics
+from metering_common.patience import RefusedError
 from metering_common.settings import KafkaSettings
 from metering_jobs.databases import DATABASES, ROLES
 from metering_local.authority import Authority
@@ -109,6 +110,16 @@ async def test_kafka_lets_no_stranger_in(secured: SecuredPlatform) -> None:
     came = {who: await attempt.outcome(attempt.connect(each)) for who, each in strangers(secured).items()}
     assert came == dict.fromkeys(came, KafkaConnectionError.__name__)
     assert await attempt.outcome(attempt.connect(secured.kafka_settings("writer"))) is None
+
+
+async def test_a_start_tells_a_kafka_that_refuses_from_one_that_is_away(secured: SecuredPlatform) -> None:
+    refused = ("unknown user", "wrong password", "an authority that did not sign")
+    for who in refused:
+        with pytest.raises(RefusedError, match="Kafka does not let us in"):
+            await kafka.reach(strangers(secured)[who])
+    with pytest.raises(KafkaConnectionError, match="does not answer"):
+        await kafka.reach(secured.kafka_settings("writer", bootstrap_servers=f"{HOST}:1"))
+    await kafka.reach(secured.kafka_settings("writer"))
 
 
 @pytest.mark.parametrize("service", SERVICES)

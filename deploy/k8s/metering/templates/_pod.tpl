@@ -102,8 +102,9 @@ volumes:
 {{- end -}}
 {{- end }}
 
-{{- /* (list $ "component"): how the kubelet asks. Health says that the event loop turns, whether Kafka is there or not;
-       at the start a service waits 30 s for Kafka and then ends by itself with a line that says so. */ -}}
+{{- /* (list $ "component"): how the kubelet asks. Health says that the event loop turns, also while a start waits
+       for Kafka or a database, which it does for as long as it takes: the admin port opens first. So the startup probe
+       only covers how long a busy node takes to load the program, and none of the three kills a pod that waits. */ -}}
 {{- define "metering.container" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}

@@ -59,12 +59,12 @@ def kafka_acls_commands(acls: Iterable[Acl]) -> Iterator[str]:
         )
 
 
-async def apply_acls(settings: KafkaSettings, acls: list[Acl], patience_seconds: float = 30) -> list[Acl]:
+async def apply_acls(settings: KafkaSettings, acls: list[Acl]) -> list[Acl]:
     """Creates what is missing, and gives what these principals may do beyond it, which is left for a person to judge.
 
     Takes Alter and Describe on the cluster. aiokafka has the messages for it and no public call.
     """
-    async with open_admin(settings, patience_seconds) as admin:
+    async with open_admin(settings) as admin:
         for acl in acls:
             answer = await admin._send_to_controller(CreateAclsRequest(*_as_numbers(acl)))  # noqa: SLF001  see above
             for code, message in answer.creation_responses:

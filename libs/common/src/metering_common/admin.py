@@ -1,19 +1,27 @@
-"""Every service's second port: /healthz for the kubelet, /readyz for the load balancer, /metrics for Prometheus."""
+"""Every service's second port: /healthz for the kubelet, /readyz for the load balancer, /metrics for Prometheus.
 
+It opens before anything that may have to be waited for.
+"""
+
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import orjson
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from metering_common.clock import Clock
 from metering_common.metrics import AdminMetrics
+from metering_common.patience import Patience
 
 Check = Callable[[], str | None]
 """Why the service cannot serve, or None when it can; called on every question, so it must be quick."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class AdminServer:
@@ -47,6 +55,10 @@ class AdminServer:
     def add_check(self, name: str, check: Check) -> None:
         """Asked by /readyz under this name."""
         self._checks[name] = check
+
+    def patience(self, name: str) -> Patience:
+        """Of a start that cannot go on without `name`: without end. Meanwhile /readyz says what is wrong with it."""
+        return Patience(math.inf, _StartWait(self._checks, name).tell)
 
     def reasons(self) -> dict[str, str]:
         """Why the service is not ready, per check; empty when it is."""
@@ -89,3 +101,22 @@ class AdminServer:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class _StartWait:
+    """What a start waits for, among the checks of /readyz; the log has a line when that changes, not per attempt."""
+
+    def __init__(self, checks: dict[str, Check], name: str) -> None:
+        self._checks, self._name = checks, name
+        self._kind: type[Exception] | None = None
+
+    def tell(self, error: Exception | None) -> None:
+        if error is not None:
+            reason = f"{error}" or type(error).__name__
+            self._checks[self._name] = lambda: reason
+            if type(error) is not self._kind:
+                log.warning("start.waiting", waiting_for=self._name, reason=reason)
+        elif self._kind is not None:
+            del self._checks[self._name]
+            log.info("start.goes_on", waited_for=self._name)
+        self._kind = None if error is None else type(error)

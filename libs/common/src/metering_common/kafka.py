@@ -1,11 +1,22 @@
 """How every service reaches Kafka: one place for the client settings that the topics' contracts rely on."""
 
+import ssl
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 from metering_common.connections import tls_context
+from metering_common.patience import RefusedError
 from metering_common.settings import KafkaSettings
 
 MAX_REQUEST_BYTES = 6 * 1024 * 1024
@@ -18,6 +29,13 @@ PARTITION_FETCH_BYTES = 1024 * 1024
 """Per partition and answer; a larger record still comes, alone in its answer (KIP-74)."""
 REQUEST_TIMEOUT_MS = 5_000
 """After it a silent connection is given up; an idempotent producer then asks again, without duplicates."""
+_REFUSALS = (
+    ssl.SSLCertVerificationError,
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 
 def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
@@ -60,6 +78,28 @@ def consumer(
 def admin_client(settings: KafkaSettings) -> AIOKafkaAdminClient:
     """An unstarted admin client. Made inside a running loop."""
     return AIOKafkaAdminClient(**_connection(settings))
+
+
+async def reach(settings: KafkaSettings) -> None:
+    """Returns when one of the brokers lets us in; aiokafka's clients would only log why none does, at each attempt.
+
+    Raises `RefusedError` when a broker that is there refuses, `KafkaConnectionError` when all are away.
+    """
+    connection = _connection(settings)
+    troubles: list[Exception] = []
+    for host, port, _family in collect_hosts(connection.pop("bootstrap_servers")):
+        try:
+            broker = await create_conn(host, port, **connection)
+        except (KafkaError, OSError) as error:
+            troubles.append(error)
+        else:
+            broker.close()
+            return
+    where = settings.bootstrap_servers
+    for trouble in troubles:
+        if isinstance(trouble, _REFUSALS):
+            raise RefusedError(f"Kafka does not let us in at {where}: {trouble!r}") from trouble
+    raise KafkaConnectionError(f"Kafka does not answer at {where}: {troubles[-1]!r}") from troubles[-1]
 
 
 def _connection(settings: KafkaSettings) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -12,6 +13,7 @@ from asyncpg.pool import PoolAcquireContext
 from pydantic import SecretStr
 
 from metering_common.metrics import PoolMetrics
+from metering_common.patience import Patience, RefusedError
 
 CLIENT_MARGIN_SECONDS = 5.0
 """A server that is stopped keeps no timeout of its own: the client gives a statement up this much later."""
@@ -57,12 +59,12 @@ async def pool(
     lock_timeout_seconds: float = 5,
     acquire_timeout_seconds: float = 5,
     close_timeout_seconds: float = 5,
-    patience_seconds: float = 30,
+    patience: Patience | None = None,
     metrics: PoolMetrics | None = None,
 ) -> AsyncIterator[TimedPool]:
     """An open pool, measured under its application's name.
 
-    A server that is away at start is asked again for `patience_seconds`, then its error is raised.
+    A server that is away is asked again as `patience` says, then its error is raised; a wrong password at once.
     """
     connect = {
         "timeout": acquire_timeout_seconds,
@@ -84,7 +86,7 @@ async def pool(
             **connect,
         )
 
-    opened = await _open(closed_pool, patience_seconds)
+    opened = await (patience or Patience()).until(lambda: _open(closed_pool()), _UNREACHABLE)
     if metrics is not None:
         metrics.watch(application_name, opened)
     try:
@@ -93,19 +95,16 @@ async def pool(
         await _close(opened, close_timeout_seconds)
 
 
-async def _open(closed_pool: Callable[[], TimedPool], patience_seconds: float) -> TimedPool:
-    give_up_at = asyncio.get_running_loop().time() + patience_seconds
-    while True:
-        candidate = closed_pool()
-        try:
-            await candidate
-        except _UNREACHABLE:
-            candidate.terminate()
-            if asyncio.get_running_loop().time() >= give_up_at:
-                raise
-            await asyncio.sleep(0.5)
-        else:
-            return candidate
+async def _open(candidate: TimedPool) -> TimedPool:
+    try:
+        await candidate
+    except ssl.SSLCertVerificationError as error:
+        candidate.terminate()
+        raise RefusedError(f"PostgreSQL's certificate is not believed: {error}") from error
+    except BaseException:
+        candidate.terminate()
+        raise
+    return candidate
 
 
 async def _close(opened: TimedPool, seconds: float) -> None:

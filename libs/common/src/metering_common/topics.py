@@ -10,9 +10,10 @@ import msgspec
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidReplicationFactorError, KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, KafkaError, for_code
 
 from metering_common import kafka
+from metering_common.patience import Patience
 from metering_common.settings import KafkaSettings
 
 RAW = "measurements.raw.v1"
@@ -102,10 +103,10 @@ def load_contracts() -> dict[str, TopicContract]:
     return {contract.topic: contract for contract in sorted(contracts, key=lambda contract: contract.topic)}
 
 
-async def check_topics(settings: KafkaSettings, names: Iterable[str], patience_seconds: float = 30) -> None:
-    """Raises `TopicContractError`; waits `patience_seconds` for a Kafka that is away, then `KafkaConnectionError`."""
+async def check_topics(settings: KafkaSettings, names: Iterable[str], patience: Patience | None = None) -> None:
+    """Raises `TopicContractError`; a Kafka that is away is waited for as `open_admin` does."""
     contracts = load_contracts()
-    async with open_admin(settings, patience_seconds) as admin:
+    async with open_admin(settings, patience) as admin:
         found = await _describe(admin, names)
     faults = [fault for name in names for fault in find_faults(contracts[name], settings.environment, found.get(name))]
     if settings.sasl_username is not None and any(name not in found for name in names):
@@ -114,13 +115,20 @@ async def check_topics(settings: KafkaSettings, names: Iterable[str], patience_s
         raise TopicContractError(faults)
 
 
-async def apply(settings: KafkaSettings, patience_seconds: float = 30) -> list[Applied]:
+@asynccontextmanager
+async def checked(settings: KafkaSettings, names: Iterable[str], patience: Patience) -> AsyncIterator[None]:
+    """`check_topics`, for a line among what a bootstrap opens: behind the admin port, before what uses the topics."""
+    await check_topics(settings, names, patience)
+    yield
+
+
+async def apply(settings: KafkaSettings) -> list[Applied]:
     """Creates what is missing and strengthens what is weaker; never takes away what is stronger.
 
     Replication cannot be raised here: it comes back as a fault.
     """
     contracts = load_contracts()
-    async with open_admin(settings, patience_seconds) as admin:
+    async with open_admin(settings) as admin:
         before = await _describe(admin, contracts)
         actions = {
             name: await _apply_one(admin, contract, settings.environment, before.get(name))
@@ -237,27 +245,23 @@ async def _describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
 
 
 @asynccontextmanager
-async def open_admin(settings: KafkaSettings, patience_seconds: float) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Started; asks again for `patience_seconds` while Kafka is away, then raises `KafkaConnectionError`."""
-    admin = await _start_admin(settings, patience_seconds)
+async def open_admin(settings: KafkaSettings, patience: Patience | None = None) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Started; a Kafka that is away or refuses is asked again as `patience` says, then its error is raised."""
+    admin = await (patience or Patience()).until(lambda: _start_admin(settings), (KafkaError, OSError))
     try:
         yield admin
     finally:
         await admin.close()
 
 
-async def _start_admin(settings: KafkaSettings, patience_seconds: float) -> AIOKafkaAdminClient:
-    """Asks again each half second until Kafka answers and names a broker (one that has just woken names none)."""
-    give_up_at = asyncio.get_running_loop().time() + patience_seconds
-    while True:
-        admin = kafka.admin_client(settings)
-        try:
-            await admin.start()
-            await admin.describe_topics()
-        except (KafkaError, OSError) as error:
-            await admin.close()
-            if asyncio.get_running_loop().time() >= give_up_at:
-                raise KafkaConnectionError(f"Kafka does not answer at {settings.bootstrap_servers}: {error}") from error
-            await asyncio.sleep(0.5)
-        else:
-            return admin
+async def _start_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    """Only of a Kafka that answers and names a broker: one that has just woken names none."""
+    await kafka.reach(settings)
+    admin = kafka.admin_client(settings)
+    try:
+        await admin.start()
+        await admin.describe_topics()
+    except BaseException:
+        await admin.close()
+        raise
+    return admin

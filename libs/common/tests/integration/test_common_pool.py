@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from metering_common import postgres
 from metering_common.metrics import PoolMetrics
+from metering_common.patience import Patience
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 
@@ -71,7 +72,7 @@ async def test_a_server_that_is_away_is_told_after_some_patience(own_postgres: P
     dsn = make_database(own_postgres).owner_dsn
     own_postgres.kill()
     with pytest.raises(OSError, match="Connect call failed"):
-        async with postgres.pool(dsn, application_name="t", patience_seconds=0.1):
+        async with postgres.pool(dsn, application_name="t", patience=Patience(0.1)):
             pass
     coming_back = asyncio.create_task(asyncio.to_thread(own_postgres.restart))
     async with postgres.pool(dsn, application_name="t") as pool:
@@ -82,6 +83,6 @@ async def test_a_server_that_is_away_is_told_after_some_patience(own_postgres: P
 async def test_a_wrong_password_is_not_waited_for_and_not_shown(database: FreshDatabase) -> None:
     wrong = SecretStr(database.owner_dsn.get_secret_value().replace("@", "wrong@"))
     with pytest.raises(asyncpg.InvalidPasswordError) as refusal:
-        async with postgres.pool(wrong, application_name="t", patience_seconds=30):
+        async with postgres.pool(wrong, application_name="t", patience=Patience(30)):
             pass
     assert "wrong" not in str(refusal.value)

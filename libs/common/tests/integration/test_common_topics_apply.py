@@ -1,5 +1,6 @@
 """`metering-topics` against a broker: makes, strengthens, never weakens, and tells what it cannot mend."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from metering_common import kafka as kafka_clients
 from metering_common import topics, topics_cli
+from metering_common.patience import Patience
 from metering_common.settings import KafkaSettings
 from metering_common.topics import TopicContractError
 
@@ -72,6 +74,8 @@ async def test_partitions_are_added(kafka: KafkaSettings) -> None:
     async with admin_of(kafka) as admin:
         await admin.delete_topics([topics.ECL_ANSWERS])
         await admin.create_topics([NewTopic(topics.ECL_ANSWERS, 1, 1)])
+        while topics.ECL_ANSWERS not in await admin.list_topics():  # noqa: ASYNC110  Kafka has no event for it
+            await asyncio.sleep(0.02)
     with pytest.raises(TopicContractError, match="partitions is 1, at least 3"):
         await topics.check_topics(kafka, [topics.ECL_ANSWERS])
     await topics.apply(kafka)
@@ -87,7 +91,7 @@ async def test_replication_that_is_too_low_is_told(kafka: KafkaSettings) -> None
 async def test_a_kafka_that_is_away_is_told_after_some_patience() -> None:
     away = KafkaSettings(bootstrap_servers="127.0.0.1:1", environment="laptop")
     with pytest.raises(KafkaConnectionError, match=r"Kafka does not answer at 127\.0\.0\.1:1"):
-        await topics.check_topics(away, [topics.RAW], patience_seconds=0)
+        await topics.check_topics(away, [topics.RAW], Patience(0))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -60,12 +60,12 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     registry = telemetry.new_registry("auth", "metering-auth")
     metrics, pools = IdentityMetrics(registry), PoolMetrics(registry)
     metrics.key_lifetime_seconds.set(settings.key_active_seconds + settings.key_publish_seconds)
-    await topics.check_topics(settings.kafka, [topics.REGISTRY])
     async with (
         telemetry.loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        _pool(settings, "auth", (settings.database_connections, STATEMENT_SECONDS), pools) as pool,
-        _pool(settings, "auth-relay", (RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS), pools) as relay_pool,
+        topics.checked(settings.kafka, [topics.REGISTRY], admin.patience("kafka")),
+        _pool(settings, "auth", (settings.database_connections, STATEMENT_SECONDS), pools, admin) as pool,
+        _pool(settings, "auth-relay", (RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS), pools, admin) as relay_pool,
     ):
         keys = SigningKeys(settings.keyring())
         lifecycle = KeyLifecycle(settings.keyring(), settings.key_times(), instants)
@@ -89,7 +89,7 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
 
 
 def _pool(
-    settings: AuthSettings, name: str, limits: tuple[int, float], metrics: PoolMetrics
+    settings: AuthSettings, name: str, limits: tuple[int, float], metrics: PoolMetrics, admin: AdminServer
 ) -> AbstractAsyncContextManager[TimedPool]:
     connections, statement_seconds = limits
     return postgres.pool(
@@ -98,6 +98,7 @@ def _pool(
         max_size=connections,
         statement_timeout_seconds=statement_seconds,
         lock_timeout_seconds=statement_seconds,
+        patience=admin.patience("database"),
         metrics=metrics,
     )
 

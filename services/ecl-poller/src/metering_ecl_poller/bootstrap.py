@@ -12,16 +12,17 @@ from functools import partial
 import aiohttp
 from prometheus_client import CollectorRegistry
 
+from metering_common import topics
 from metering_common.admin import AdminServer
 from metering_common.clock import Clock, SystemClock
 from metering_common.metrics import PoolMetrics, ReplicaMetrics
+from metering_common.patience import Patience
 from metering_common.postgres import TimedPool, pool
 from metering_common.publisher import Publisher
 from metering_common.registry import RegistryReplica
 from metering_common.sealed import Keyring, MasterKey
 from metering_common.settings import KafkaSettings
 from metering_common.telemetry import loop_lag, new_registry
-from metering_common.topics import ECL_ANSWERS, RAW, REGISTRY, check_topics
 from metering_ecl_poller.adapters.outlet import KafkaOutlet
 from metering_ecl_poller.adapters.runner import Runner
 from metering_ecl_poller.adapters.store import Store
@@ -32,6 +33,7 @@ from metering_ecl_poller.portal.client import PortalClient
 from metering_ecl_poller.portal.dialect import Dialect, load_dialect
 from metering_ecl_poller.settings import PollerSettings, StoreSettings
 
+TOPICS = (topics.ECL_ANSWERS, topics.RAW, topics.REGISTRY)
 DRAIN_MARGIN_SECONDS = 3.0  # of the drain, kept for closing what is behind the polls
 
 
@@ -54,16 +56,16 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
     clock = clock or SystemClock()
     registry = new_registry("ecl-poller", "metering-ecl-poller")
     metrics = PollerMetrics(registry)
-    await check_topics(settings.kafka, (ECL_ANSWERS, RAW, REGISTRY))
     async with (
         loop_lag(registry, clock),
-        open_pool(settings, PoolMetrics(registry)) as database,
-        open_line(settings, settings.kafka, database, clock, (registry, metrics)) as line,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
+        open_pool(settings, PoolMetrics(registry), admin.patience("database")) as database,
+        open_line(settings, settings.kafka, database, clock, (registry, metrics)) as line,
     ):
+        admin.add_check("registry", line.replica.not_ready_reason)
         await line.replica.wait_ready()
         runner = Runner(line.store, line.polling, clock, metrics, (settings.max_requests, settings.idle_seconds))
-        admin.add_check("registry", line.replica.not_ready_reason)
         admin.add_check("kafka", line.publisher.unavailable)
         admin.add_check("database", lambda: runner.database_trouble)
         admin.ready = True
@@ -72,8 +74,12 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
         await _drain(runner, settings.drain_seconds - DRAIN_MARGIN_SECONDS)
 
 
-def open_pool(settings: StoreSettings, metrics: PoolMetrics | None = None) -> AbstractAsyncContextManager[TimedPool]:
-    return pool(settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics)
+def open_pool(
+    settings: StoreSettings, metrics: PoolMetrics | None = None, patience: Patience | None = None
+) -> AbstractAsyncContextManager[TimedPool]:
+    return pool(
+        settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, patience=patience
+    )
 
 
 @asynccontextmanager

@@ -58,12 +58,12 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
     clock = SystemClock()
     registry = new_registry(NAME, "metering-ingest-api")
     metrics = IngestMetrics(registry)
-    await topics.check_topics(settings.kafka, TOPICS)
     async with (
         open_tracing(NAME, settings.tracing) as tracing,
         loop_lag(registry, clock),
         AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
         Publisher.open(
             settings.kafka, clock, max_in_hand_bytes=settings.max_in_hand_bytes, registry=registry

@@ -26,13 +26,13 @@ TOPICS = (topics.RAW, topics.JUDGED, topics.OUTCOMES, topics.DEAD, topics.REGIST
 async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
     """Opened from the top down, closed from the bottom up; it judges from the moment when the registry is read."""
     clock = SystemClock()
-    await topics.check_topics(settings.kafka, TOPICS)
     collectors = new_registry("validator", "metering-validator")
     metrics = Metrics(collectors)
     async with (
         open_tracing("validator", settings.tracing) as tracing,
         loop_lag(collectors, clock),
         AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
+        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         Publisher.open(
             settings.kafka, clock, deadline_seconds=PUBLISH_DEADLINE_SECONDS, registry=collectors

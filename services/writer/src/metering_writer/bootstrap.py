@@ -13,6 +13,7 @@ from metering_common import kafka, postgres, topics
 from metering_common.admin import AdminServer
 from metering_common.clock import SystemClock
 from metering_common.metrics import PoolMetrics
+from metering_common.patience import Patience
 from metering_common.publisher import Publisher
 from metering_common.telemetry import loop_lag, new_registry
 from metering_common.tracing import open_tracing, stage_trace
@@ -28,6 +29,7 @@ from metering_writer.metrics import WriterMetrics
 from metering_writer.settings import WriterSettings
 
 GROUP = "writer"
+TOPICS = (topics.JUDGED, topics.DEAD, topics.REGISTRY)
 FETCH_BYTES = 8 * 1024 * 1024  # compressed, in hand at most: the writer stays small whatever the backlog is
 PARTITION_FETCH_BYTES = 1024 * 1024  # a larger record still comes, alone
 NEVER_MS = 24 * 3_600_000  # a database away for hours is no reason to give partitions back
@@ -47,8 +49,8 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
         notes = WriterNotes(metrics, clock, stage_trace(tracing, "store", topics.JUDGED))
         await stack.enter_async_context(loop_lag(registry, clock))
         admin = await stack.enter_async_context(AdminServer(settings.admin_host, settings.admin_port, registry, clock))
-        await topics.check_topics(settings.kafka, [topics.JUDGED, topics.DEAD, topics.REGISTRY])
-        pool = await stack.enter_async_context(_pool(settings, PoolMetrics(registry)))
+        await topics.check_topics(settings.kafka, TOPICS, admin.patience("kafka"))
+        pool = await stack.enter_async_context(_pool(settings, PoolMetrics(registry), admin.patience("database")))
         async with pool.acquire() as session:
             flavour = await check_flavour(session, allow_old=settings.allow_old_timescaledb)
         log.info("storage.opened", flavour=flavour)
@@ -77,7 +79,7 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
                 await dimensions.give_back()
 
 
-def _pool(settings: WriterSettings, metrics: PoolMetrics) -> Any:
+def _pool(settings: WriterSettings, metrics: PoolMetrics, patience: Patience) -> Any:
     return postgres.pool(
         settings.database_url,
         application_name="metering-writer",
@@ -85,6 +87,7 @@ def _pool(settings: WriterSettings, metrics: PoolMetrics) -> Any:
         max_size=4,
         statement_timeout_seconds=settings.statement_timeout_seconds,
         lock_timeout_seconds=settings.statement_timeout_seconds,
+        patience=patience,
         metrics=metrics,
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from metering_common import postgres
+from metering_common.patience import Patience
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
@@ -92,7 +93,7 @@ class Traffic:
 
 @asynccontextmanager
 async def watching(hurt: FreshDatabase) -> AsyncIterator[TimedPool]:
-    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience_seconds=60) as pool:
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience=Patience(60)) as pool:
         yield pool
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from metering_common import postgres
+from metering_common.patience import Patience
 from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
@@ -64,7 +65,7 @@ def settings(hurt: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int) ->
 @asynccontextmanager
 async def watched(hurt: FreshDatabase, settings: WriterSettings) -> AsyncIterator[Outside]:
     """A pool that is opened only while the server is well."""
-    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience_seconds=60) as pool:
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience=Patience(60)) as pool:
         yield Outside(pool, settings)
 
 

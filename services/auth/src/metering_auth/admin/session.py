@@ -11,6 +11,7 @@ from metering_auth.audit import Actor, operator
 from metering_auth.registry.outbox import Connection
 from metering_auth.settings import DatabaseSettings, StoreSettings
 from metering_common import postgres
+from metering_common.patience import Patience
 from metering_common.postgres import TimedPool
 from metering_common.settings import load_settings
 
@@ -62,7 +63,7 @@ async def session(*, quiet: bool) -> AsyncIterator[Session]:
             max_size=2,
             statement_timeout_seconds=STATEMENT_SECONDS,
             lock_timeout_seconds=STATEMENT_SECONDS,
-            patience_seconds=5,
+            patience=Patience(5),
         ) as pool,
         pool.acquire() as connection,
     ):
