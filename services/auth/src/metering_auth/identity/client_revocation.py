@@ -37,9 +37,9 @@ class ClientRevocation:
         async with self._store.locked(token) as family:
             if family is not None:
                 now = await self._store.now(family.connection)
-                if await family.revoke(now, "client"):
-                    gateway = f"gateway:{family.family.gateway_id}"
-                    facts = {"family": str(family.family.id)}
+                if await self._store.revoke(family.connection, family.id, now, "client"):
+                    gateway = f"gateway:{family.gateway_id}"
+                    facts = {"family": str(family.id)}
                     actor = Actor(gateway, address)
                     await audit.record(family.connection, actor, "token.revoked_by_client", gateway, after=facts)
         if family is None:

@@ -1,17 +1,6 @@
 -- name: lock_family
--- The family of a presented token, locked until the transaction ends: parallel refreshes of one family queue here. Before
--- it a lock that revocations of the provider wait for; always in this order, so that nobody waits in a circle.
-WITH owner AS MATERIALIZED (
-    SELECT token.family_id, gateway.provider_id, pg_advisory_xact_lock_shared(7232, gateway.provider_id)
-    FROM refresh_token AS token
-    JOIN token_family AS family ON family.id = token.family_id
-    JOIN gateway ON gateway.id = family.gateway_id
-    WHERE token.hash = $1
-)
-SELECT family.id AS family_id, family.gateway_id, owner.provider_id, family.revoked_at IS NOT NULL AS family_revoked
-FROM owner
-JOIN token_family AS family ON family.id = owner.family_id
-FOR NO KEY UPDATE OF family;
+-- The family of a presented token, locked until the transaction ends.
+SELECT family_id, gateway_id FROM lock_family($1);
 
 -- name: hold_off_revocation
 -- A revocation of this provider or of one of its gateways waits until this transaction has ended.
@@ -22,41 +11,14 @@ SELECT pg_advisory_xact_lock_shared(7232, $1);
 SELECT pg_advisory_xact_lock(7232, $1);
 
 -- name: standing
--- All that decides about a presented token, read after its family was locked. $2 is the time, NULL in production:
--- the database's clock.
-SELECT
-    coalesce($2::timestamptz, clock_timestamp()) AS now,
-    token.generation, token.sibling, token.issued_at, token.expires_at, token.superseded_at,
-    successor.sibling AS successor_sibling, successor.issued_at AS successor_at,
-    successor.jti, successor.access_jti, successor.expires_at AS successor_expires_at,
-    (SELECT kid FROM signing_key WHERE kid = successor.kid AND state IN ('active', 'retiring')) AS successor_kid,
-    successor.access_expires_at,
-    provider.active AND gateway.active AS active,
-    greatest(provider.revoked_at, gateway.revoked_at) AS revoked_at,
-    (SELECT kid FROM signing_key WHERE state = 'active') AS active_kid
-FROM refresh_token AS token
-JOIN token_family AS family ON family.id = token.family_id
-JOIN gateway ON gateway.id = family.gateway_id
-JOIN provider ON provider.id = gateway.provider_id
-LEFT JOIN LATERAL (
-    SELECT * FROM refresh_token AS next
-    WHERE next.family_id = token.family_id AND next.generation = token.generation + 1
-    ORDER BY next.sibling DESC LIMIT 1
-) AS successor ON true
-WHERE token.hash = $1;
+-- All that decides about a presented token, and its hash. $2 is the time, NULL in production: the database's clock.
+SELECT coalesce($2::timestamptz, clock_timestamp()) AS now, hash_record_extended(standing, 0) AS seen, standing.*
+FROM refresh_standing AS standing
+WHERE standing.hash = $1;
 
--- name: accept_and_add
--- The presented token is the accepted one of its generation: what it replaces, and its siblings, are superseded. Its
--- successor: a hash, and the claims it can be signed from again.
-WITH accepted AS (
-    UPDATE refresh_token SET
-        presented_at = CASE WHEN generation = $2 AND sibling = $3 THEN coalesce(presented_at, $4) ELSE presented_at END,
-        superseded_at = CASE WHEN generation = $2 AND sibling = $3 THEN NULL ELSE $4 END
-    WHERE family_id = $1 AND generation IN ($2 - 1, $2) AND superseded_at IS NULL
-)
-INSERT INTO refresh_token (
-    family_id, generation, sibling, hash, jti, access_jti, kid, issued_at, expires_at, access_expires_at
-) VALUES ($1, $2 + 1, $5, $6, $7, $8, $9, $10, $11, $12);
+-- name: accept_refresh
+-- The presented token is accepted and its successor kept; false if what was seen of it has changed meanwhile.
+SELECT accept_refresh($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: supersede_all
 -- A token of the time after the backup takes the place of all that the backup knows of its family.

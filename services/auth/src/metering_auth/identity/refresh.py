@@ -12,8 +12,8 @@ from metering_auth.identity.domain.limits import AttemptLimit, whose
 from metering_auth.identity.domain.rotation import Step, next_step
 from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttemptsError
 from metering_auth.identity.restore import ForgottenTokens
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.identity.token_store import IssuedClaims, Lifetimes, LockedFamily, Standing, TokenPair, TokenStore
+from metering_auth.identity.signing_keys import Connection, SigningKeys
+from metering_auth.identity.token_store import IssuedClaims, Lifetimes, Standing, TokenPair, TokenStore
 from metering_auth.metrics import IdentityMetrics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -55,63 +55,64 @@ class Refresher:
         self._metrics.refreshes.labels(step).inc()
         return pair
 
-    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, str]:
+    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, Step | Literal["restored"]]:
         if not tokens.has_token_shape(token):
             raise RefreshRefusedError("malformed")
-        async with self._store.locked(token) as family:
-            if family is not None:
-                self._count_attempt(self._per_gateway, "gateway", family.family.gateway_id)
-                standing = await family.standing()
+        async with self._store.connection() as connection:
+            standing = await self._store.standing(connection, token)
+            if standing is not None:
+                self._count_attempt(self._per_gateway, "gateway", standing.gateway_id)
+            while standing is not None:
                 step = next_step(standing.token, standing.owner, standing.now)
-                pair = await self._answer(family, standing, step, address)
-        if family is None:
-            restored = await self._forgotten.let_in(token, address)
-            return await self._refresh(token, address) if restored is None else (restored, "restored")
-        if pair is None:
-            raise RefreshRefusedError(step)
-        return pair, step
+                pair = await self._answer(connection, standing, step, address)
+                if pair is not None:
+                    return pair, step
+                standing = await self._store.standing(connection, token)
+        restored = await self._forgotten.let_in(token, address)
+        return await self._refresh(token, address) if restored is None else (restored, "restored")
 
-    async def _answer(self, family: LockedFamily, standing: Standing, step: Step, address: str) -> TokenPair | None:
-        """None where the step is a refusal: what it changed is committed before the 401 is sent."""
+    async def _answer(self, connection: Connection, standing: Standing, step: Step, address: str) -> TokenPair | None:
+        """None where what decides has changed meanwhile (a parallel refresh, a revocation): it is to be read again."""
         match step:
             case Step.ISSUE:
-                return await self._issue(family, standing)
+                claims = IssuedClaims.fresh(standing.now, self._lifetimes)
+                return await self._sign_and_accept(connection, standing, claims)
             case Step.REPEAT:
-                return await self._repeat(family, standing)
+                return await self._repeat(connection, standing)
             case Step.REUSED:
-                await self._revoke_reused(family, standing, address)
-        return None
+                await self._revoke_reused(connection, standing, address)
+        raise RefreshRefusedError(step)
 
-    async def _issue(self, family: LockedFamily, standing: Standing) -> TokenPair:
-        claims = IssuedClaims.fresh(standing.now, self._lifetimes)
-        return await self._sign_and_add(family, standing, claims)
-
-    async def _repeat(self, family: LockedFamily, standing: Standing) -> TokenPair:
+    async def _repeat(self, connection: Connection, standing: Standing) -> TokenPair | None:
         """The same claims; the same text too, unless the key that signed it was withdrawn meanwhile."""
-        claims = standing.successor
+        claims, kid = standing.successor, standing.successor_kid
         if claims is None:
             raise LookupError("a repeated answer needs a successor")
-        kid = standing.successor_kid
-        material = None if kid is None else await self._keys.usable(family.connection, kid)
+        material = None if kid is None else await self._keys.usable(connection, kid)
         if material is None:
-            return await self._sign_and_add(family, standing, claims)
-        return claims.signed(family.family.provider_id, family.family.gateway_id, material)
+            return await self._sign_and_accept(connection, standing, claims)
+        return standing.sign(claims, material)
 
-    async def _sign_and_add(self, family: LockedFamily, standing: Standing, claims: IssuedClaims) -> TokenPair:
-        material = await self._keys.active(family.connection, standing.active_kid)
-        pair = claims.signed(family.family.provider_id, family.family.gateway_id, material)
-        await family.accept_and_add(standing, claims, material.kid, pair.refresh)
-        return pair
+    async def _sign_and_accept(
+        self, connection: Connection, standing: Standing, claims: IssuedClaims
+    ) -> TokenPair | None:
+        material = await self._keys.active(connection, standing.active_kid)
+        pair = standing.sign(claims, material)
+        return pair if await self._store.accept(connection, standing, claims, pair, material.kid) else None
 
-    async def _revoke_reused(self, family: LockedFamily, standing: Standing, address: str) -> None:
-        """A superseded token came back after the grace: somebody else has a copy, so nobody's copy holds any more."""
-        if not await family.revoke(standing.now, "reuse"):
-            return
-        gateway = f"gateway:{family.family.gateway_id}"
-        facts = {"family": str(family.family.id), "generation": standing.generation}
-        await audit.record(family.connection, Actor(gateway, address), "token.reused", gateway, after=facts)
+    async def _revoke_reused(self, connection: Connection, standing: Standing, address: str) -> None:
+        """A superseded token came back after the grace: somebody else has a copy, so nobody's copy holds any more.
+
+        It is committed before the 401 is sent.
+        """
+        gateway = f"gateway:{standing.gateway_id}"
+        facts = {"family": str(standing.family_id), "generation": standing.generation}
+        async with connection.transaction():
+            if not await self._store.revoke(connection, standing.family_id, standing.now, "reuse"):
+                return
+            await audit.record(connection, Actor(gateway, address), "token.reused", gateway, after=facts)
         self._metrics.reuses.inc()
-        log.warning("token.reused", gateway_id=family.family.gateway_id, family=str(family.family.id), address=address)
+        log.warning("token.reused", gateway_id=standing.gateway_id, family=str(standing.family_id), address=address)
 
     def _count_attempt(self, limit: AttemptLimit, name: Literal["address", "gateway"], key: str | int) -> None:
         seconds = limit.seconds_to_wait(key, self._monotonic())

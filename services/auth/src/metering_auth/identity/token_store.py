@@ -1,4 +1,4 @@
-"""Families of refresh tokens in PostgreSQL: one row lock per family, every decision read after it is held."""
+"""Families of refresh tokens in PostgreSQL: what decides is read, and read again under the family's row lock."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +9,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from metering_auth.identity.domain.rotation import KnownToken, Owner, Step
+from metering_auth.identity.domain.rotation import KnownToken, Owner
 from metering_auth.identity.domain.tokens import Claims, SigningMaterial, TokenUse, fingerprint, sign
 from metering_auth.identity.instants import Instants, database_clock
-from metering_auth.identity.refusals import RefreshRefusedError
 from metering_auth.identity.signing_keys import QUERIES, Connection
 from metering_common.postgres import TimedPool
 
@@ -66,90 +65,80 @@ class IssuedClaims:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Whom a presented token belongs to."""
-
-    id: UUID
-    gateway_id: int
-    provider_id: int
-
-
-@dataclass(frozen=True)
 class Standing:
-    """What is known of a presented token once its family is locked."""
+    """What is known of a presented token, and of its latest successor."""
 
     now: datetime
+    hash: bytes
+    seen: int
+    """A hash of all the rest: as long as it is the same, so is the rest."""
+    family_id: UUID
+    provider_id: int
+    gateway_id: int
+    generation: int
     token: KnownToken
     owner: Owner
-    generation: int
-    sibling: int
     active_kid: str | None
-    next_sibling: int
     successor: IssuedClaims | None
     successor_kid: str | None
     """None if that key may not sign any more."""
 
+    def sign(self, claims: IssuedClaims, material: SigningMaterial) -> TokenPair:
+        return claims.signed(self.provider_id, self.gateway_id, material)
 
+
+@dataclass(frozen=True)
 class LockedFamily:
     """One family inside its transaction."""
 
-    def __init__(
-        self, connection: Connection, token: str, family: Family, instants: Instants, *, revoked: bool
-    ) -> None:
-        self.connection = connection
-        self.family = family
-        self._hash = fingerprint(token)
-        self._instants = instants
-        self._revoked = revoked
-
-    async def standing(self) -> Standing:
-        """Read after the lock; what is issued here is older than any later revocation of the provider."""
-        row = await self.connection.fetchrow(QUERIES.standing, self._hash, self._instants())
-        if row is None:
-            raise RefreshRefusedError(Step.EXPIRED)  # forgotten since the family was found
-        return _standing(row, family_revoked=self._revoked)
-
-    async def accept_and_add(self, standing: Standing, claims: IssuedClaims, kid: str, token: str) -> None:
-        """The presented token is the accepted one of its generation; `token` is one more of the next."""
-        await self.connection.execute(
-            QUERIES.accept_and_add,
-            self.family.id,
-            standing.generation,
-            standing.sibling,
-            standing.now,
-            standing.next_sibling,
-            fingerprint(token),
-            *claims.columns(kid),
-        )
-
-    async def revoke(self, now: datetime, reason: Literal["reuse", "client"]) -> bool:
-        """False if it was revoked already."""
-        return bool(await self.connection.fetchval(QUERIES.revoke_family, self.family.id, now, reason))
+    connection: Connection
+    id: UUID
+    gateway_id: int
 
 
 class TokenStore:
-    """Where families are found."""
+    """Where families are found, by the hash of a presented token."""
 
     def __init__(self, pool: TimedPool, instants: Instants = database_clock) -> None:
         self._pool = pool
         self._instants = instants
 
     @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """For a few statements, each for itself."""
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def locked(self, token: str) -> AsyncIterator[LockedFamily | None]:
         """The family of a presented token; None if no such token is known. Commits when the block ends well."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(QUERIES.lock_family, fingerprint(token))
-            if row is None:
-                yield None
-                return
-            family = Family(row["family_id"], row["gateway_id"], row["provider_id"])
-            yield LockedFamily(connection, token, family, self._instants, revoked=row["family_revoked"])
+            yield None if row is None else LockedFamily(connection, row["family_id"], row["gateway_id"])
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """For what is not about one known family."""
-        async with self._pool.acquire() as connection:
-            yield connection
+    async def standing(self, connection: Connection, token: str) -> Standing | None:
+        """None if no such token is known."""
+        row = await connection.fetchrow(QUERIES.standing, fingerprint(token), self._instants())
+        return None if row is None else _standing(row)
+
+    async def accept(
+        self, connection: Connection, standing: Standing, claims: IssuedClaims, pair: TokenPair, kid: str
+    ) -> bool:
+        """The presented token is the accepted one of its generation; the pair's is one more of the next.
+
+        Done under the family's lock, and only if what decides is still as it was seen: else False, and nothing changes.
+        What is issued so is older than any later revocation of the provider.
+        """
+        successor = (fingerprint(pair.refresh), *claims.columns(kid))
+        return bool(
+            await connection.fetchval(QUERIES.accept_refresh, standing.hash, standing.seen, standing.now, *successor)
+        )
+
+    async def revoke(
+        self, connection: Connection, family_id: UUID, now: datetime, reason: Literal["reuse", "client"]
+    ) -> bool:
+        """False if it was revoked already."""
+        return bool(await connection.fetchval(QUERIES.revoke_family, family_id, now, reason))
 
     async def now(self, connection: Connection) -> datetime:
         """The clock that decides."""
@@ -164,17 +153,19 @@ async def add_token(
     await connection.execute(QUERIES.add_token, fingerprint(token), family_id, *place, *claims.columns(kid))
 
 
-def _standing(row: asyncpg.Record, *, family_revoked: bool) -> Standing:
-    successor = row["successor_sibling"]
+def _standing(row: asyncpg.Record) -> Standing:
     return Standing(
         now=row["now"],
-        token=KnownToken(row["issued_at"], row["expires_at"], row["superseded_at"], row["successor_at"]),
-        owner=Owner(family_revoked, row["active"], row["revoked_at"]),
+        hash=row["hash"],
+        seen=row["seen"],
+        family_id=row["family_id"],
+        provider_id=row["provider_id"],
+        gateway_id=row["gateway_id"],
         generation=row["generation"],
-        sibling=row["sibling"],
+        token=KnownToken(row["issued_at"], row["expires_at"], row["superseded_at"], row["successor_at"]),
+        owner=Owner(row["family_revoked"], row["active"], row["revoked_at"]),
         active_kid=row["active_kid"],
-        next_sibling=0 if successor is None else successor + 1,
-        successor=None if successor is None else _successor(row),
+        successor=None if row["successor_sibling"] is None else _successor(row),
         successor_kid=row["successor_kid"],
     )
 
