@@ -26,7 +26,11 @@ _UNREACHABLE = (
 
 
 class TimedPool(asyncpg.Pool):
-    """asyncpg's pool, except that `acquire()` without a timeout gives up too (TimeoutError)."""
+    """asyncpg's pool, except that `acquire()` without a timeout gives up too (TimeoutError).
+
+    A session is taken back without a question to the server: nothing of ours changes its settings, holds its locks
+    beyond a transaction or listens. A transaction left open is rolled back.
+    """
 
     def __init__(self, dsn: str, *, acquire_seconds: float, min_size: int, max_size: int, **connect: Any) -> None:
         super().__init__(
@@ -37,6 +41,7 @@ class TimedPool(asyncpg.Pool):
             max_inactive_connection_lifetime=300.0,
             setup=None,
             init=None,
+            reset=_left_as_it_is,
             loop=None,
             connection_class=asyncpg.Connection,
             record_class=asyncpg.Record,
@@ -46,6 +51,10 @@ class TimedPool(asyncpg.Pool):
 
     def acquire(self, *, timeout: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
         return super().acquire(timeout=self._acquire_seconds if timeout is None else timeout)
+
+
+async def _left_as_it_is(_session: object) -> None:
+    pass
 
 
 @asynccontextmanager

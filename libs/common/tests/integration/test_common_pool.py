@@ -86,3 +86,17 @@ async def test_a_wrong_password_is_not_waited_for_and_not_shown(database: FreshD
         async with postgres.pool(wrong, application_name="t", patience=Patience(30)):
             pass
     assert "wrong" not in str(refusal.value)
+
+
+async def test_a_task_that_is_cancelled_in_its_transaction_leaves_none_behind(database: FreshDatabase) -> None:
+    async with postgres.pool(database.owner_dsn, application_name="t", max_size=1) as pool:
+        await pool.execute("CREATE TABLE t (a int)")
+
+        async def insert_and_sleep() -> None:
+            async with pool.acquire() as session, session.transaction():
+                await session.execute("INSERT INTO t VALUES (1)")
+                await session.execute("SELECT pg_sleep(60)")
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(insert_and_sleep(), 0.5)
+        assert await pool.fetchval("SELECT count(*) FROM t") == 0
