@@ -85,7 +85,12 @@ async def publish_registry(settings: KafkaSettings, device_numbers: Sequence[str
         Meta(epoch="6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11", created_at=1),
         Provider(id=PROVIDER, name="Varme ApS"),
         *sensors,
-        *(Device(id=ids[number], provider=PROVIDER, number=number, sensors=listed) for number in device_numbers),
+        *(
+            Device(
+                id=ids[number], provider=PROVIDER, number=number, sensors=listed, interval_seconds=interval_of(number)
+            )
+            for number in device_numbers
+        ),
     ]
     await publish_documents(settings, documents)
     return ids
@@ -226,6 +231,11 @@ SENSOR_OF = {
 def number_of(controller: world.Controller, device: world.Device) -> str:
     kind = {"EclLogDevice": "log", "EclMBusDevice": "mbus", "EclConfigInputDevice": "input"}[device.type]
     return f"ecl-{controller.serial}-{kind}-{device.id[:8]}"
+
+
+def interval_of(number: str) -> int:
+    """Seconds from sample to sample of a device with a number by `number_of`."""
+    return (world.QUARTER_MS if "-log-" in number else world.HOUR_MS) // 1_000
 
 
 def mapping_of(controller: world.Controller, now_ms: int) -> ControllerMapping:

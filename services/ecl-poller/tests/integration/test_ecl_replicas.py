@@ -1,12 +1,13 @@
-"""Ten virtual days with outages, two replicas and kills: every sample that the portal ever had is on the topic."""
+"""Ten virtual days with outages, two replicas and kills: every sample that the portal ever had is stored once."""
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from metering_ecl_poller.domain import outcome
 from metering_ecl_poller.domain.job import LeaseLostError, Progress
 from metering_ecl_poller.domain.window import Cursor
 from metering_ecl_poller.settings import PollerSettings
+from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal import fleet, world
 from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS
-from tests.emulators.ecl_portal.station import Station, differences, standing, stored
+from tests.emulators.ecl_portal.station import Key, Station, differences, interval_of, number_of, standing
+from tests.emulators.ecl_portal.storing import Storing, storing
 
 REPLICA = Path(__file__).parents[1] / "replica.py"
 SEED = 20_260_311
@@ -57,14 +60,21 @@ def replica(station: Station, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def test_ten_days_with_outages_two_replicas_and_kills(poller_settings: PollerSettings, tmp_path: Path) -> None:
+async def test_ten_days_with_outages_two_replicas_and_kills(
+    poller_settings: PollerSettings, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
     """What does it do? Ten days pass in steps of hours, during which lines are cut, meters fall silent, codes are
-    revoked and given back, and a replica is killed at random moments and another started in its place.
+    revoked and given back, and a replica is killed at random moments and another started in its place; a validator and
+    a writer take what the poller sends.
 
-    How is it known? The emulator's own account of every sample and hole is compared with the topic and the book.
+    How is it known? The emulator's own account of every sample and hole is compared with the rows and `measurement_gap`
+    in SQL, and with the poller's book.
     """
     chance = random.Random(SEED)
-    async with standing(poller_settings, 3, 1) as station:
+    async with (
+        standing(poller_settings, 3, 1) as station,
+        storing(poller_settings.kafka, postgres_server, tmp_path) as storage,
+    ):
         for controller in station.controllers:
             make_trouble(chance, controller)
         kills = sorted(chance.sample(range(2, 10 * 24 // STEP_HOURS - 2), KILLS))
@@ -72,12 +82,34 @@ async def test_ten_days_with_outages_two_replicas_and_kills(poller_settings: Pol
             await live_through(station, kills, chance, tmp_path / "killed.log")
             assert steady.poll() is None, (tmp_path / "steady.log").read_text()[-2_000:]
         begin = NOON_MS - 8 * DAY_MS
-        found = {key: value for key, value in stored(await station.raw()).items() if key[2] * 1_000 >= begin}
-        had = {key: value for key, value in station.had().items() if key[2] * 1_000 >= begin}
-        assert differences(found, had) == []
+        found = since(begin, await storage.all_of(len(await station.raw())))
+        assert differences(found, since(begin, station.had())) == []
+        assert storage.counted() == {"refused": 0, "not_taken": 0, "corrected": 0, "superseded": 0}
         assert await told_gaps(station) == true_gaps(station)
+        assert_holes_in_sql(station, storage, begin)
         for portal in station.emulator.portals.values():
             assert max(count for serial, count in portal.most_at_once.items() if serial != "all") <= 2
+
+
+def since(begin_ms: int, samples: Mapping[Key, float]) -> dict[Key, float]:
+    return {key: value for key, value in samples.items() if key[2] * 1_000 >= begin_ms}
+
+
+def assert_holes_in_sql(station: Station, storage: Storing, begin_ms: int) -> None:
+    """From the first to the last sample of each device since then SQL tells the emulator's holes, and no other."""
+    seen = 0
+    for controller in station.controllers:
+        for device in controller.devices:
+            number = number_of(controller, device)
+            step = interval_of(number) * 1_000
+            every = [row.stamp_ms for row in world.rows(controller, device, station.now_ms, 0)]
+            stamps = [stamp for stamp in every if stamp >= begin_ms]
+            true = [
+                (last + step, following) for last, following in itertools.pairwise(stamps) if following - last > step
+            ]
+            assert (storage.holes(station.ids[number], stamps[0], stamps[-1]) if stamps else []) == true
+            seen += len(true)
+    assert seen > 0
 
 
 async def live_through(station: Station, kills: list[int], chance: random.Random, log: Path) -> None:
