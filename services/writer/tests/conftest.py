@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.network import Network
 
 from metering_common import postgres
 from metering_common.postgres import TimedPool
@@ -27,8 +28,6 @@ from metering_writer.testing_flavours import (
     up_script,
     wasm_timescale,
 )
-
-TIMESCALEDB_IMAGE = "timescale/timescaledb:latest-pg17"
 
 
 @pytest.fixture
@@ -106,9 +105,9 @@ def server_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="session")
-def docker_storage() -> Iterator[Storage]:
-    """TimescaleDB as it is released, where Docker is."""
-    with PostgresContainer(TIMESCALEDB_IMAGE, driver=None) as container:
+def docker_storage(timescaledb_image: str) -> Iterator[Storage]:
+    """TimescaleDB in the image of docker-compose.yml, where Docker is; an engine may be without its default network."""
+    with Network() as network, PostgresContainer(timescaledb_image, driver=None, network=network) as container:
         dsn = container.get_connection_url()
 
         def sql(script: str) -> str:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from metering_jobs.databases import ROLES
 from metering_local.checkout import ROOT
 from metering_local.cli import run_command
@@ -69,6 +71,12 @@ def make_env(file: Path, brokers: str = "1") -> dict[str, str]:
     exports = [f"export {name}={shlex.quote(value)}\n" for name, value in _for_tools(variables).items()]
     write_private(_shell_file(file), "# Written by `make compose-up`.\n" + "".join(exports))
     return variables
+
+
+def image_of(service: str) -> str:
+    """The image that docker-compose.yml names for a service: tests run on what is run."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return str(services[service]["image"])
 
 
 def compose_command() -> list[str]:
