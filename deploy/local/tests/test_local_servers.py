@@ -1,6 +1,7 @@
 """The servers that all other tests stand on: real, fresh for each test, hurt and recovered."""
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -54,6 +55,11 @@ async def test_a_killed_kafka_keeps_what_it_acknowledged(own_kafka: KafkaServer)
     assert not process.is_listening(int(own_kafka.bootstrap.rsplit(":")[-1]))
     own_kafka.restart()
     assert await consume_one(own_kafka.bootstrap, "t") == b"kept"
+
+
+def test_a_broker_starts_from_the_classes_that_the_first_format_left(own_kafka: KafkaServer) -> None:
+    mapped = Path(f"/proc/{own_kafka.pid}/maps").read_text().split()
+    assert {Path(part).suffix for part in mapped if "kafka-" in part} >= {".aot"}
 
 
 async def test_the_databases_of_two_tests_are_apart(postgres_server: PostgresServer, database: FreshDatabase) -> None:
