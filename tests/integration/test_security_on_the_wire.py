@@ -257,6 +257,9 @@ async def test_one_trace_shows_the_door_the_validator_and_the_writer(
     assert door.started_ns < judged.ended_ns < stored.ended_ns
     kept = "SELECT traceparent FROM ingest_batch WHERE batch_id = $1::text::uuid"
     assert await sql(secured, "storage_reader", "storage", kept, batch) == f"00-{trace}-{door.id}-01"
+    lines = {service: [line for line in secured.log(service).splitlines() if trace in line] for service in told}
+    assert all(batch in line for found in lines.values() for line in found)
+    assert {service: len(found) for service, found in lines.items()} == dict.fromkeys(told, 1)
 
 
 async def test_a_caller_who_samples_nothing_gets_no_spans(

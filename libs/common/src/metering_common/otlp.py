@@ -38,6 +38,12 @@ class OtlpTracing:
         finally:
             span.end()
 
+    @contextmanager
+    def work(self, name: str, attributes: Attributes) -> Iterator[str]:
+        working = self._tracer.start_as_current_span(name, Context(), attributes=attributes, record_exception=False)
+        with working as span:
+            yield _traceparent(span)
+
     def stage(self, name: str, topic: str) -> StageTrace:
         def tell(headers: Iterable[RecordHeaders], seconds: float) -> None:
             ended_ns = time.time_ns()
@@ -72,9 +78,7 @@ class OtlpRequestSpan:
 
     @property
     def traceparent(self) -> str:
-        carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier, trace.set_span_in_context(self._span, Context()))
-        return carrier["traceparent"]
+        return _traceparent(self._span)
 
     def note(self, attributes: Attributes, *, failed: bool) -> None:
         self._span.set_attributes(attributes)
@@ -86,6 +90,12 @@ def _context(traceparent: str | None) -> Context:
     """Of its own: nothing is taken from what else runs in this process."""
     carrier = {} if traceparent is None else {"traceparent": traceparent}
     return _PROPAGATOR.extract(carrier, Context())
+
+
+def _traceparent(span: trace.Span) -> str:
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
+    return carrier["traceparent"]
 
 
 def _is_sampled(traceparent: str) -> bool:

@@ -1,4 +1,5 @@
-"""A measure's trace: a span for its request at the door and for each stage behind it, when a collector is configured.
+"""A measure's trace: a span for its request at the door, or for the poll that brought it, and for each stage behind it,
+when a collector is configured.
 
 Nothing is imported or done without one. The request's `traceparent` travels unchanged through Kafka's headers, so what
 a stage sends twice has the same bytes, and the spans of all stages are children of the request's.
@@ -17,6 +18,8 @@ from metering_common.settings import TracingSettings
 
 FLUSH_SECONDS = 2.0
 """How long a stop waits for a collector that does not answer."""
+
+_TRACE_ID = slice(3, 35)  # where a traceparent has it
 
 Attributes = dict[str, str | int | float | bool]
 StageTrace = Callable[[Iterable[RecordHeaders], float], None]
@@ -43,6 +46,10 @@ class Tracing(Protocol):
         """From `since_ms` to the end of the block; a child of `traceparent`, or the beginning of a trace."""
         ...
 
+    def work(self, name: str, attributes: Attributes) -> AbstractContextManager[str]:
+        """A span around the block, which begins a trace; gives its `traceparent`. A block that raises has failed."""
+        ...
+
     def stage(self, name: str, topic: str) -> StageTrace:
         """A span for each record of `topic` that belongs to a sampled trace."""
         ...
@@ -50,6 +57,17 @@ class Tracing(Protocol):
     def shutdown(self) -> None:
         """Sends what is left; blocks."""
         ...
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """For a log line: by what the trace is found at the collector."""
+    return None if traceparent is None else traceparent[_TRACE_ID]
+
+
+def trace_ids(headers: Iterable[RecordHeaders]) -> list[str]:
+    """Of those records that belong to a trace, each once."""
+    found = (one.traceparent for one in headers if one.traceparent is not None)
+    return [traceparent[_TRACE_ID] for traceparent in dict.fromkeys(found)]
 
 
 def no_trace(_headers: Iterable[RecordHeaders], _seconds: float) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from metering_common.clock import Clock
 from metering_common.registry_documents import Device
+from metering_common.tracing import trace_id
 from metering_ecl_poller.domain import gaps, window
 from metering_ecl_poller.domain.clock_check import ZONE_TOLERANCE_MS, ClockFinding, ClockState, check_clock
 from metering_ecl_poller.domain.elements import Element, to_elements
@@ -36,7 +37,9 @@ class Outlet(Protocol):
     """Where measures go. What it returns from is acknowledged by all in-sync replicas."""
 
     async def find_device(self, provider: int, number: str) -> Device | None: ...
-    async def hand_over(self, device: Device, elements: Sequence[Element], mapping_version: int) -> list[str]: ...
+    async def hand_over(
+        self, device: Device, elements: Sequence[Element], mapping_version: int, traceparent: str | None = None
+    ) -> list[str]: ...
 
 
 class Polling:
@@ -156,7 +159,7 @@ class Polling:
         if target is not None and samples:
             doubtful = finding.doubtful if finding else frozenset()
             elements = to_elements(target.number, samples, wired.wires, doubtful)
-            batches = await self._outlet.hand_over(target, elements, job.mapping_version)
+            batches = await self._outlet.hand_over(target, elements, job.mapping_version, job.traceparent)
             self._tell(job, device, elements, batches)
         cursors = job.cursors.setdefault(device.id, {})
         moved = window.advanced(samples, cursors, held) if visit.moves_cursors else {}
@@ -194,6 +197,7 @@ class Polling:
             controller=job.serial,
             device=device.id,
             batch_ids=batches,
+            trace_id=trace_id(job.traceparent),
             records=len(elements),
             values=values,
         )

@@ -23,6 +23,7 @@ from metering_common.registry import RegistryReplica
 from metering_common.sealed import Keyring, MasterKey
 from metering_common.settings import KafkaSettings
 from metering_common.telemetry import loop_lag, new_registry
+from metering_common.tracing import open_tracing
 from metering_ecl_poller.adapters.outlet import KafkaOutlet
 from metering_ecl_poller.adapters.runner import Runner
 from metering_ecl_poller.adapters.store import Store
@@ -57,6 +58,7 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
     registry = new_registry("ecl-poller", "metering-ecl-poller")
     metrics = PollerMetrics(registry)
     async with (
+        open_tracing("ecl-poller", settings.tracing) as tracing,
         loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
         topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
@@ -65,7 +67,8 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
     ):
         admin.add_check("registry", line.replica.not_ready_reason)
         await line.replica.wait_ready()
-        runner = Runner(line.store, line.polling, clock, metrics, (settings.max_requests, settings.idle_seconds))
+        limits = settings.max_requests, settings.idle_seconds
+        runner = Runner(line.store, line.polling, clock, metrics, limits, tracing=tracing)
         admin.add_check("kafka", line.publisher.unavailable)
         admin.add_check("database", lambda: runner.database_trouble)
         admin.ready = True

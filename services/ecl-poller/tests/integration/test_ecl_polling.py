@@ -7,6 +7,7 @@ import pytest
 from metering_common import topics
 from metering_common.registry_documents import Device
 from metering_common.rev import rev_of_mapping
+from metering_common.settings import TracingSettings
 from metering_ecl_poller.adapters.answers import from_record
 from metering_ecl_poller.adapters.moments import unix_ms
 from metering_ecl_poller.settings import PollerSettings
@@ -26,6 +27,7 @@ from tests.emulators.ecl_portal.station import (
     standing,
     stored,
 )
+from tests.integration.otlp_collector import collecting
 
 
 def since(values: dict[Key, float], unix_ms: int) -> dict[Key, float]:
@@ -50,6 +52,19 @@ async def test_every_sample_once_with_its_headers_and_every_answer_kept(poller_s
             most = dict(portal.most_at_once)
             assert most.pop("all") <= poller_settings.max_requests
             assert max(most.values()) == 1
+
+
+async def test_a_poll_is_a_trace_that_its_records_carry(poller_settings: PollerSettings) -> None:
+    with collecting() as collector:
+        tracing = TracingSettings(exporter_otlp_endpoint=collector.url)
+        async with standing(poller_settings.model_copy(update={"tracing": tracing}), 1, 0) as station:
+            async with polling(station):
+                await station.hours(1)
+            carried = {record.headers.traceparent for record in await station.raw()}
+    polls = [span for span in collector.spans if (span.service, span.name) == ("ecl-poller", "poll")]
+    assert [span.attributes["metering.controller"] for span in polls] == [station.controllers[0].serial] * len(polls)
+    assert carried
+    assert {str(traceparent)[:-3] for traceparent in carried} <= {f"00-{span.trace}-{span.id}" for span in polls}
 
 
 def records_are_as_designed(station: Station, records: list[Arrived]) -> None:

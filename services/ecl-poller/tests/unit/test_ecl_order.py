@@ -53,7 +53,9 @@ class Diary:
     async def find_device(self, provider: int, number: str) -> Device | None:
         return Device(id=1, provider=provider, number=number, sensors=())
 
-    async def hand_over(self, _device: Device, _elements: Sequence[Element], _version: int) -> list[str]:
+    async def hand_over(
+        self, _device: Device, _elements: Sequence[Element], _version: int, _traceparent: str | None = None
+    ) -> list[str]:
         self.step("measures")
         return ["batch"]
 

@@ -161,6 +161,9 @@ async def until_taken(door: DoorUnderTest, token: str) -> None:
         assert asyncio.get_running_loop().time() - started < REVOCATION_SECONDS
 
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
+
 def lines_of(door: DoorProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in door.log.read_text().splitlines()]
 
@@ -168,7 +171,7 @@ def lines_of(door: DoorProcess) -> list[dict[str, Any]]:
 async def test_the_access_log_has_a_line_per_request_and_no_token(door: DoorUnderTest, tmp_path: Path) -> None:
     with door_process(door.kafka.bootstrap_servers, tmp_path) as process:
         there = DoorUnderTest(process.port, process.admin_port, door.session, door.kafka)
-        answer = await there.post(GOOD, headers={"X-Request-Id": "seen-1"})
+        answer = await there.post(GOOD, headers={"X-Request-Id": "seen-1", "traceparent": TRACEPARENT})
         await there.ask("GET", f"/devices/number/{there.token[:60]}", headers={"X-Request-Id": "seen-2"})
         await there.ask("GET", "/server-time", token=there.token[:-5], headers={"X-Request-Id": "seen-3"})
     lines = {line.get("request_id"): line for line in lines_of(process)}
@@ -176,6 +179,8 @@ async def test_the_access_log_has_a_line_per_request_and_no_token(door: DoorUnde
     assert (enqueued["event"], enqueued["status"], enqueued["service"]) == ("batch.enqueued", 201, "ingest-api")
     assert enqueued["batch_id"] == answer.headers["Location"].rpartition("/")[2]
     assert (enqueued["provider"], enqueued["gateway"], enqueued["records"]) == (1, 2, 1)
+    assert enqueued["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "trace_id" not in lines["seen-2"]
     assert lines["seen-2"]["route"] == "/api/v1/devices/number/{number}"
     assert lines["seen-3"]["code"] == "token_invalid"
     text = process.log.read_text()

@@ -15,7 +15,7 @@ from metering_common.headers import (
     decode_headers,
 )
 from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.tracing import StageTrace, no_trace
+from metering_common.tracing import StageTrace, no_trace, trace_ids
 from metering_validator.causality import Causality, Replica
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
@@ -80,8 +80,9 @@ class Validator:
         self._check_dead_share(judgements)
         await self._deliver([output for judgement in judgements for output in judgement.outputs])
         seconds = self._clock.monotonic() - started
-        self._account(Tally(judgements), seconds)
-        self._trace((each for each in headers if isinstance(each, RecordHeaders)), seconds)
+        readable = [each for each in headers if isinstance(each, RecordHeaders)]
+        self._account(Tally(judgements), trace_ids(readable), seconds)
+        self._trace(readable, seconds)
         self._oldest_ms = None
 
     def _lag_seconds(self) -> float:
@@ -125,9 +126,10 @@ class Validator:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _account(self, tally: Tally, seconds: float) -> None:
+    def _account(self, tally: Tally, traces: Sequence[str], seconds: float) -> None:
         self._metrics.add(tally.totals, tally.findings, seconds)
-        log.info("records.judged", batch_ids=tally.batch_ids(), **tally.totals, rules=tally.findings)
+        batches = tally.batch_ids()
+        log.info("records.judged", batch_ids=batches, trace_ids=traces, **tally.totals, rules=tally.findings)
 
 
 def _headers_of(record: RawRecord) -> RecordHeaders | MalformedHeadersError:

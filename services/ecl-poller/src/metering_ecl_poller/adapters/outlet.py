@@ -46,22 +46,24 @@ class KafkaOutlet:
             raise RegistryUnsureError("the registry could not be read to its end")
         return self._replica.registry.device_by_number(provider, number)
 
-    async def hand_over(self, device: Device, elements: Sequence[Element], mapping_version: int) -> list[str]:
+    async def hand_over(
+        self, device: Device, elements: Sequence[Element], mapping_version: int, traceparent: str | None = None
+    ) -> list[str]:
         """The ids of the batches, once all their records are acknowledged. Raises `PublishUnavailableError`."""
         version = self._replica.version
         if version is None:
             raise RegistryUnsureError("the registry is not yet read")
         batches = []
         for batch in _hundreds(elements):
-            records = self._records(device, batch, mapping_version, version)
+            records = self._records(device, batch, mapping_version, (version, traceparent))
             batches.append(str(records[0][0]))
             await self._publish([record for _, record in records])
         return batches
 
     def _records(
-        self, device: Device, batch: Sequence[Element], mapping_version: int, version: RegistryVersion
+        self, device: Device, batch: Sequence[Element], mapping_version: int, about: tuple[RegistryVersion, str | None]
     ) -> list[tuple[object, Record]]:
-        batch_id = new_batch_id(self._clock.now_ms())
+        batch_id, (version, traceparent) = new_batch_id(self._clock.now_ms()), about
         records: list[tuple[object, Record]] = []
         for item, element in enumerate(batch):
             headers = RecordHeaders(
@@ -75,6 +77,7 @@ class KafkaOutlet:
                 received_at_ms=element.answered_ms,
                 rev=rev_of_mapping(element.answered_ms, mapping_version),
                 registry=version,
+                traceparent=traceparent,
                 clock_doubtful=element.doubtful,
             )
             key = str(device.id).encode()

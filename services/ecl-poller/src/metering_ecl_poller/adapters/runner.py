@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import asyncpg
 import structlog
 
 from metering_common.clock import Clock
 from metering_common.publisher import PublishUnavailableError, RecordTooLargeError
+from metering_common.tracing import Tracing
 from metering_ecl_poller.adapters.outlet import RegistryUnsureError
 from metering_ecl_poller.adapters.store import Store
 from metering_ecl_poller.application import Polling
@@ -29,11 +31,19 @@ class Runner:
     """The service's loop. One request at a time per controller: a controller is one job, and a job is sequential."""
 
     def __init__(
-        self, store: Store, polling: Polling, clock: Clock, metrics: PollerMetrics, limits: tuple[int, float]
+        self,
+        store: Store,
+        polling: Polling,
+        clock: Clock,
+        metrics: PollerMetrics,
+        limits: tuple[int, float],
+        *,
+        tracing: Tracing | None = None,
     ) -> None:
         self._store, self._polling = store, polling
         self._clock, self._metrics = clock, metrics
         self._most, self._idle_seconds = limits
+        self._tracing = tracing
         self._patience = Patience()
         self._in_hand: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -102,7 +112,7 @@ class Runner:
     async def attempt(self, job: Job) -> Result:
         """Raises `LeaseLostError`; every other way of ending is a result."""
         try:
-            await self._polling.poll(job)
+            await self._poll(job)
         except PortalError as error:
             self._blame(job, error)
             return self._failure(job, error, error.kind)
@@ -118,6 +128,14 @@ class Runner:
         if job.state in ("failing", "denied"):
             log.info("controller.recovered", after_attempts=job.attempts)
         return outcome.succeeded(job, self._clock.now_ms())
+
+    async def _poll(self, job: Job) -> None:
+        """A poll begins a trace, where somebody collects them; it goes on with the records."""
+        if self._tracing is None:
+            await self._polling.poll(job)
+            return
+        with self._tracing.work("poll", {"metering.controller": job.serial}) as traceparent:
+            await self._polling.poll(replace(job, traceparent=traceparent))
 
     def _failure(self, job: Job, error: Exception, kind: str) -> Result:
         """Told once when it begins and once when it ends, not every hour in between."""

@@ -27,6 +27,8 @@ class Job:
     mapping_version: int
     cursors: dict[str, dict[str, Cursor]] = field(default_factory=dict)
     """By device, then channel; moved on as the poll goes."""
+    traceparent: str | None = None
+    """Of the poll, for the records that it brings."""
 
     @property
     def serial(self) -> str:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from metering_common.clock import Clock
+from metering_common.tracing import trace_id
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.domain import request_headers
@@ -76,7 +77,9 @@ class Exchanges:
             exchange.facts["error"] = repr(error)
             return web.Response(status=CLIENT_WENT_AWAY)
         except Exception:
-            log.exception("request.failed", request_id=exchange.id, route=route)
+            log.exception(
+                "request.failed", request_id=exchange.id, trace_id=trace_id(exchange.traceparent), route=route
+            )
             return self._refuse(route, exchange, Problem(500, "internal_error", "the request may be sent again"))
 
     def _refuse(self, route: str, exchange: Exchange, problem: Problem) -> web.Response:
@@ -98,6 +101,7 @@ class Exchanges:
                 "milliseconds": round(seconds * 1_000, 2),
                 "request_id": exchange.id,
                 **exchange.facts,
+                **({} if exchange.traceparent is None else {"trace_id": trace_id(exchange.traceparent)}),
             },
         )
 

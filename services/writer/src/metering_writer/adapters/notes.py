@@ -4,7 +4,7 @@ import structlog
 
 from metering_common.clock import Clock
 from metering_common.messages import Status
-from metering_common.tracing import StageTrace, no_trace
+from metering_common.tracing import StageTrace, no_trace, trace_ids
 from metering_writer.application import StoredBatch
 from metering_writer.domain.accounts import total
 from metering_writer.domain.records import Record
@@ -35,6 +35,7 @@ class WriterNotes:
         log.info(
             "records.stored",
             batch_ids=list(dict.fromkeys(str(record.headers.batch_id) for record in batch.records)),
+            trace_ids=trace_ids(record.headers for record in batch.records),
             records=len(batch.records),
             redelivered=batch.redelivered,
             trimmed=batch.trimmed,
