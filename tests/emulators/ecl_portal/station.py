@@ -30,6 +30,7 @@ from metering_ecl_poller.adapters.register import Register
 from metering_ecl_poller.bootstrap import build, keyring
 from metering_ecl_poller.domain.mapping import ControllerMapping, with_units
 from metering_ecl_poller.domain.proposal import propose
+from metering_ecl_poller.domain.schedule import next_due_ms
 from metering_ecl_poller.portal.address import Account
 from metering_ecl_poller.portal.reading import read_master_data
 from metering_ecl_poller.settings import PollerSettings
@@ -259,7 +260,7 @@ async def standing(settings: PollerSettings, dk_count: int = 2, com_count: int =
         server.run(options) as emulator,
         pool(settings.database_url, application_name="test") as database,
     ):
-        register = Register(database, keyring(settings))
+        register = Register(database, keyring(settings), next_due_ms)
         station = Station(settings, emulator, register, {})
         numbers = [number_of(controller, device) for controller in station.controllers for device in controller.devices]
         station.ids |= await publish_registry(settings.kafka, numbers)

@@ -12,6 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from metering_common.output import read_enough
 from metering_local import supervisor
 from metering_local.demo_site import ToolError
 from metering_local.down import bring_down
@@ -32,7 +33,8 @@ def main() -> int:
 def run_command(command: Callable[[], int]) -> int:
     """The command's exit status; what is wrong with the machine is told in one line, never as a traceback."""
     try:
-        return command()
+        with read_enough():
+            return command()
     except (EnvironmentProblemError, ServerFailedError, supervisor.SupervisorAwayError, ToolError) as error:
         _fail(str(error) or "the platform is not up")
     except OSError as error:
@@ -41,6 +43,7 @@ def run_command(command: Callable[[], int]) -> int:
         _fail(f"no disk space left: {error.filename or 'the state folder'} could not be written")
     except KeyboardInterrupt:
         _fail("interrupted; `make up` goes on from here, `make down` ends what runs")
+    return 0
 
 
 def progress_display() -> Progress:

@@ -90,6 +90,9 @@ class _Life:
         if not running.done():
             log.info("service.draining", seconds=self._drain_seconds)
             return 0
+        if running.cancelled():
+            log.error("service.failed", error="run() was cut short, and not by a signal")
+            return FAILED
         error = running.exception()
         log.error("service.failed", error=_describe(error) if error else "run() returned", exc_info=error)
         return FAILED

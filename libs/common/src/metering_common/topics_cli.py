@@ -10,6 +10,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from metering_common import acls, schemas, topics
+from metering_common.output import read_enough
 from metering_common.settings import KafkaSettings, load_settings
 
 
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "schemas":
         return _schemas(write=options.write)
     if options.command == "acls" and not options.apply:
-        return _print_acls(acls.contract_acls(options.prefix), as_json=options.json)
+        with read_enough():
+            _print_acls(acls.contract_acls(options.prefix), as_json=options.json)
+        return 0
     settings = load_settings(KafkaSettings)
     if options.environment:
         settings = settings.model_copy(update={"environment": options.environment})
@@ -31,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KafkaError, OSError) as error:
         sys.stderr.write(f"metering-topics: {error}\n")
         return 1
-    _print(rows, as_json=options.json)
+    with read_enough():
+        _print(rows, as_json=options.json)
     return 1 if any(row.faults for row in rows) else 0
 
 
@@ -61,13 +65,12 @@ def _schemas(*, write: bool) -> int:
     return 1 if differences else 0
 
 
-def _print_acls(wanted: list[acls.Acl], *, as_json: bool) -> int:
+def _print_acls(wanted: list[acls.Acl], *, as_json: bool) -> None:
     if as_json:
         content = orjson.dumps([acl._asdict() for acl in wanted], option=orjson.OPT_INDENT_2).decode()
         sys.stdout.write(content + "\n")
     else:
         sys.stdout.writelines(f"{command}\n" for command in acls.kafka_acls_commands(wanted))
-    return 0
 
 
 async def _apply_acls(settings: KafkaSettings, wanted: list[acls.Acl]) -> int:

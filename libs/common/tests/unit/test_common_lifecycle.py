@@ -22,6 +22,7 @@ from metering_common.settings import KafkaSettings, ServiceSettings
 
 async def hang(): await asyncio.Event().wait()
 async def fail(): raise ValueError("no way on")
+async def cut(): raise asyncio.CancelledError
 async def nothing(): pass
 async def block(): time.sleep(60)
 
@@ -90,8 +91,9 @@ def test_what_is_left_of_run_after_the_drain_is_cancelled() -> None:
         assert rest(process) == (0, ["service.draining", "closed", "service.stopped"])
 
 
-def test_a_failing_run_closes_and_ends_with_1() -> None:
-    with service("nothing", "fail", "nothing") as process:
+@pytest.mark.parametrize("running", ["fail", "cut"])
+def test_a_failing_run_closes_and_ends_with_1(running: str) -> None:
+    with service("nothing", running, "nothing") as process:
         read_until(process, "service.started")
         assert rest(process) == (1, ["service.failed", "closed", "service.stopped"])
 

@@ -41,10 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0: done, everything is on the platform. 1: one line says why not. 2: wrong usage. 3: something is left here."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_interruptible(options.run, options))
+        status = asyncio.run(_interruptible(options.run, options))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads what is printed has read enough; what is left of it goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
     except _EXPECTED as error:
         print(f"metering-gateway: {error}", file=sys.stderr)
         return EXIT_ERROR
+    return status
 
 
 async def _interruptible(command: Command, options: argparse.Namespace) -> int:

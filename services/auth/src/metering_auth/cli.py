@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from metering_auth.identity.key_lifecycle import UnknownKeyError
 from metering_auth.identity.signing_keys import NoSigningKeyError
 from metering_auth.registry.domain.texts import InvalidEntryError
 from metering_common import logs
+from metering_common.output import read_enough
 from metering_common.sealed import SealedError
 
 FAILED = 1  # exit status
@@ -40,11 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted")
     except UNREACHABLE as error:
         return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
-    try:
+    with read_enough():
         _print(answer, as_json=given.json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has read enough; what is left in the buffer goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED if answer.failed else 0
 
 

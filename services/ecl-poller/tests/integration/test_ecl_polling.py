@@ -5,11 +5,15 @@ from dataclasses import dataclass
 import pytest
 
 from metering_common import topics
+from metering_common.postgres import pool
 from metering_common.registry_documents import Device
 from metering_common.rev import rev_of_mapping
 from metering_common.settings import TracingSettings
 from metering_ecl_poller.adapters.answers import from_record
 from metering_ecl_poller.adapters.moments import unix_ms
+from metering_ecl_poller.adapters.register import Register
+from metering_ecl_poller.bootstrap import keyring
+from metering_ecl_poller.portal.address import Account
 from metering_ecl_poller.settings import PollerSettings
 from tests.emulators.ecl_portal import fleet, world
 from tests.emulators.ecl_portal.faults import Fault
@@ -65,6 +69,22 @@ async def test_a_poll_is_a_trace_that_its_records_carry(poller_settings: PollerS
     assert [span.attributes["metering.controller"] for span in polls] == [station.controllers[0].serial] * len(polls)
     assert carried
     assert {str(traceparent)[:-3] for traceparent in carried} <= {f"00-{span.trace}-{span.id}" for span in polls}
+
+
+async def test_a_controller_just_added_is_asked_within_a_minute(poller_settings: PollerSettings) -> None:
+    async with standing(poller_settings, 1, 0) as station:
+        [controller] = station.controllers
+        async with (
+            polling(station),
+            pool(poller_settings.database_url, application_name="tool") as database,
+        ):
+            url = station.emulator.dk_url
+            account = Account(url, controller.serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
+            assert not await Register(database, keyring(poller_settings)).add(account, station.now_ms)
+            assert [row["polled_at"] for row in await station.register.controllers()] == [None]
+            station.emulator.clock.advance(60)
+            await station.settled()
+            assert [unix_ms(row["polled_at"]) for row in await station.register.controllers()] == [station.now_ms]
 
 
 def records_are_as_designed(station: Station, records: list[Arrived]) -> None:

@@ -39,6 +39,17 @@ class Tool:
             [str(TOOL), *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=90
         )
 
+    def unread(self, *arguments: str) -> tuple[int, str]:
+        """Exit status and complaints when nobody reads what it prints."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as output:
+            done = subprocess.run(
+                [str(TOOL), *arguments],
+                env=self.environment, stdout=output, stderr=subprocess.PIPE, text=True, check=False, timeout=90,
+            )  # fmt: skip
+        return done.returncode, done.stderr
+
 
 @pytest.fixture
 def portal() -> Iterator[dict[str, Any]]:
@@ -141,8 +152,18 @@ def add_controllers(scene: Scene) -> None:
     assert (tested[serial]["opens"], tested[serial]["devices"]) == (True, 4)
     assert not tested[other]["opens"]
     assert "Kode-6" not in json.dumps(tested)
+    due_soon(tool, serial)
     tool.run("controller", "disable", other)
+    tool.run("controller", "disable", serial)
+    tool.run("controller", "enable", serial)
+    due_soon(tool, serial)
     assert [one["enabled"] for one in tool.run("controller", "list")] == [True, False]
+
+
+def due_soon(tool: Tool, serial: str) -> None:
+    """Within a minute, whatever the hour is."""
+    (due,) = [one["nextDue"] for one in tool.run("controller", "list") if one["serial"] == serial]
+    assert datetime.fromisoformat(due) - datetime.now(UTC) < timedelta(minutes=1)
 
 
 async def discover(scene: Scene) -> None:
@@ -170,9 +191,14 @@ def refuse_a_wrong_mapping(scene: Scene) -> None:
 
 
 async def mend_a_wrong_mapping(scene: Scene) -> None:
-    """The outdoor sensor is taken for the room's; what is mapped again beats it, however often."""
+    """The outdoor sensor is taken for the room's; what is mapped again beats it, however often. What the portal told
+    before there was a mapping is not passed over.
+    """
     tool = scene.tool
+    assert tool.run("poll", "--once") == [{"serial": scene.serial, "state": "polled", "reason": None}]
+    assert await scene.stored() == {}
     assert tool.run("mapping", "apply", scene.edited({0: ROOM, 1: None}))["version"] == 1
+    due_soon(tool, scene.serial)
     assert tool.run("poll", "--once") == [{"serial": scene.serial, "state": "polled", "reason": None}]
     wrong = await scene.stored()
     assert tool.run("mapping", "apply", str(scene.file))["version"] == 2
@@ -204,6 +230,7 @@ async def take_a_channel_out(scene: Scene) -> None:
 
 def look_at_all_of_it(scene: Scene) -> None:
     tool = scene.tool
+    assert tool.unread("status", "--json") == (0, "")
     yesterday = (datetime.now(UTC) - timedelta(hours=24)).isoformat()
     (back,) = tool.run("backfill", scene.serial, "--from", yesterday, *scene.span[2:])
     assert back["reason"] is None

@@ -145,6 +145,11 @@ class TestSchedule:
         assert schedule.next_due_ms("1", due - 1) == due
         assert schedule.next_due_ms("1", due) == due + HOUR_MS
 
+    def test_what_a_person_has_just_added_is_asked_within_a_minute_and_not_all_at_once(self) -> None:
+        waits = [schedule.soon_due_ms(str(serial), NOON_MS) - NOON_MS for serial in range(1_000)]
+        assert 0 <= min(waits) < 1_000
+        assert MINUTE_MS - 1_000 < max(waits) < MINUTE_MS
+
     def test_failures_are_spaced_out_and_never_beyond_the_next_hour(self) -> None:
         waits = [schedule.retry_due_ms("1", NOON_MS, attempts) - NOON_MS for attempts in range(1, 12)]
         assert waits == sorted(waits)

@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from metering_common.output import read_enough
 from metering_common.settings import load_settings
 from metering_writer import __main__ as service
 from metering_writer.commands import dead, offsets, replay
@@ -16,8 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     if asked.command == "run":
         return service.main()
-    status: int = asyncio.run(asked.handle(load_settings(ToolSettings), asked, sys.stdout))
-    return status
+    with read_enough():
+        return int(asyncio.run(asked.handle(load_settings(ToolSettings), asked, sys.stdout)))
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:

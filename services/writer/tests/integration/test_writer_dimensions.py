@@ -67,9 +67,9 @@ async def topic(kafka: KafkaSettings) -> RegistryTopic:
 class Keeping:
     """One keeper in a task."""
 
-    def __init__(self, pool: TimedPool, kafka: KafkaSettings) -> None:
+    def __init__(self, pool: TimedPool, kafka: KafkaSettings, kind: type[DimensionKeeper] = DimensionKeeper) -> None:
         self.collectors = CollectorRegistry()
-        self.keeper = DimensionKeeper(
+        self.keeper = kind(
             pool, kafka, SystemClock(), WriterMetrics(self.collectors), holder=uuid4(), lease_seconds=1.5
         )
 
@@ -118,6 +118,25 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
             return bool(removed) and await pool.fetchval("SELECT name FROM provider") == "Norte"
 
         await until(followed)
+
+
+class CutShort(DimensionKeeper):
+    """Its first turn ends as a client's own cancellation would end it."""
+
+    turns = 0
+
+    async def _take(self) -> bool:
+        self.turns += 1
+        if self.turns == 1:
+            raise asyncio.CancelledError
+        return await super()._take()
+
+
+@pytest.mark.usefixtures("topic")
+async def test_a_clients_own_cancellation_does_not_end_the_keeping(pool: TimedPool, kafka: KafkaSettings) -> None:
+    keeping = Keeping(pool, kafka, CutShort)
+    async with keeping.running():
+        await kept(keeping)
 
 
 @pytest.mark.usefixtures("topic")

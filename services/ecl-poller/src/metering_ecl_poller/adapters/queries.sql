@@ -98,8 +98,12 @@ SET portal = excluded.portal, server_code = excluded.server_code, access_code = 
 RETURNING xmax = 0 AS added;
 
 -- name: enable
--- Starts or stops asking a controller.
-UPDATE controller SET enabled = $2 WHERE serial = $1 RETURNING serial;
+-- Starts asking a controller again.
+UPDATE controller SET enabled = true, next_due = $2 WHERE serial = $1 RETURNING serial;
+
+-- name: disable
+-- Stops asking a controller.
+UPDATE controller SET enabled = false WHERE serial = $1 RETURNING serial;
 
 -- name: readmit
 -- Codes that were refused open the door again.
@@ -148,6 +152,11 @@ FROM controller GROUP BY 1;
 -- name: next_mapping_version
 -- One number for all controllers of a file.
 SELECT nextval('mapping_version');
+
+-- name: begin_again
+-- A controller is asked as if for the first time, and by nobody who has begun before.
+WITH forgotten AS (DELETE FROM channel_cursor WHERE serial = $1)
+UPDATE controller SET next_due = $2, lease = lease + 1, leased_by = NULL, leased_until = NULL WHERE serial = $1;
 
 -- name: apply_mapping
 -- A controller's mapping from now on.

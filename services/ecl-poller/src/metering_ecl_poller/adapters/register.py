@@ -1,6 +1,6 @@
 """The poller's own book as a person uses it: controllers, their codes, their mappings, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import asyncpg
 import msgspec
@@ -10,7 +10,7 @@ from metering_common.sealed import Keyring
 from metering_ecl_poller.adapters.moments import moment, unix_ms
 from metering_ecl_poller.adapters.store import QUERIES, open_account, sealed_context
 from metering_ecl_poller.domain.mapping import ControllerMapping
-from metering_ecl_poller.domain.schedule import next_due_ms
+from metering_ecl_poller.domain.schedule import soon_due_ms
 from metering_ecl_poller.portal.address import Account
 
 
@@ -30,10 +30,10 @@ class MappingVersion(msgspec.Struct, frozen=True):
 
 
 class Register:
-    """All but the polling itself."""
+    """All but the polling itself. `due` says when a controller is asked that was added, enabled or let in again."""
 
-    def __init__(self, pool: TimedPool, keyring: Keyring) -> None:
-        self._pool, self._keyring = pool, keyring
+    def __init__(self, pool: TimedPool, keyring: Keyring, due: Callable[[str, int], int] = soon_due_ms) -> None:
+        self._pool, self._keyring, self._due = pool, keyring, due
 
     async def add(self, account: Account, now_ms: int) -> bool:
         """True when it was not known; a known one gets new codes and is asked again."""
@@ -41,13 +41,18 @@ class Register:
             self._keyring.seal(secret.get_secret_value().encode(), sealed_context(account.serial, what))
             for secret, what in ((account.server_code, "server"), (account.access_code, "access"))
         )
-        due = moment(next_due_ms(account.serial, now_ms))
+        due = moment(self._due(account.serial, now_ms))
         values = (account.serial, account.portal, server_code, access_code, due)
         return bool(await self._pool.fetchval(QUERIES.add_controller, *values))
 
-    async def enable(self, serial: str, *, enabled: bool) -> None:
+    async def enable(self, serial: str, now_ms: int) -> None:
         """Raises `UnknownControllerError`."""
-        if await self._pool.fetchval(QUERIES.enable, serial, enabled) is None:
+        if await self._pool.fetchval(QUERIES.enable, serial, moment(self._due(serial, now_ms))) is None:
+            raise UnknownControllerError(serial)
+
+    async def disable(self, serial: str) -> None:
+        """Raises `UnknownControllerError`."""
+        if await self._pool.fetchval(QUERIES.disable, serial) is None:
             raise UnknownControllerError(serial)
 
     async def account(self, serial: str) -> Account:
@@ -73,8 +78,8 @@ class Register:
         return rewrapped
 
     async def readmit(self, serial: str, now_ms: int) -> None:
-        """After its codes were seen to open it: asked again at its next moment."""
-        await self._pool.execute(QUERIES.readmit, serial, moment(next_due_ms(serial, now_ms)))
+        """After its codes were seen to open it: asked again soon."""
+        await self._pool.execute(QUERIES.readmit, serial, moment(self._due(serial, now_ms)))
 
     async def controllers(self, serial: str | None = None) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.controllers, serial)
@@ -89,11 +94,17 @@ class Register:
         return rows
 
     async def apply_mapping(self, mappings: Sequence[ControllerMapping], now_ms: int) -> int:
-        """One version for all of them, or none of them. Raises `UnknownControllerError`."""
+        """One version for all of them, or none of them. Raises `UnknownControllerError`.
+
+        What a controller was asked before its first mapping is asked once more, so that nothing of it is passed over.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             version = int(await connection.fetchval(QUERIES.next_mapping_version))
             for mapping in mappings:
                 document = msgspec.json.encode(mapping).decode()
+                if await connection.fetchrow(QUERIES.mapping, mapping.serial) is None:
+                    due = moment(self._due(mapping.serial, now_ms))
+                    await connection.execute(QUERIES.begin_again, mapping.serial, due)
                 try:
                     await connection.execute(QUERIES.apply_mapping, mapping.serial, version, moment(now_ms), document)
                 except asyncpg.ForeignKeyViolationError:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from metering_ecl_poller.adapters.register import Register
 from metering_ecl_poller.commands.session import (
     Answer,
     CommandError,
@@ -39,7 +38,7 @@ def register(groups: Parsers) -> None:
     add_command(commands, "rewrap", _rewrap, "seal all codes under ECL_KEY_ENCRYPTION_KEY, opened with …_PREVIOUS")
     for name, run, sentence in (
         ("disable", _disable, "ask it no more"),
-        ("enable", _enable, "ask it again; everything the portal still has is fetched"),
+        ("enable", _enable, "ask it again, within a minute; everything the portal still has is fetched"),
     ):
         add_command(commands, name, run, sentence).add_argument("serial")
 
@@ -138,15 +137,10 @@ async def _rewrap(session: Session, _given: argparse.Namespace) -> Answer:
 
 
 async def _disable(session: Session, given: argparse.Namespace) -> Answer:
-    return await _switch(await session.register(), given.serial, enabled=False)
+    await (await session.register()).disable(given.serial)
+    return Answer({"serial": given.serial, "enabled": False}, f"{given.serial} is asked no more")
 
 
 async def _enable(session: Session, given: argparse.Namespace) -> Answer:
-    return await _switch(await session.register(), given.serial, enabled=True)
-
-
-async def _switch(book: Register, serial: str, *, enabled: bool) -> Answer:
-    await book.enable(serial, enabled=enabled)
-    return Answer(
-        {"serial": serial, "enabled": enabled}, f"{serial} is {'asked again' if enabled else 'asked no more'}"
-    )
+    await (await session.register()).enable(given.serial, session.clock.now_ms())
+    return Answer({"serial": given.serial, "enabled": True}, f"{given.serial} is asked again, within a minute")

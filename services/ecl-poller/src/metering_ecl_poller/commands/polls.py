@@ -7,11 +7,13 @@ from typing import Any
 from metering_ecl_poller.adapters.runner import OUR_OWN, Runner
 from metering_ecl_poller.bootstrap import Line
 from metering_ecl_poller.commands.session import Answer, CommandError, Parsers, Session, add_command, moment_argument
-from metering_ecl_poller.domain.job import LeaseLostError
+from metering_ecl_poller.domain.job import Job, LeaseLostError
 from metering_ecl_poller.portal.errors import PortalError
 
 AT_ONCE = 16
 BUSY = "it is being polled just now"
+BUSY_SECONDS = 60
+"""How long a controller is waited for that the service polls just now."""
 
 
 def register(groups: Parsers) -> None:
@@ -29,7 +31,7 @@ async def _poll(session: Session, given: argparse.Namespace) -> Answer:
     runner = Runner(line.store, line.polling, session.clock, session.metrics, (AT_ONCE, 1.0))
 
     async def once(serial: str) -> dict[str, Any]:
-        job = await line.store.claim_one(serial)
+        job = await _claimed(line, serial)
         if job is None:
             return {"serial": serial, "state": "busy", "reason": BUSY}
         try:
@@ -56,8 +58,17 @@ async def _backfill(session: Session, given: argparse.Namespace) -> Answer:
     return Answer(told, failed=not all(one["reason"] is None for one in told))
 
 
+async def _claimed(line: Line, serial: str) -> Job | None:
+    """None when somebody else holds it for longer than one waits."""
+    now = asyncio.get_running_loop().time
+    give_up_at = now() + BUSY_SECONDS
+    while (job := await line.store.claim_one(serial)) is None and now() < give_up_at:  # noqa: ASYNC110  a row has no event
+        await asyncio.sleep(0.25)
+    return job
+
+
 async def _backfill_one(line: Line, serial: str, from_ms: int, to_ms: int) -> dict[str, Any]:
-    job = await line.store.claim_one(serial)
+    job = await _claimed(line, serial)
     if job is None:
         return {"serial": serial, "samples": 0, "reason": BUSY}
     try:

@@ -5,6 +5,7 @@ import hashlib
 HOUR_MS = 3_600_000
 AFTER_THE_HOUR_MS = 10 * 60_000  # the portal collects just after the hour (guide, section 5)
 SPREAD_MS = 10 * 60_000  # controllers are asked between ten and twenty past
+SOON_MS = 60_000
 FIRST_RETRY_MS = 60_000
 LONGEST_RETRY_MS = 15 * 60_000
 
@@ -20,6 +21,11 @@ def next_due_ms(serial: str, now_ms: int) -> int:
     while moment > now_ms + HOUR_MS:
         moment -= HOUR_MS
     return moment if moment > now_ms else moment + HOUR_MS
+
+
+def soon_due_ms(serial: str, now_ms: int) -> int:
+    """Within a minute, for a controller that a person has just added, mapped or enabled; many at once are spread."""
+    return now_ms + jitter_ms(serial) * SOON_MS // SPREAD_MS
 
 
 def retry_due_ms(serial: str, now_ms: int, attempts: int, asked_patience_ms: int = 0) -> int:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from metering_common.cancellation import is_asked_to_end
 from metering_common.clock import Clock
 from metering_common.postgres import TimedPool
 from metering_common.registry import RegistryReplica
@@ -52,7 +53,9 @@ class DimensionKeeper:
                     await self._keep()
             except LeaseLostError:
                 log.info("dimensions.lease_lost")
-            except Exception as error:  # noqa: BLE001  nothing may end it; what it was is logged
+            except (Exception, asyncio.CancelledError) as error:  # nothing may end it; what it was is logged
+                if is_asked_to_end(error):
+                    raise
                 self._metrics.dimension_failures.inc()
                 log.warning("dimensions.failed", error=repr(error))
             self._metrics.dimensions_kept.set(0)
