@@ -42,6 +42,7 @@ class SecuredPlatform:
     ports: dict[str, int]
     collector_url: str
     secrets: dict[str, str] = field(repr=False)
+    children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def kafka_settings(self, principal: str, **changes: Any) -> KafkaSettings:
         right: dict[str, Any] = {
@@ -81,6 +82,8 @@ class SecuredPlatform:
             "auth": {
                 "AUTH_DATABASE_URL": self.dsn("auth_service", "auth"),
                 "AUTH_KEY_ENCRYPTION_KEY": self.secrets["auth"],
+                "AUTH_KEY_ENCRYPTION_KEY_PREVIOUS": self.secrets.get("auth before", ""),
+                "AUTH_KEY_PUBLISH_SECONDS": "5",
                 "AUTH_HTTP_HOST": HOST,
                 "AUTH_HTTP_PORT": http,
                 "AUTH_PUBLIC_URL": f"http://{HOST}:{http}",
@@ -91,6 +94,7 @@ class SecuredPlatform:
             "ecl-poller": {
                 "ECL_DATABASE_URL": self.dsn("ecl_service", "ecl"),
                 "ECL_KEY_ENCRYPTION_KEY": self.secrets["ecl-poller"],
+                "ECL_KEY_ENCRYPTION_KEY_PREVIOUS": self.secrets.get("ecl-poller before", ""),
             },
         }
         prefix = {"ingest-api": "INGEST", "ecl-poller": "ECL"}.get(principal, principal.upper())
@@ -109,6 +113,19 @@ class SecuredPlatform:
         done = self.tool(principal, *command, "--json")
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-2_000:]}"
         return json.loads(done.stdout)
+
+    def roll(self, *services: str) -> None:
+        """Ended in good order and started again, with the secrets as they are now; ready when it returns."""
+        for service in services:
+            _end(self.children[service])
+        for service in services:
+            self.children[service] = _start(self, service)
+        for service in services:
+            _await_ready(self, service)
+
+    def end(self) -> None:
+        for child in self.children.values():
+            _end(child)
 
     def url(self, service: str) -> str:
         return f"http://{HOST}:{self.ports[f'{service} http']}"
@@ -132,29 +149,31 @@ def running(folder: Path, collector_url: str) -> Iterator[SecuredPlatform]:
         check_done(platform.tool(ADMIN, "metering-topics", "acls", "--apply"))
         check_done(platform.tool("topics", "metering-topics", "apply"))
         make_databases(platform.dsn)
-        children = {service: stack.enter_context(_service(platform, service)) for service in SERVICES}
-        for service, child in children.items():
-            _await_ready(platform, service, child)
+        stack.callback(platform.end)
+        for service in SERVICES:
+            platform.children[service] = _start(platform, service)
+        for service in SERVICES:
+            _await_ready(platform, service)
         yield platform
 
 
-@contextmanager
-def _service(platform: SecuredPlatform, service: str) -> Iterator["subprocess.Popen[bytes]"]:
+def _start(platform: SecuredPlatform, service: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", f"metering_{service.replace('-', '_')}"]
     with (platform.folder / f"{service}.log").open("ab") as log:
-        child = subprocess.Popen(command, env=platform.environment(service), stdout=log, stderr=log)
+        return subprocess.Popen(command, env=platform.environment(service), stdout=log, stderr=log)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
     try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(40)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        child.wait(40)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
-def _await_ready(platform: SecuredPlatform, service: str, child: "subprocess.Popen[bytes]") -> None:
+def _await_ready(platform: SecuredPlatform, service: str) -> None:
+    child = platform.children[service]
     url, end = f"http://{HOST}:{platform.ports[f'{service} admin']}", time.monotonic() + READY_SECONDS
     reason = None
     while child.poll() is None and time.monotonic() < end:

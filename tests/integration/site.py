@@ -15,12 +15,13 @@ from tests.integration.jobs import ROOT
 from tests.integration.secured_platform import SecuredPlatform
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """A meter's number and its gateway's access token."""
+    """A meter's number, and the tokens of its gateway as they are now."""
 
     number: str
     token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
 
 
 def register(secured: SecuredPlatform) -> Site:
@@ -34,20 +35,22 @@ def register(secured: SecuredPlatform) -> Site:
     provider = str(admin("provider", "add", "Kuantum")["id"])
     gateway = str(admin("gateway", "add", "--provider", provider, "Edificio central")["id"])
     admin("device", "add", "--provider", provider, "--number", "29")
-    token = _log_in(secured, admin("gateway", "issue-token", gateway)["refreshToken"])
+    tokens = refresh(secured, admin("gateway", "issue-token", gateway)["refreshToken"])
     with _portal() as portal:
         _poll(secured, portal, provider)
-    return Site("29", token)
+    return Site("29", *tokens)
 
 
-def _log_in(secured: SecuredPlatform, refresh_token: str) -> str:
+def refresh(secured: SecuredPlatform, refresh_token: str) -> tuple[str, str]:
+    """The next access and refresh token."""
     request = urllib.request.Request(
         f"{secured.url('auth')}/api/v1/auth/token/refresh",
         json.dumps({"refreshToken": refresh_token}).encode(),
         {"content-type": "application/json", "accept": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return str(json.load(answer)["accessToken"])
+        tokens = json.load(answer)
+    return str(tokens["accessToken"]), str(tokens["refreshToken"])
 
 
 @contextmanager

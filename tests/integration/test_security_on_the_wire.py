@@ -1,14 +1,10 @@
 """Kafka and PostgreSQL with their locks on: each service works, and none can do what it need not."""
 
-import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import asyncpg
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -22,64 +18,15 @@ from metering_local.authority import Authority
 from metering_local.kafka_security import ADMIN
 from metering_local.process import HOST
 from tests.integration import kafka_attempts as attempt
-from tests.integration.otlp_collector import Collector, Span, collecting
-from tests.integration.secured_platform import SERVICES, SecuredPlatform, running
-from tests.integration.site import Site, register
+from tests.integration.measures import eventually, ledger, send, sql
+from tests.integration.otlp_collector import Collector, Span
+from tests.integration.secured_platform import SERVICES, SecuredPlatform
+from tests.integration.site import Site
 
 pytestmark = pytest.mark.wire
 
 CONTRACTS = topics.load_contracts()
 DENIED = "TopicAuthorizationFailedError"
-STORED_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as collector:
-        yield collector
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[SecuredPlatform]:
-    with running(tmp_path_factory.mktemp("secured"), collector.url) as platform:
-        yield platform
-
-
-@pytest.fixture(scope="module")
-def site(secured: SecuredPlatform) -> Site:
-    return register(secured)
-
-
-async def sql(secured: SecuredPlatform, role: str, database: str, query: str, *arguments: object) -> Any:
-    connection = await asyncpg.connect(secured.dsn(role, database))
-    try:
-        return await connection.fetchval(query, *arguments)
-    finally:
-        await connection.close()
-
-
-async def eventually(read: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    end = time.monotonic() + STORED_SECONDS
-    while not wanted(answer := await read()):
-        assert time.monotonic() < end, f"still {answer!r}"
-        await asyncio.sleep(0.2)
-    return answer
-
-
-async def send(secured: SecuredPlatform, site: Site, at: int, **headers: str) -> str:
-    """One value of the site's device through the door; the batch's id."""
-    body = [{"deviceNumber": site.number, "measures": [
-        {"timestamp": at, "sensorValues": [{"sensorName": "Corriente A", "sensorValue": 1.4}]}]}]  # fmt: skip
-    sent = {"authorization": f"Bearer {site.token}", "accept": "application/json"} | headers
-    url = f"{secured.url('ingest-api')}/api/v1/measurements"
-    async with aiohttp.ClientSession(headers=sent) as session, session.post(url, json=body) as response:
-        assert response.status == 201, await response.text()
-        return response.headers["Location"].rsplit("/", 1)[1]
-
-
-async def ledger(secured: SecuredPlatform, batch: str) -> Any:
-    query = "SELECT written FROM ingest_batch WHERE batch_id = $1::text::uuid"
-    return await eventually(lambda: sql(secured, "storage_reader", "storage", query, batch), lambda n: n is not None)
 
 
 async def test_a_measure_passes_the_whole_way(secured: SecuredPlatform, site: Site) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from metering_common.output import read_enough
+from metering_common.output import Printing
 from metering_local import supervisor
 from metering_local.demo_site import ToolError
 from metering_local.down import bring_down
@@ -33,7 +33,7 @@ def main() -> int:
 def run_command(command: Callable[[], int]) -> int:
     """The command's exit status; what is wrong with the machine is told in one line, never as a traceback."""
     try:
-        with read_enough():
+        with Printing():
             return command()
     except (EnvironmentProblemError, ServerFailedError, supervisor.SupervisorAwayError, ToolError) as error:
         _fail(str(error) or "the platform is not up")

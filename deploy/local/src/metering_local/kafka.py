@@ -117,6 +117,11 @@ def java_command(files: KafkaFiles) -> list[str]:
     return [*_java(HEAP), "kafka.Kafka", str(files.properties)]
 
 
+def tool_command(program: str, *arguments: str) -> list[str]:
+    """The command line of one of Kafka's own tools by its class, as its .sh files have it."""
+    return [*_java("128m"), program, *arguments]
+
+
 def java_environment() -> dict[str, str]:
     """The environment of the broker: none of the caller's Java options."""
     return {name: value for name, value in os.environ.items() if "JAVA" not in name and "JDK" not in name}

@@ -1,6 +1,5 @@
 """A local Kafka that believes nobody: TLS, SCRAM or client certificates, and an authorizer that refuses by default."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from metering_local.authority import Authority
@@ -20,7 +19,7 @@ class KafkaSecurity:
     """
 
     authority: Authority
-    users: Mapping[str, str] = field(repr=False)
+    users: dict[str, str] = field(repr=False)
     mtls_port: int
 
     def format_options(self) -> list[str]:

@@ -2,15 +2,24 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 
-@contextmanager
-def read_enough() -> Iterator[None]:
-    """Around all printing of a command: a closed pipe ends the printing and is no error."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:  # what is left in the buffer goes nowhere, or Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class Printing:
+    """Around all printing of a command: a closed pipe ends it and is no error."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            if error is None:
+                sys.stdout.flush()
+        except BrokenPipeError as closed:
+            error = closed
+        if not isinstance(error, BrokenPipeError):
+            return False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left, or Python would complain
+        return True

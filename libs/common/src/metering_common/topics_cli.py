@@ -10,7 +10,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from metering_common import acls, schemas, topics
-from metering_common.output import read_enough
+from metering_common.output import Printing
 from metering_common.settings import KafkaSettings, load_settings
 
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "schemas":
         return _schemas(write=options.write)
     if options.command == "acls" and not options.apply:
-        with read_enough():
+        with Printing():
             _print_acls(acls.contract_acls(options.prefix), as_json=options.json)
         return 0
     settings = load_settings(KafkaSettings)
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KafkaError, OSError) as error:
         sys.stderr.write(f"metering-topics: {error}\n")
         return 1
-    with read_enough():
+    with Printing():
         _print(rows, as_json=options.json)
     return 1 if any(row.faults for row in rows) else 0
 

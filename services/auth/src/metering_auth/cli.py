@@ -18,7 +18,7 @@ from metering_auth.identity.key_lifecycle import UnknownKeyError
 from metering_auth.identity.signing_keys import NoSigningKeyError
 from metering_auth.registry.domain.texts import InvalidEntryError
 from metering_common import logs
-from metering_common.output import read_enough
+from metering_common.output import Printing
 from metering_common.sealed import SealedError
 
 FAILED = 1  # exit status
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted")
     except UNREACHABLE as error:
         return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
-    with read_enough():
+    with Printing():
         _print(answer, as_json=given.json)
     return FAILED if answer.failed else 0
 

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from metering_common import logs
-from metering_common.output import read_enough
+from metering_common.output import Printing
 from metering_common.sealed import SealedError
 from metering_ecl_poller.adapters.register import UnknownControllerError
 from metering_ecl_poller.commands import controllers, mappings, polls, remaps, status
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"the poller's database cannot be used: {type(error).__name__}: {error}")
     except KafkaError as error:
         return _fail(f"Kafka cannot be used: {error}")
-    with read_enough():
+    with Printing():
         _print(answer, as_json=given.json)
     return FAILED if answer.failed else 0
 

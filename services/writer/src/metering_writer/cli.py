@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from metering_common.output import read_enough
+from metering_common.output import Printing
 from metering_common.settings import load_settings
 from metering_writer import __main__ as service
 from metering_writer.commands import dead, offsets, replay
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     if asked.command == "run":
         return service.main()
-    with read_enough():
+    with Printing():
         return int(asyncio.run(asked.handle(load_settings(ToolSettings), asked, sys.stdout)))
     return 0
 
