@@ -1,4 +1,4 @@
-"""The fastest loop that platform-facts found for Faust, doing nothing: each record goes on to the judged topic."""
+"""The fastest loop found for Faust (docs/adr/0002-faust-without-tables.md): it only sends each record on as judged."""
 
 import asyncio
 import os

@@ -3,8 +3,8 @@
     python bench/bench_registry_memory.py [--devices 1000000]
 
 Starts a Kafka of its own, publishes the devices in transactions as auth does, and reads them in fresh processes: once
-with a bare consumer that throws them away (the limit for the time), once with `RegistryReplica` (design.md, *Growing*).
-Prints JSON.
+with a bare consumer that throws them away (the limit for the time), once with `RegistryReplica` (docs/architecture.md,
+*Growing*). Prints JSON.
 """
 
 import argparse

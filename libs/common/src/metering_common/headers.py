@@ -1,4 +1,4 @@
-"""The headers of a measurement record: what is about it and not in it (design.md, *Headers*)."""
+"""The headers of a measurement record: what is about it and not in it (docs/architecture.md, *Headers*)."""
 
 from typing import Literal, Self
 from uuid import UUID

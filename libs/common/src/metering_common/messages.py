@@ -115,7 +115,7 @@ class Judged(Message, frozen=True, kw_only=True):
 
 
 class Finding(Message, frozen=True, kw_only=True):
-    """One entry of the API's `warnings` (input-api.md, *Verdicts*), in its published field order."""
+    """One entry of the API's `warnings` (contracts/openapi/input.yaml), in its published field order."""
 
     device_number: str
     timestamp: int | str | None

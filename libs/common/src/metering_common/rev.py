@@ -1,4 +1,4 @@
-"""Which of two values for one key wins: the order that the door stamps on every record (design.md, *rev*)."""
+"""Which of two values for one key wins: the order that the door stamps on records (docs/architecture.md, *Rev*)."""
 
 from uuid import UUID
 

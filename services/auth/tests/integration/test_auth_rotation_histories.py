@@ -1,4 +1,4 @@
-"""Random histories of one family: what the database answers is what the sentences of design.md (*Rotation*) say.
+"""Random histories of one family: the database answers what the sentences of docs/architecture.md, *Rotation*, say.
 
 The model below is written from those sentences and from nothing in the service: it keeps every token and when each was
 first presented, and derives each answer anew from that history.

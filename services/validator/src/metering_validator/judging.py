@@ -26,7 +26,7 @@ from metering_validator.domain.verdict import Verdict, dead_verdict
 
 SERVICE = "validator"
 LARGEST_VALUE_BYTES = 4_000_000
-"""A judged record fits its topic by construction (design.md, *Sizes*); if one does not, it is dead."""
+"""A judged record fits its topic by construction (docs/architecture.md, *Sizes*); if one does not, it is dead."""
 
 
 class RawRecord(NamedTuple):

@@ -1,4 +1,4 @@
-"""The verdict on the worst mebibyte still fits its topic: design.md, *Sizes*."""
+"""The verdict on the worst mebibyte still fits its topic: docs/architecture.md, *Sizes*."""
 
 import json
 from collections.abc import Callable

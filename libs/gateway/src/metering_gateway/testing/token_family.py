@@ -1,4 +1,4 @@
-"""The rotation of refresh tokens as the platform keeps it (design.md, Tokens), without time and signature."""
+"""The rotation of refresh tokens as the platform keeps it (docs/architecture.md, *Rotation*), without signatures."""
 
 import base64
 import itertools

@@ -1,4 +1,4 @@
-"""The published paths: what a gateway calls, answered as input-api.md says."""
+"""The published paths: what a gateway calls, answered as contracts/openapi/input.yaml says."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple

@@ -11,7 +11,7 @@ TIMESTAMPS_BELOW = 10**11  # what is beyond are milliseconds: refused alone, by 
 
 
 def check(elements: Sequence[Element]) -> None:
-    """Raises a 422 `Problem` (input-api.md, *Sizes*). Other than integer timestamps below 10^11 are refused by rule."""
+    """Raises a 422 `Problem` (contracts/openapi/input.yaml). A timestamp that is no integer below 10^11 is a rule's."""
     measures = sum([len(element.timestamps) for element in elements])
     if measures > MAX_MEASURES:
         raise Problem(422, "too_many_measures", f"{measures} measures in one request, at most {MAX_MEASURES} are taken")

@@ -1,4 +1,4 @@
-"""Every way in which the door says no: RFC 9457 problems with a stable `code` (input-api.md, *Errors*)."""
+"""Every way in which the door says no: RFC 9457 problems with a stable `code` (contracts/openapi/input.yaml)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Who sends: an access token is believed by signature and registry, no database is asked (design.md, *Tokens*)."""
+"""Who sends: an access token is believed by signature and registry alone (docs/architecture.md, *Tokens*)."""
 
 from hashlib import sha256
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What became of a batch, put together from the outcomes of its records (input-api.md, *Verdicts*)."""
+"""What became of a batch, put together from the outcomes of its records (contracts/openapi/input.yaml)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple

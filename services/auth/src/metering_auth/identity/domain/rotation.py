@@ -1,7 +1,7 @@
 """What becomes of a known refresh token that is presented: a pure function of what its family remembers and of now.
 
 A token is *live* until a successor of it, or a sibling in its place, has been presented to refresh: from then on it is
-*superseded* (design.md, *Rotation*). Each superseded token's grace is counted from that moment.
+*superseded* (docs/architecture.md, *Rotation*). Each superseded token's grace is counted from that moment.
 """
 
 from dataclasses import dataclass
