@@ -95,6 +95,7 @@ class Stack:
     def secrets(self) -> Secrets:
         file = self.state / "secrets.json"
         if not file.exists():
+            self.state.mkdir(parents=True, exist_ok=True)
             write_private(file, json.dumps(_random_secrets().__dict__))
         return Secrets(**json.loads(file.read_text()))
 
