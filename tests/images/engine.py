@@ -94,11 +94,12 @@ def _await(own: Engine, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _end(own: Engine, process: "subprocess.Popen[bytes]") -> None:
-    """Containers first: they would outlive the engine."""
+    """Containers first: they would outlive the engine. Images that a newer build replaced are given up."""
     if process.poll() is None:
         if running := own.run("ps", "-aq", check=False).stdout.split():
             own.run("rm", "-fv", *running, check=False)
-        own.run("network", "prune", "-f", check=False)
+        for kind in ("network", "image"):
+            own.run(kind, "prune", "-f", check=False)
         process.send_signal(signal.SIGTERM)
     try:
         process.wait(30)

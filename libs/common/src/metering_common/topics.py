@@ -10,7 +10,7 @@ import msgspec
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidReplicationFactorError, KafkaError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, KafkaError, UnknownTopicOrPartitionError, for_code
 
 from metering_common import kafka
 from metering_common.patience import Patience
@@ -213,19 +213,19 @@ def _raise_for(errors: list[tuple[int, str | None]]) -> None:
 async def _describe_all(
     admin: AIOKafkaAdminClient, contracts: dict[str, TopicContract], environment: str
 ) -> dict[str, Topic]:
-    """A topic or partition just made is not at once in every broker's metadata: waits up to 10 s."""
+    """A topic or partition just made is not at once in every broker's metadata: waits up to BROKERS_SECONDS."""
     wanted = {name: contract.environments[environment].partitions for name, contract in contracts.items()}
-    found: dict[str, Topic] = {}
-    for _ in range(50):
+    give_up_at = asyncio.get_running_loop().time() + BROKERS_SECONDS
+    while True:
         found = await _describe(admin, wanted)
-        if all(name in found and found[name].partitions >= count for name, count in wanted.items()):
-            break
+        complete = all(name in found and found[name].partitions >= count for name, count in wanted.items())
+        if complete or asyncio.get_running_loop().time() >= give_up_at:
+            return found
         await asyncio.sleep(0.2)
-    return found
 
 
 async def _describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Topic]:
-    """Those of the topics that exist."""
+    """Those of the topics that exist, as far as the brokers know that were asked: each request may go to another."""
     described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
     existing = [name for name in names if described.get(name)]
     if not existing:
@@ -233,7 +233,9 @@ async def _describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in existing]
     topics = {}
     for response in await admin.describe_configs(resources):
-        for _code, _message, _kind, name, entries in response.resources:
+        for code, _message, _kind, name, entries in response.resources:
+            if code == UnknownTopicOrPartitionError.errno:
+                continue
             partitions = described[name]
             topics[name] = Topic(
                 partitions=len(partitions),

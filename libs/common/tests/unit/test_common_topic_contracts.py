@@ -1,6 +1,10 @@
 """What a topic must be, and what weaker means."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from metering_common import topics
 from metering_common.topics import Sizing, Topic, TopicContract, find_faults
@@ -66,3 +70,25 @@ def test_a_missing_topic_is_told() -> None:
 def test_for_ever_is_reached_by_for_ever_only() -> None:
     assert topics.weaker_configs({"retention.ms": "-1"}, {"retention.ms": "999999999999"}) == {"retention.ms": "-1"}
     assert topics.weaker_configs({"retention.ms": "-1"}, {"retention.ms": "-1"}) == {}
+
+
+class LateBrokers:
+    """An admin client's two questions, of brokers of which the second knows a new topic later than the first."""
+
+    def __init__(self, late_answers: int) -> None:
+        self._late_answers = late_answers
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        return [{"topic": "t", "partitions": [{"replicas": [1, 2, 3]}] * 48}]
+
+    async def describe_configs(self, _resources: object) -> list[SimpleNamespace]:
+        if self._late_answers:
+            self._late_answers -= 1
+            return [SimpleNamespace(resources=[(UnknownTopicOrPartitionError.errno, "", 2, "t", [])])]
+        entries = [(name, value, False, 1) for name, value in GOOD.items()]
+        return [SimpleNamespace(resources=[(0, None, 2, "t", entries)])]
+
+
+async def test_a_topic_just_made_is_judged_when_every_broker_that_is_asked_knows_it() -> None:
+    found = await topics._describe_all(cast("Any", LateBrokers(late_answers=2)), {"t": CONTRACT}, "production")
+    assert find_faults(CONTRACT, "production", found["t"]) == []
