@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from metering_local.tether import tethered
+
 CLIENT = "/usr/bin/docker"
 START_SECONDS = 90
 LIMITS = ("--default-ulimit", "nofile=16384:16384", "--default-ulimit", "nproc=30000:30000")
@@ -64,8 +66,9 @@ def engine(folder: Path) -> Iterator[Engine]:
     folder.mkdir(parents=True, exist_ok=True)
     socket, pidfile = folder / "d.sock", folder / "d.pid"
     places = [f"--host=unix://{socket}", f"--data-root={folder / 'data'}", f"--exec-root={folder / 'exec'}"]
-    command = ["dockerd", *places, f"--pidfile={pidfile}", *LIMITS, *CLOSED]
+    command = [shutil.which("dockerd") or "", *places, f"--pidfile={pidfile}", *LIMITS, *CLOSED]
     with (folder / "dockerd.log").open("wb") as log:
+        command = tethered(command, "SIGTERM")  # it ends with its tests, its containers with it
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     own = Engine(f"unix://{socket}", own=True)
     try:

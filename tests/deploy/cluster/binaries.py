@@ -37,13 +37,20 @@ MODULES = (
     Module("helm", ("helm.sh/helm/v3/cmd/helm",), ("helm",)),
 )
 CRDS = {
-    "github.com/kedacore/keda/v2@v2.21.0": ("h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=", "config/crd/bases"),
+    "github.com/kedacore/keda/v2@v2.21.0": (
+        "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
+        "config/crd/bases/keda.sh_*.yaml",
+    ),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
-        "example/prometheus-operator-crd",
+        "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
+    ),
+    "github.com/external-secrets/external-secrets@v0.17.0": (
+        "h1:ZV+T915JKdPHfmOuBO438Fa+0uFY5rPBbFYw9KlUMNM=",
+        "config/crds/bases/external-secrets.io_externalsecrets.yaml",
     ),
 }
-"""Modules that hold definitions of custom resources as files: their checksum, and the folder."""
+"""Modules that hold definitions of custom resources as files: their checksum, and where the files are."""
 
 
 def cache() -> Path:
@@ -81,10 +88,10 @@ def _build(module: Module, folder: Path) -> None:
     """Into a folder of its own first: what stands under the final name is whole."""
     scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
     scratch.mkdir()
-    for package, name in zip(module.packages, module.makes, strict=True):
-        flags = ["-trimpath", "-p", "2", "-ldflags", f"-s -w {module.stamp}"]
-        command = ["go", "build", "-C", str(PROGRAMS / module.folder), *flags, "-o", str(scratch / name), package]
-        subprocess.run(command, env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": ""}, check=True)
+    target = scratch if len(module.makes) > 1 else scratch / module.makes[0]
+    flags = ["-trimpath", "-p", "2", "-ldflags", f"-s -w {module.stamp}"]
+    command = ["go", "build", "-C", str(PROGRAMS / module.folder), *flags, "-o", str(target), *module.packages]
+    subprocess.run(command, env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": ""}, check=True)
     folder.mkdir(exist_ok=True)
     for name in module.makes:
         (scratch / name).rename(folder / name)
@@ -92,16 +99,14 @@ def _build(module: Module, folder: Path) -> None:
 
 
 def definitions() -> list[Path]:
-    """The files with the definitions of KEDA's and the Prometheus operator's resources."""
-    return [
-        file for module in CRDS for file in sorted(_crds(module).glob("*.yaml")) if file.name != "kustomization.yaml"
-    ]
+    """The files that define the custom resources of KEDA, the Prometheus operator and External Secrets."""
+    return [file for module in CRDS for file in _crds(module)]
 
 
-def _crds(module: str) -> Path:
-    checksum, folder = CRDS[module]
+def _crds(module: str) -> list[Path]:
+    checksum, where = CRDS[module]
     command = ["go", "mod", "download", "-json", module]
     done = subprocess.run(command, env=os.environ | {"GOFLAGS": "-mod=mod"}, cwd="/", capture_output=True, check=True)
     fetched = json.loads(done.stdout)
     assert fetched["Sum"] == checksum, f"{module} is {fetched['Sum']}"
-    return Path(fetched["Dir"]) / folder
+    return sorted(Path(fetched["Dir"]).glob(where))

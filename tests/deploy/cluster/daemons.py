@@ -9,6 +9,7 @@ from tests.deploy.cluster.network import Network
 
 API_PORT = 6443
 METRICS_PORT = 4443
+METRICS_NAME = "metrics-server.kube-system.svc"
 PAUSE_IMAGE = "metering-tests/pause:1"
 DOMAIN = "cluster.local"
 
@@ -20,7 +21,10 @@ class Places:
     state: Path
     system: Path
     network: Network
-    cgroup: str
+
+    @property
+    def cgroup(self) -> str:
+        return f"/{self.network.namespace}"
 
     @property
     def certificates(self) -> Path:
@@ -141,6 +145,7 @@ def kubelet(places: Places) -> list[str]:
         "clusterDNS": [places.network.bridge],
         "clusterDomain": DOMAIN,
         "housekeepingInterval": "5s",
+        "syncFrequency": "10s",  # when a changed Secret reaches a pod's files
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "maxPods": 60,
@@ -165,9 +170,26 @@ def metrics_server(places: Places) -> list[str]:
     return [
         str(program("metrics-server")), f"--kubeconfig={places.admin}",
         f"--authentication-kubeconfig={places.admin}", f"--authorization-kubeconfig={places.admin}",
-        f"--secure-port={METRICS_PORT}", f"--cert-dir={places.state / 'metrics-server'}",
-        "--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s",
+        f"--tls-cert-file={places.certificate('server.crt')}", f"--secure-port={METRICS_PORT}",
+        f"--tls-private-key-file={places.certificate('server.key')}",
+        f"--kubelet-certificate-authority={places.certificate('ca.crt')}",
+        "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s",
+        "--kubelet-request-timeout=5s",
     ]  # fmt: skip
+
+
+ALL = {
+    "etcd": etcd,
+    "kube-apiserver": apiserver,
+    "kube-controller-manager": controller_manager,
+    "kube-scheduler": scheduler,
+    "kube-proxy": proxy,
+    "containerd": containerd,
+    "kubelet": kubelet,
+    "coredns": coredns,
+    "metrics-server": metrics_server,
+}
+"""Each daemon's command line, in the order of their start."""
 
 
 def _written(places: Places, name: str, config: object) -> Path:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metering_local.checkout import PROGRAMS
-from metering_local.process import ServerProcess, free_port, is_listening
+from metering_local.process import HOST, ServerProcess, free_port, is_listening
 from metering_local.tether import tethered
 
 CADDYFILE = """\
@@ -15,8 +15,8 @@ CADDYFILE = """\
 	auto_https off
 	persist_config off
 }}
-http://127.0.0.1:{port} {{
-	bind 127.0.0.1
+http://:{port} {{
+	bind {hosts}
 	@auth path /api/v1/auth/* /oauth/* /.well-known/*
 	handle @auth {{
 		reverse_proxy {auth}:80
@@ -35,16 +35,16 @@ http://127.0.0.1:{port} {{
 
 
 @contextmanager
-def running(folder: Path, auth: str, door: str) -> Iterator[str]:
-    """Its base URL; `auth` and `door` are the Services' addresses."""
+def running(folder: Path, auth: str, door: str, host: str = HOST) -> Iterator[str]:
+    """Its base URL at `host`, an address of this machine; `auth` and `door` are the Services' addresses."""
     folder.mkdir()
     port = free_port()
-    (folder / "Caddyfile").write_text(CADDYFILE.format(port=port, auth=auth, door=door))
+    (folder / "Caddyfile").write_text(CADDYFILE.format(port=port, auth=auth, door=door, hosts=" ".join({HOST, host})))
     command = tethered([str(PROGRAMS / "caddy"), "run", "--config", str(folder / "Caddyfile")], "SIGTERM")
     home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     server = ServerProcess(command, port, folder / "caddy.log", os.environ | home)
     server.start(lambda: is_listening(port))
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
     finally:
         server.stop()

@@ -5,11 +5,10 @@ import json
 import os
 import subprocess
 import tarfile
-import tempfile
 from io import BytesIO
 from pathlib import Path
 
-from metering_local.checkout import ROOT
+from metering_local.checkout import ROOT, TOOLS
 from tests.deploy.cluster.binaries import cache, program
 from tests.deploy.cluster.daemons import PAUSE_IMAGE
 from tests.images.build import build_all
@@ -25,7 +24,7 @@ SOURCES = (
     "services",
 )
 REPOSITORY = "metering"
-SERVICES = ("auth", "ingest-api", "validator", "writer", "ecl-poller", "jobs")
+SERVICES = ("auth", "ingest-api", "validator", "writer", "ecl-poller", "prober", "jobs")
 
 
 def project_archive() -> Path:
@@ -77,7 +76,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def _build(archive: Path) -> None:
     """In an engine of our own, or DOCKER_HOST's; the archive stands under its name only when it is whole."""
     scratch = archive.with_suffix(f".{os.getpid()}")
-    with tempfile.TemporaryDirectory(prefix="metering-engine-") as folder, engine(Path(folder)) as docker:
+    with engine(TOOLS / "docker") as docker:
         build_all(docker, SERVICES)
         names = [f"{REPOSITORY}/{service}:{tag()}" for service in SERVICES]
         for service, name in zip(SERVICES, names, strict=True):

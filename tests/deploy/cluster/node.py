@@ -11,18 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from metering_local.tether import tethered
-from tests.deploy.cluster import daemons, network
+from tests.deploy.cluster import cgroups, daemons, keeper, metrics_api
 from tests.deploy.cluster.binaries import cache
 from tests.deploy.cluster.certificates import Authority
 from tests.deploy.cluster.daemons import Places
+from tests.deploy.cluster.keeper import Kept
 from tests.deploy.cluster.kubectl import Kubectl
 from tests.deploy.cluster.network import Network
+from tests.images.engine import have
 
 DEBIAN = ("containerd", "runc", "containernetworking-plugins")
-KERNEL = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""What the kubelet sets for the whole machine."""
-CGROUPS = Path("/sys/fs/cgroup")
 READY_SECONDS = 240
 
 
@@ -46,32 +44,23 @@ class Node:
     def processes(self, pod_uid: str) -> list[int]:
         """The machine's process ids of a pod's containers, the pod's own pause left out."""
         found = []
-        for file in _cgroups(self.places.cgroup, "pids").rglob(f"pod{pod_uid}/*/cgroup.procs"):
+        for file in cgroups.of_controller(self.network.namespace, "pids").rglob(f"pod{pod_uid}/*/cgroup.procs"):
             found += [pid for line in file.read_text().split() if not _is_pause(pid := int(line))]
         return found
 
 
 @contextmanager
 def running() -> Iterator[Node]:
-    """Ready when entered; processes, mounts, links, chains, kernel settings and files are as before when left."""
-    kernel = {name: Path("/proc/sys", name).read_text() for name in KERNEL}
-    with (
-        tempfile.TemporaryDirectory(prefix="metering-cluster-", ignore_cleanup_errors=True) as folder,
-        network.opened() as net,
-    ):
-        places = Places(Path(folder), system(), net, f"/metering{net.number}")
+    """Ready when entered; the keeper puts everything back when it is left, however that happens."""
+    with keeper.kept() as kept:
+        places = Places(kept.folder, system(), kept.network)
+        have("iptables", "iptables")
         _prepare(places)
-        process = _start(places)
-        try:
-            node = Node(places, Kubectl(places.admin))
-            _wait_until_ready(node, process)
-            yield node
-        finally:
-            process.kill()
-            process.wait()
-            _remove_cgroups(places.cgroup)
-            for name, text in kernel.items():
-                Path("/proc/sys", name).write_text(text)
+        kept.start(_first_process(places), _log(places, "first"))
+        node = Node(places, Kubectl(places.admin))
+        _wait_until_ready(node, kept)
+        node.kubectl.apply(*metrics_api.manifests(places))
+        yield node
 
 
 def system() -> Path:
@@ -79,6 +68,7 @@ def system() -> Path:
     folder = cache() / "debian"
     if not (folder / "usr/sbin/runc").exists():
         with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+            subprocess.run(["apt-get", "-q", "update"], check=True, capture_output=True)
             subprocess.run(["apt-get", "-q", "download", *DEBIAN], cwd=scratch, check=True, capture_output=True)
             for package in Path(scratch).glob("*.deb"):
                 subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
@@ -98,13 +88,18 @@ def _prepare(places: Places) -> None:
     }
     _write_kubeconfig(places, "kubelet.conf", client)
     (places.state / "cni" / "10-pods.conflist").write_text(json.dumps(_pod_network(places)))
-    for controller in _controllers():
-        (controller / places.cgroup[1:]).mkdir(exist_ok=True)
 
 
 def _sign(places: Places) -> None:
     authority = Authority(places.certificates)
-    at = (places.network.node, places.network.first_service, "127.0.0.1", "n1", "kubernetes.default.svc")
+    at = (
+        places.network.node,
+        places.network.first_service,
+        "127.0.0.1",
+        "n1",
+        "kubernetes.default.svc",
+        daemons.METRICS_NAME,
+    )
     authority.sign("server", "server", addresses=at)
     authority.sign("kubelet-client", "kubelet-client", "system:masters")
     authority.sign("node", "system:node:n1", "system:nodes")
@@ -151,20 +146,10 @@ def _pod_network(places: Places) -> dict[str, object]:
     }
 
 
-def _start(places: Places) -> "subprocess.Popen[bytes]":
+def _first_process(places: Places) -> list[str]:
+    """The command line of the node's first process, and of all the others through it."""
     system_path = f"{places.system}/usr/bin:{places.system}/usr/sbin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = {"PATH": system_path, "HOME": str(places.state)}
-    commands = {
-        "etcd": daemons.etcd,
-        "kube-apiserver": daemons.apiserver,
-        "kube-controller-manager": daemons.controller_manager,
-        "kube-scheduler": daemons.scheduler,
-        "kube-proxy": daemons.proxy,
-        "containerd": daemons.containerd,
-        "kubelet": daemons.kubelet,
-        "coredns": daemons.coredns,
-        "metrics-server": daemons.metrics_server,
-    }
     over = f"lowerdir=/var,upperdir={places.state / 'var'},workdir={places.state / 'var-work'}"
     plan = {
         "mounts": [
@@ -174,8 +159,8 @@ def _start(places: Places) -> "subprocess.Popen[bytes]":
             ["mount", "-t", "overlay", "overlay", "-o", over, "/var"],
         ],
         "daemons": [
-            {"command": command(places), "environment": environment, "log": str(places.state / "logs" / f"{name}.log")}
-            for name, command in commands.items()
+            {"command": command(places), "environment": environment, "log": str(_log(places, name))}
+            for name, command in daemons.ALL.items()
         ],
     }
     file = places.state / "plan.json"
@@ -183,15 +168,17 @@ def _start(places: Places) -> "subprocess.Popen[bytes]":
     first = [sys.executable, str(Path(__file__).with_name("first_process.py")), str(file)]
     apart = ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", *first]
     nsenter, *rest = places.network.inside(*apart)
-    with (places.state / "logs" / "first.log").open("wb") as log:
-        command = tethered([f"/usr/bin/{nsenter}", *rest], "SIGKILL")
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+    return [f"/usr/bin/{nsenter}", *rest]
 
 
-def _wait_until_ready(node: Node, process: "subprocess.Popen[bytes]") -> None:
+def _log(places: Places, name: str) -> Path:
+    return places.state / "logs" / f"{name}.log"
+
+
+def _wait_until_ready(node: Node, kept: Kept) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not _is_ready(node):
-        assert process.poll() is None, (node.places.state / "logs" / "first.log").read_text()
+        assert not kept.has_ended, _log(node.places, "first").read_text()
         assert time.monotonic() < deadline, f"the node is not ready: {logs(node)}"
         time.sleep(0.5)
 
@@ -206,31 +193,6 @@ def logs(node: Node) -> str:
     """The last lines of every daemon."""
     files = sorted((node.places.state / "logs").glob("*.log"))
     return "\n".join(f"== {file.name}\n" + "\n".join(file.read_text().splitlines()[-8:]) for file in files)
-
-
-def _controllers() -> list[Path]:
-    """One folder per controller with cgroups of version 1, the one of all with version 2."""
-    if (CGROUPS / "cgroup.controllers").exists():
-        return [CGROUPS]
-    return [folder for folder in CGROUPS.iterdir() if (folder / "cgroup.procs").exists() and not folder.is_symlink()]
-
-
-def _cgroups(root: str, controller: str) -> Path:
-    [*_, folder] = [folder for folder in _controllers() if folder == CGROUPS or controller in folder.name.split(",")]
-    return folder / root[1:]
-
-
-def _remove_cgroups(root: str) -> None:
-    """From the leaves up; the kernel needs a moment after the last process has ended."""
-    for controller in _controllers():
-        for _ in range(50):
-            folders = sorted((controller / root[1:]).rglob("*/"), key=lambda path: -len(path.parts))
-            for folder in [*folders, controller / root[1:]]:
-                with suppress(OSError):
-                    folder.rmdir()
-            if not (controller / root[1:]).exists():
-                break
-            time.sleep(0.1)
 
 
 def _is_pause(pid: int) -> bool:

@@ -3,7 +3,7 @@
 import base64
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from tests.deploy.chart import CHART
 from tests.deploy.cluster.beside import Beside
 from tests.deploy.cluster.images import REPOSITORY, tag
 from tests.deploy.cluster.kubectl import Kubectl, until
+from tests.deploy.cluster.locks import CA_SECRET, PRINCIPALS
 from tests.deploy.cluster.node import Node
 
 NAMESPACE = NAME = "metering"
@@ -19,6 +20,7 @@ KINDS = {
     "auth": "deployment",
     "ingest-api": "deployment",
     "ecl-poller": "deployment",
+    "prober": "deployment",
     "validator": "statefulset",
     "writer": "statefulset",
 }
@@ -35,46 +37,70 @@ class Release:
     beside: Beside
     master_keys: dict[str, str]
     folder: Path
+    namespace: str = NAMESPACE
+    previous_keys: dict[str, str] = field(default_factory=dict)
+    """While a master key changes: the one before, as `master_keys` by service."""
 
     @property
     def kubectl(self) -> Kubectl:
-        return self.node.kubectl.within(NAMESPACE)
+        return self.node.kubectl.within(self.namespace)
 
     def prepare(self) -> None:
         """The namespace and the Secrets, as an operator makes them before the first install."""
         restricted = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
         self.node.kubectl.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": restricted}}
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": restricted}}
         )
-        self.kubectl.apply(*[_secret(f"{NAME}-{component}", texts) for component, texts in self.secret_texts().items()])
+        self.write_secrets()
+
+    def write_secrets(self) -> None:
+        """As `secret_texts` has them now; pods see it when they are made anew."""
+        made = [_secret(f"{NAME}-{component}", texts) for component, texts in self.secret_texts().items()]
+        if locks := self.beside.locks:
+            made.append(_secret(CA_SECRET, {"ca.crt": locks.trusted_file.read_text()}))
+        self.kubectl.apply(*made)
+
+    def renew_pods(self) -> None:
+        """The chart's way to let pods read their Secrets: another text as the secrets' generation."""
+        self.upgrade({"secrets": {"generation": secrets.token_hex(4)}})
+        self.await_ready()
 
     def secret_texts(self) -> dict[str, dict[str, str]]:
+        """By component, and by what stands in no component's Secret."""
         password = self.beside.password
-        return {
-            "auth": {"database-password": password("auth_service"), "key-encryption-key": self.master_keys["auth"]},
+        texts = {
+            "auth": {"database-password": password("auth_service"), **self._master_keys("auth")},
             "writer": {"database-password": password("storage_writer")},
-            "ecl-poller": {"database-password": password("ecl_service"), "key-encryption-key": self.master_keys["ecl"]},
+            "ecl-poller": {"database-password": password("ecl_service"), **self._master_keys("ecl-poller")},
+            "prober": {"database-password": password("storage_reader")},
             "migrations": {f"{name}-owner-password": password(f"{name}_owner") for name in ("auth", "storage", "ecl")},
         }
+        if locks := self.beside.locks:
+            texts |= {name: texts.get(name, {}) | {"kafka-password": locks.password(name)} for name in PRINCIPALS}
+        return texts
+
+    def _master_keys(self, component: str) -> dict[str, str]:
+        before = self.previous_keys.get(component)
+        return {"key-encryption-key": self.master_keys[component]} | (
+            {"key-encryption-key-previous": before} if before else {}
+        )
 
     def values(self) -> dict[str, Any]:
         """Over ci/minimal-values.yaml: where the servers are, these images, room on a small node."""
         return {
             "image": {"repository": REPOSITORY, "tag": tag()},
-            "kafka": {"bootstrapServers": self.beside.pods_bootstrap},
-            "postgresql": {"host": self.node.network.host, "port": self.beside.postgres.files.port},
             "components": {component: {"replicas": 2, "resources": SMALL} for component in COMPONENTS},
-        }
+        } | self.beside.values()
 
     def tools(self) -> dict[str, str]:
         """The environment of the platform's tools and of an analyst, who come over this machine's loopback."""
-        database = self.beside.postgres
-        return {
-            "METERING_DATABASE_URL": database.dsn("storage_reader", "storage"),
-            "AUTH_DATABASE_URL": database.dsn("auth_service", "auth"),
+        beside = self.beside
+        return beside.kafka_environment("auth") | {
+            "METERING_DATABASE_URL": beside.dsn("storage_reader", "storage"),
+            "AUTH_DATABASE_URL": beside.dsn("auth_service", "auth"),
             "AUTH_KEY_ENCRYPTION_KEY": self.master_keys["auth"],
-            "KAFKA_BOOTSTRAP_SERVERS": self.beside.kafka_server.bootstrap,
-            "KAFKA_ENVIRONMENT": "laptop",
+            "ECL_DATABASE_URL": beside.dsn("ecl_service", "ecl"),
+            "ECL_KEY_ENCRYPTION_KEY": self.master_keys["ecl-poller"],
         }
 
     def install(self, chart: Path = CHART) -> None:
@@ -108,6 +134,10 @@ class Release:
             self.kubectl.run("rollout", "restart", f"{KINDS[component]}/{NAME}-{component}")
         for component in components:
             self.await_rollout(component)
+
+    def delete_pods(self) -> None:
+        """All at once, as when the lights go out; new ones take their places."""
+        self.kubectl.run("delete", "pods", f"--selector=app.kubernetes.io/instance={NAME}", "--grace-period=1")
 
     def pods(self, component: str) -> list[dict[str, Any]]:
         """Those that are not on their way out."""
@@ -151,4 +181,5 @@ def master_key() -> str:
 
 
 def _secret(name: str, texts: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts}
+    data = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
