@@ -59,6 +59,18 @@ async def send_slowly(port: int) -> bytes:
     return reply
 
 
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(door: DoorUnderTest) -> None:
+    """RFC 9110, section 10.1.1: curl asks so for bodies of more than a megabyte."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {make_token()}\r\nExpect: 100-continue\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(BODY)
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201 ")
+    writer.close()
+
+
 @contextmanager
 def load_balancer(folder: Path) -> Iterator[Stack]:
     """The local platform's own, with its own configuration, before two doors to be started."""
