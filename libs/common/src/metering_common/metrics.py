@@ -73,11 +73,11 @@ class PublisherMetrics:
             self.refused.labels(reason)
         self._by_topic: dict[str, Counter] = {}
 
-    def count_published(self, topic: str) -> None:
+    def count_published(self, topic: str, records: int) -> None:
         """Looking a label up costs more than counting."""
         if topic not in self._by_topic:
             self._by_topic[topic] = self.published.labels(topic)
-        self._by_topic[topic].inc()
+        self._by_topic[topic].inc(records)
 
 
 class ReplicaMetrics:

@@ -4,55 +4,42 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import NamedTuple, Self
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from metering_common import kafka
 from metering_common.clock import Clock
+from metering_common.lanes import Call, Lane, Record, any_partition, partition_of
 from metering_common.settings import KafkaSettings
 
 _START_SECONDS = 3.0
 _ABANDON_SECONDS = 1.0
 
 
-class Record(NamedTuple):
-    """What goes to Kafka."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-class _Call:
-    """Records sent together; finished when none of them waits any more, whoever still waits for that."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.futures: list[asyncio.Future[RecordMetadata]] = []
-        self.waiting = 1  # for the records, and for their being sent
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
 class OneProducer:
     """A started producer and the bytes it has in hand."""
 
-    def __init__(self, producer: AIOKafkaProducer, clock: Clock, acknowledged: Callable[[str], None]) -> None:
+    def __init__(self, producer: AIOKafkaProducer, clock: Clock, acknowledged: Callable[[str, int], None]) -> None:
         self.bytes = 0
         self._client = producer
         self._clock = clock
         self._acknowledged = acknowledged
         self._empty = asyncio.Event()
-        self._started_at: dict[_Call, float] = {}
+        self._started_at: dict[Call, float] = {}
         """Calls in hand, oldest first."""
+        self._lanes: dict[TopicPartition, Lane] = {}
 
     @classmethod
-    async def start(cls, settings: KafkaSettings, clock: Clock, acknowledged: Callable[[str], None]) -> Self | None:
-        """None when Kafka does not answer: a start takes metadata and a producer id from it."""
+    async def start(
+        cls, settings: KafkaSettings, clock: Clock, acknowledged: Callable[[str, int], None]
+    ) -> Self | None:
+        """None when Kafka does not answer: a start takes metadata and a producer id from it.
+
+        `acknowledged` is called with a topic and how many of its records are in.
+        """
         producer = kafka.producer(settings)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -73,39 +60,39 @@ class OneProducer:
     async def send(self, records: Sequence[Record], size: int) -> list[RecordMetadata]:
         """Waits for all acknowledgements; `size` bytes are in hand until then, also when the caller goes away.
 
-        The producer's own futures are never cancelled: that would not take a record back. `acknowledged` is called
-        with the topic of each record that is.
+        Nothing that was sent is taken back when the caller is cancelled. Raises the first error of any record.
         """
-        call = _Call(size)
+        if not records:
+            return []
+        call = Call(size, len(records), self._ended)
         self.bytes += size
         self._empty.clear()
         self._started_at[call] = self._clock.monotonic()
         try:
-            for topic, key, value, headers in records:
-                future = await self._client.send(topic, value, key, headers=headers)
-                call.waiting += 1
-                call.futures.append(future)
-                future.add_done_callback(partial(self._settle, call, topic))
-        finally:
-            self._one_less(call)
+            lanes = [await self._lane(record) for record in records]
+        except BaseException:
+            self._ended(call)  # nothing was sent
+            raise
+        for place, (lane, record) in enumerate(zip(lanes, records, strict=True)):
+            lane.add(record, call, place)
         await call.finished
-        return [future.result() for future in call.futures]
+        return call.result()
 
-    def _settle(self, call: _Call, topic: str, future: asyncio.Future[RecordMetadata]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self._acknowledged(topic)
-        self._one_less(call)
+    async def _lane(self, record: Record) -> Lane:
+        """Waits where the topic's partitions are not known yet."""
+        topic, key = record.topic, record.key
+        known = self._client.client.cluster.partitions_for_topic(topic) or await self._client.partitions_for(topic)
+        number = any_partition(len(known)) if key is None else partition_of(key, len(known))
+        place = TopicPartition(topic, number)
+        if (lane := self._lanes.get(place)) is None:
+            lane = self._lanes[place] = Lane(self._client, place, self._acknowledged)
+        return lane
 
-    def _one_less(self, call: _Call) -> None:
-        call.waiting -= 1
-        if call.waiting:
-            return
+    def _ended(self, call: Call) -> None:
         del self._started_at[call]
         self.bytes -= call.size
         if not self._started_at:
             self._empty.set()
-        if not call.finished.done():
-            call.finished.set_result(None)
 
     async def end(self, patience_seconds: float) -> None:
         """What can still be acknowledged is waited for; the rest fails, and lets its bytes go."""

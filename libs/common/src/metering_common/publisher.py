@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry
 from metering_common import kafka
 from metering_common.cancellation import is_asked_to_end
 from metering_common.clock import Clock
+from metering_common.lanes import Record
 from metering_common.metrics import PublisherMetrics
-from metering_common.one_producer import OneProducer, Record
+from metering_common.one_producer import OneProducer
 from metering_common.settings import KafkaSettings
 from metering_common.topics import load_contracts
 
@@ -159,9 +160,9 @@ class Publisher:
             raise PublishUnavailableError("in_hand")
         return self._current, size
 
-    def _acknowledged(self, topic: str) -> None:
+    def _acknowledged(self, topic: str, records: int) -> None:
         self._misses = 0
-        self._metrics.count_published(topic)
+        self._metrics.count_published(topic, records)
 
     def _missed(self) -> None:
         self._misses += 1
