@@ -34,11 +34,16 @@ class Record(NamedTuple):
 
 
 class Call:
-    """Records sent together; finished when none of them waits any more, whoever still waits for that."""
+    """Records sent together; over when none of them waits any more, whoever still waits for that.
 
-    def __init__(self, size: int, records: int, ended: Callable[["Call"], None]) -> None:
+    `finished` ends with it, or before it with a TimeoutError after `patience_seconds`.
+    """
+
+    def __init__(self, size: int, records: int, ended: Callable[["Call"], None], patience_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
         self.size = size
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self._patience = loop.call_later(patience_seconds, self._give_up)
         self._standing: list[RecordMetadata | None] = [None] * records
         self._waiting = records
         self._error: KafkaError | None = None
@@ -59,13 +64,22 @@ class Call:
             raise copy(self._error)  # others raise it too, and each adds to its traceback
         return [metadata for metadata in self._standing if metadata is not None]
 
+    def end(self) -> None:
+        """None of its records waits any more, or none was sent."""
+        self._patience.cancel()
+        self._ended(self)
+
     def _one_less(self) -> None:
         self._waiting -= 1
         if self._waiting:
             return
-        self._ended(self)
+        self.end()
         if not self.finished.done():
             self.finished.set_result(None)
+
+    def _give_up(self) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(TimeoutError())
 
 
 class Batch:
@@ -84,8 +98,9 @@ class Batch:
 
     def acknowledge(self, first: RecordMetadata) -> int:
         """All records are in, from `first` on; how many."""
+        topic, partition, place_of_all, offset, *times = first
         for number, (call, place) in enumerate(self._parts):
-            call.acknowledge(place, first._replace(offset=first.offset + number))
+            call.acknowledge(place, RecordMetadata(topic, partition, place_of_all, offset + number, *times))
         return len(self._parts)
 
     def fail(self, error: KafkaError) -> None:

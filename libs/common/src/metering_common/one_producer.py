@@ -57,36 +57,38 @@ class OneProducer:
         """Monotonic seconds; infinity when nothing is in hand."""
         return next(iter(self._started_at.values()), math.inf)
 
-    async def send(self, records: Sequence[Record], size: int) -> list[RecordMetadata]:
+    async def send(self, records: Sequence[Record], size: int, patience_seconds: float) -> list[RecordMetadata]:
         """Waits for all acknowledgements; `size` bytes are in hand until then, also when the caller goes away.
 
-        Nothing that was sent is taken back when the caller is cancelled. Raises the first error of any record.
+        Nothing that was sent is taken back when the caller is cancelled, or gets its TimeoutError after
+        `patience_seconds`. Raises the first error of any record.
         """
         if not records:
             return []
-        call = Call(size, len(records), self._ended)
+        call = Call(size, len(records), self._ended, patience_seconds)
         self.bytes += size
         self._empty.clear()
         self._started_at[call] = self._clock.monotonic()
         try:
-            lanes = [await self._lane(record) for record in records]
+            lanes = [self._lane_of(record) or await self._new_lane(record, patience_seconds) for record in records]
         except BaseException:
-            self._ended(call)  # nothing was sent
+            call.end()
             raise
         for place, (lane, record) in enumerate(zip(lanes, records, strict=True)):
             lane.add(record, call, place)
         await call.finished
         return call.result()
 
-    async def _lane(self, record: Record) -> Lane:
+    def _lane_of(self, record: Record) -> Lane | None:
+        """None for a partition that nothing was sent to yet."""
+        known = self._client.client.cluster.partitions_for_topic(record.topic)
+        return self._lanes.get(_place(record, len(known))) if known else None
+
+    async def _new_lane(self, record: Record, patience_seconds: float) -> Lane:
         """Waits where the topic's partitions are not known yet."""
-        topic, key = record.topic, record.key
-        known = self._client.client.cluster.partitions_for_topic(topic) or await self._client.partitions_for(topic)
-        number = any_partition(len(known)) if key is None else partition_of(key, len(known))
-        place = TopicPartition(topic, number)
-        if (lane := self._lanes.get(place)) is None:
-            lane = self._lanes[place] = Lane(self._client, place, self._acknowledged)
-        return lane
+        async with asyncio.timeout(patience_seconds):
+            place = _place(record, len(await self._client.partitions_for(record.topic)))
+        return self._lanes.setdefault(place, Lane(self._client, place, self._acknowledged))
 
     def _ended(self, call: Call) -> None:
         del self._started_at[call]
@@ -101,6 +103,11 @@ class OneProducer:
                 async with asyncio.timeout(patience_seconds):
                     await self._empty.wait()
         await _abandon(self._client)
+
+
+def _place(record: Record, partitions: int) -> TopicPartition:
+    number = any_partition(partitions) if record.key is None else partition_of(record.key, partitions)
+    return TopicPartition(record.topic, number)
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

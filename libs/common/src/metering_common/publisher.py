@@ -129,8 +129,7 @@ class Publisher:
     async def _publish(self, records: Sequence[Record], deadline_seconds: float) -> list[RecordMetadata]:
         producer, size = self._admit(records)
         try:
-            async with asyncio.timeout(deadline_seconds):
-                return await producer.send(records, size)
+            return await producer.send(records, size, deadline_seconds)
         except TimeoutError:
             self._missed()
             raise PublishUnavailableError("deadline") from None

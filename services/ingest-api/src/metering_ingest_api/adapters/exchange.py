@@ -1,6 +1,6 @@
 """Around every handler: request id, problems as answers, metrics by route template, one line of access log."""
 
-import os
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,7 +32,7 @@ class Exchange:
         self.request = request
         self.received_at_ms = clock.now_ms()
         self.started = clock.monotonic()
-        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or os.urandom(16).hex()
+        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or f"{random.getrandbits(128):032x}"
         self.traceparent = request_headers.traceparent(request.headers.get("traceparent"))
         self.event = "request.answered"
         self.waited_seconds = 0.0

@@ -94,14 +94,17 @@ class Api:
         self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
         batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
-        response = await self._enqueue(exchange, batch, body_read_at)
+        batch_id = str(batch.id)
+        headers = {"Location": f"{BASE}/measurements/batches/{batch_id}"}
+        response = await self._enqueue(exchange, batch, body_read_at, headers)
         self._count(len(batch.records), batch.measures)
         exchange.event = "batch.enqueued"
-        exchange.facts |= {"batch_id": str(batch.id), "records": len(batch.records), "measures": batch.measures}
+        exchange.facts |= {"batch_id": batch_id, "records": len(batch.records), "measures": batch.measures}
         return response
 
-    async def _enqueue(self, exchange: Exchange, batch: Batch, body_read_at: float) -> web.Response:
-        headers = {"Location": f"{BASE}/measurements/batches/{batch.id}"}
+    async def _enqueue(
+        self, exchange: Exchange, batch: Batch, body_read_at: float, headers: dict[str, str]
+    ) -> web.Response:
         if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
             await self._door.enqueue(batch, body_read_at)
             return web.Response(body=ACCEPTED, status=201, content_type=JSON, headers=headers)
