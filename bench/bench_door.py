@@ -49,7 +49,7 @@ uvloop.run(main(int(sys.argv[1])))
 """
 
 
-DEVICES = 64
+DEVICES = 256
 WARM_SECONDS = 20  # of load before anything is measured: Kafka's virtual machine compiles what it runs often
 
 
@@ -75,16 +75,15 @@ class Load(NamedTuple):
 class Client(asyncio.Protocol):
     """One keep-alive connection that sends the next request when the answer is in (or when its turn has come)."""
 
-    def __init__(self, request: bytes, interval: float, latencies: list[float]) -> None:
+    def __init__(self, request: bytes, interval: float, delay: float, latencies: list[float]) -> None:
         self._request, self._interval, self._latencies = request, interval, latencies
         self._loop = asyncio.get_running_loop()
-        self._due = self._loop.time()
+        self._due = self._loop.time() + delay
         self._sent = 0.0
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._due += self._interval * (len(self._latencies) % 64) / 64
         self._next()
 
     def _next(self) -> None:
@@ -119,7 +118,7 @@ async def drive(port: int, measures: int, seconds: float, connections: int, per_
     for number in range(connections):
         request = make_request(port, measures, f"bench-{number % DEVICES}")
         transport, _protocol = await loop.create_connection(
-            partial(Client, request, interval, latencies), "127.0.0.1", port
+            partial(Client, request, interval, interval * number / connections, latencies), "127.0.0.1", port
         )
         transports.append(transport)
     await asyncio.sleep(seconds / 4)
@@ -286,7 +285,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4, help="of each run")
     parser.add_argument("--rounds", type=int, default=3, help="by turns; the median ratio counts")
-    parser.add_argument("--connections", type=int, default=64, help="of the client")
+    parser.add_argument("--connections", type=int, default=DEVICES, help="of the client")
     return parser.parse_args()
 
 

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
@@ -44,6 +45,15 @@ def is_listening(port: int) -> bool:
     return True
 
 
+def _sleeps(pid: int) -> bool:
+    """Whether every thread is stopped, as proc(5) has it; one that ends meanwhile does not count."""
+    states = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+    return states <= {"T", "Z", "X"}
+
+
 class ServerProcess:
     """A command that serves a port of this machine; its output goes to the file `log`."""
 
@@ -74,8 +84,10 @@ class ServerProcess:
             self._process.send_signal(number)
 
     def pause(self) -> None:
-        """SIGSTOP: the process sleeps with all its connections open."""
+        """SIGSTOP: the process sleeps with all its connections open; returns when its last thread does."""
         self.signal(SIGSTOP)
+        while self._process is not None and self._process.poll() is None and not _sleeps(self._process.pid):
+            time.sleep(0.001)
 
     def resume(self) -> None:
         self.signal(SIGCONT)
