@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 
 from metering_common import topics
@@ -105,14 +104,10 @@ def kafka_settings(server: KafkaServer) -> KafkaSettings:
 
 async def delete_topics(settings: KafkaSettings) -> None:
     """Delete every topic but Kafka's own and wait until they are gone; so are their groups' offsets."""
-    client = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await client.start()
-    try:
+    async with topics.open_admin(settings) as client:
         while names := [name for name in await client.list_topics() if not name.startswith("__")]:
             await client.delete_topics(names)
             await asyncio.sleep(POLL_SECONDS)
-    finally:
-        await client.close()
 
 
 async def until_led(settings: KafkaSettings) -> None:
