@@ -156,7 +156,9 @@ SELECT nextval('mapping_version');
 -- name: begin_again
 -- A controller is asked as if for the first time, and by nobody who has begun before.
 WITH forgotten AS (DELETE FROM channel_cursor WHERE serial = $1)
-UPDATE controller SET next_due = $2, lease = lease + 1, leased_by = NULL, leased_until = NULL WHERE serial = $1;
+UPDATE controller
+SET next_due = $2, lease = lease + (leased_by IS NOT NULL)::int, leased_by = NULL, leased_until = NULL
+WHERE serial = $1;
 
 -- name: apply_mapping
 -- A controller's mapping from now on.
