@@ -20,7 +20,8 @@ SOURCES = (
     "contracts",
     "deploy/docker",
     "deploy/jobs",
-    "libs/common",
+    "libs",
+    "data/sensor_dictionary.json",
     "services",
 )
 REPOSITORY = "metering"
