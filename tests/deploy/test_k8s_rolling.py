@@ -77,8 +77,29 @@ async def test_pods_that_wait_for_kafka_are_left_alone(release: Release, platfor
         await asyncio.to_thread(until, "requests are taken again", lambda: load.taken > taken + 20)
         await asyncio.to_thread(release.await_ready)
     assert release.restarts() == before
-    assert set(load.failures) <= {"503"}
+    # The door refuses with 503; where none is ready any more the balancer has nobody to ask.
+    assert set(load.failures) <= {"503", "502"}
     await load.await_stored(180)
+
+
+async def test_pods_that_start_without_kafka_wait_alive_and_go_on_by_themselves(release: Release) -> None:
+    broker = release.beside.kafka_server
+    broker.pause()
+    try:
+        await asyncio.to_thread(release.delete_pods)
+        await asyncio.sleep(90)
+        pods = [pod for component in COMPONENTS for pod in release.pods(component)]
+        assert len(pods) == 2 * len(COMPONENTS)
+        assert {pod["status"]["phase"] for pod in pods} == {"Running"}
+        assert not any(is_ready(pod) for component in ("ingest-api", "validator") for pod in release.pods(component))
+    finally:
+        broker.resume()
+    await asyncio.to_thread(release.await_ready)
+    assert set(release.restarts().values()) == {0}
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return all(status["ready"] for status in pod["status"]["containerStatuses"])
 
 
 def names(release: Release) -> set[str]:
