@@ -59,7 +59,7 @@ def test_no_address_is_made_up() -> None:
 
 @pytest.fixture(scope="module")
 def defined(cluster: Node) -> Node:
-    """KEDA's and the Prometheus operator's own definitions, from their modules."""
+    """The operators' own definitions, from their modules."""
     for file in definitions():
         cluster.kubectl.run("create", "--filename", str(file))
     return cluster
@@ -89,7 +89,9 @@ def expected_pods(manifest: dict[str, Any]) -> int:
     return int(manifest["spec"].get("replicas", 1))
 
 
-@pytest.mark.parametrize("kind", ["ScaledObject", "TriggerAuthentication", "ServiceMonitor"])
+@pytest.mark.parametrize(
+    "kind", ["ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule", "ExternalSecret"]
+)
 def test_the_operators_definitions_notice_an_unknown_field(kind: str, defined: Node) -> None:
     [manifest, *_] = of_kind(load("production"), kind)
     manifest["spec"]["unknown"] = True
