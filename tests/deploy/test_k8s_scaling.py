@@ -12,14 +12,17 @@ from tests.e2e.platform import Platform
 pytestmark = pytest.mark.kubernetes
 
 DOOR = "ingest-api"
+ROOM = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
+"""So much that a door without requests is far below its target."""
 
 
 async def test_doors_follow_the_load_and_no_request_fails(release: Release, platform: Platform) -> None:
-    scaling = {"enabled": True, "minReplicas": 2, "maxReplicas": 4, "cpuPercent": 60, "downSeconds": 10}
-    over = {"components": {DOOR: {"autoscaling": scaling}}}
+    scaling = {"enabled": True, "minReplicas": 2, "maxReplicas": 4, "cpuPercent": 25, "downSeconds": 10}
+    over = {"components": {DOOR: {"autoscaling": scaling, "resources": ROOM}}}
     try:
         await asyncio.to_thread(release.upgrade, over)
-        async with sending(platform, "scaling", devices=12) as load:
+        await asyncio.to_thread(until, "processor times are known", lambda: measured(release))
+        async with sending(platform, "scaling", lanes=6) as load:
             await asyncio.to_thread(until, "there are four doors", lambda: replicas(release) == 4, 180)
             await asyncio.to_thread(release.await_rollout, DOOR)
         await asyncio.to_thread(until, "there are two doors again", lambda: replicas(release) == 2, 300)
@@ -27,6 +30,10 @@ async def test_doors_follow_the_load_and_no_request_fails(release: Release, plat
         await load.await_stored()
     finally:
         await asyncio.to_thread(release.install)
+
+
+def measured(release: Release) -> bool:
+    return release.kubectl.run("top", "pods", check=False).returncode == 0
 
 
 def replicas(release: Release) -> int:

@@ -15,6 +15,8 @@ from tests.e2e.platform import Platform, eventually
 PAUSE_SECONDS = 0.02
 SENSORS = ("Corriente A", "Corriente B")
 ANSWER_SECONDS = 30
+LANE_SECONDS = 10_000
+"""Between the first measures of a device's lanes: more than one of them sends during a test."""
 
 
 @dataclass
@@ -73,12 +75,15 @@ class Load:
 
 
 @asynccontextmanager
-async def sending(platform: Platform, name: str, devices: int = 2, *, resend: bool = False) -> AsyncIterator[Load]:
-    """While the block lasts; answers are counted to the last one when it is left."""
+async def sending(
+    platform: Platform, name: str, devices: int = 2, *, lanes: int = 1, resend: bool = False
+) -> AsyncIterator[Load]:
+    """While the block lasts, each device on so many lanes at once; answers are counted to the last one after it."""
     sites = [await register(platform, f"{name} {number}", f"{name}-{number}") for number in range(devices)]
     load = Load(platform, sites, resend=resend)
     first = int(time.time()) - 80_000
-    tasks = [asyncio.create_task(load.send(site, first)) for site in sites]
+    starts = [first + lane * LANE_SECONDS for lane in range(lanes)]
+    tasks = [asyncio.create_task(load.send(site, start)) for site in sites for start in starts]
     try:
         yield load
     finally:
