@@ -19,6 +19,8 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata, TopicPartition
 
+from metering_common.cancellation import is_asked_to_end
+
 KEYS_REMEMBERED = 65_536
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -134,9 +136,11 @@ class Lane:
                 first = await sent
             except KafkaError as error:
                 batch.fail(error)
-            except Exception as error:  # every call must end, whatever the producer dies of
-                log.exception("lane.failed", topic=self._topic, partition=self._partition)
+            except (Exception, asyncio.CancelledError) as error:  # every call must end, whatever the producer dies of
                 batch.fail(KafkaError(repr(error)))
+                if is_asked_to_end(error):
+                    raise
+                log.exception("lane.failed", topic=self._topic, partition=self._partition)
             else:
                 self._acknowledged(self._topic, batch.acknowledge(first))
         self._sending = None
