@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGQUIT
 
 from metering_local import postgres_tls
 from metering_local.authority import Certificate
@@ -112,7 +112,7 @@ def start(
     finally:
         if server is not None:
             server.resume()
-            server._process.stop(SIGINT, timeout_seconds=5)  # noqa: SLF001  the same module's
+            server._process.stop(SIGQUIT, timeout_seconds=5)  # noqa: SLF001  the same module's
         shutil.rmtree(data, ignore_errors=True)
 
 
