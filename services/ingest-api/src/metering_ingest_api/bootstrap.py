@@ -16,7 +16,7 @@ from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.exchange import Exchanges
-from metering_ingest_api.adapters.http import Api, Bounds, build_application
+from metering_ingest_api.adapters.http import Api, Bounds, published
 from metering_ingest_api.adapters.listener import Listener
 from metering_ingest_api.adapters.openapi import load_definition
 from metering_ingest_api.adapters.outcome_scan import OutcomesScan
@@ -77,8 +77,8 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         listener, drain = Listener(settings, metrics), Drain()
         door = Door(replica, publisher, (tail, scan), tokens, clock)
         api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
-        application = build_application(api, Exchanges(clock, metrics, access_log, drain), traced_by(tracing))
-        async with listener.listen(application, settings, drain):
+        paths = published(api, Exchanges(clock, metrics, access_log, drain), traced_by(tracing))
+        async with listener.listen(paths, settings, drain):
             admin.ready = True
             try:
                 yield IngestApi(listener, admin)

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from typing import NamedTuple
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 
 from metering_ingest_api.domain.in_hand import Share
 from metering_ingest_api.domain.problems import Problem
@@ -21,12 +21,13 @@ class BodyLimits(NamedTuple):
     seconds: float
 
 
-async def read_body(request: web.Request, limits: BodyLimits, share: Share) -> bytes:
+async def read_body(request: web.BaseRequest, limits: BodyLimits, share: Share) -> bytes:
     """The body, inflated; raises 400, 408, 413, 415 or 503 as a `Problem`."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     sink = _sink(encoding, limits, share)
     if (length := request.content_length) is not None and length > sink.max_wire_bytes:
         raise _too_large("on the wire", sink.max_wire_bytes)
+    await _go_on(request)
     if request.content.is_eof():
         sink.take(request.content.read_nowait())
         return sink.end()
@@ -38,6 +39,13 @@ async def read_body(request: web.Request, limits: BodyLimits, share: Share) -> b
             408, "body_too_slow", f"the body did not come within {limits.seconds:g} s", headers={"Connection": "close"}
         ) from None
     return sink.end()
+
+
+async def _go_on(request: web.BaseRequest) -> None:
+    """A client that asks first (RFC 9110, section 10.1.1) is told now that nothing else speaks against its request."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 async def _pour(content: StreamReader, sink: "_Plain | _Gzip") -> None:

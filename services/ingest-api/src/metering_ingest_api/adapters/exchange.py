@@ -11,7 +11,9 @@ from aiohttp import web
 from metering_common.clock import Clock
 from metering_common.tracing import trace_id
 from metering_ingest_api.adapters.access_log import AccessLog
+from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.drain import Drain
+from metering_ingest_api.adapters.paths import Answering
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.metrics import IngestMetrics
@@ -28,8 +30,10 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class Exchange:
     """One request and what is known about it so far. `received_at_ms` is stamped once, when its headers are read."""
 
-    def __init__(self, request: web.Request, clock: Clock) -> None:
+    def __init__(self, request: web.BaseRequest, segment: str, clock: Clock) -> None:
         self.request = request
+        self.segment = segment
+        """The path's last one, decoded, where it varies."""
         self.received_at_ms = clock.now_ms()
         self.started = clock.monotonic()
         self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or f"{random.getrandbits(128):032x}"
@@ -50,11 +54,11 @@ class Exchanges:
         self._clock, self._metrics, self._access_log = clock, metrics, access_log
         self._drain = drain
 
-    def around(self, route: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def around(self, route: str, handler: Handler) -> Answering:
         """`route` is the template that stands in metrics and logs."""
 
-        async def answer(request: web.Request) -> web.Response:
-            exchange = Exchange(request, self._clock)
+        async def answer(request: web.BaseRequest, segment: str) -> web.Response:
+            exchange = Exchange(request, segment, self._clock)
             self._drain.begin()
             try:
                 response = await self._answer(route, exchange, handler)
@@ -86,7 +90,7 @@ class Exchanges:
         self._metrics.problems.labels(route, problem.code).inc()
         exchange.facts["code"] = problem.code
         body = _encoder.encode(problem.document(exchange.id))
-        return web.Response(body=body, status=problem.status, content_type=PROBLEM_JSON, headers=problem.headers)
+        return Answer(body=body, status=problem.status, content_type=PROBLEM_JSON, headers=problem.headers)
 
     def _tell(self, route: str, exchange: Exchange, response: web.Response) -> None:
         seconds = self._clock.monotonic() - exchange.started - exchange.waited_seconds
@@ -107,7 +111,7 @@ class Exchanges:
 
 
 def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=_encoder.encode(document), status=status, content_type=JSON, headers=headers)
+    return Answer(body=_encoder.encode(document), status=status, content_type=JSON, headers=headers)
 
 
 def _known_method(method: str) -> str:

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from aiohttp import web
 
 from metering_common.clock import Clock
+from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.bodies import BodyLimits, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
+from metering_ingest_api.adapters.paths import ANY, Paths
 from metering_ingest_api.adapters.tracing import Trace, untraced
 from metering_ingest_api.application import Batch, Door, Submission
 from metering_ingest_api.domain import request_headers
@@ -51,14 +53,14 @@ class Api:
 
     async def device_by_id(self, exchange: Exchange) -> web.Response:
         sender = await self._sender(exchange)
-        text = exchange.request.match_info["id"]
+        text = exchange.segment
         if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS):
             raise no_such_device()
         return json_response(await self._door.device_by_id(sender, int(text)))
 
     async def device_by_number(self, exchange: Exchange) -> web.Response:
         sender = await self._sender(exchange)
-        return json_response(await self._door.device_by_number(sender, exchange.request.match_info["number"]))
+        return json_response(await self._door.device_by_number(sender, exchange.segment))
 
     async def server_time(self, exchange: Exchange) -> web.Response:
         """An NTP of the poor: never cached."""
@@ -75,7 +77,7 @@ class Api:
 
     async def spec(self, exchange: Exchange) -> web.Response:
         _check_accept(exchange)
-        return web.Response(body=self._definition, content_type=JSON)
+        return Answer(body=self._definition, content_type=JSON)
 
     async def measurements(self, exchange: Exchange) -> web.Response:
         sender = await self._sender(exchange)
@@ -107,7 +109,7 @@ class Api:
     ) -> web.Response:
         if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
             await self._door.enqueue(batch, body_read_at)
-            return web.Response(body=ACCEPTED, status=201, content_type=JSON, headers=headers)
+            return Answer(body=ACCEPTED, status=201, content_type=JSON, headers=headers)
         wait = await self._door.enqueue_and_wait(batch, body_read_at, seconds)
         exchange.waited_seconds = wait.seconds
         self._metrics.waits.labels(wait.end).inc()
@@ -117,7 +119,7 @@ class Api:
 
     async def batch(self, exchange: Exchange) -> web.Response:
         sender = await self._sender(exchange)
-        document = await self._door.verdict(sender, exchange.request.match_info["batchId"])
+        document = await self._door.verdict(sender, exchange.segment)
         return json_response(document, headers={"Cache-Control": "no-store"})
 
     def _count(self, records: int, measures: int) -> None:
@@ -134,17 +136,14 @@ class Api:
         return sender
 
 
-def build_application(api: Api, exchanges: Exchanges, trace: Trace = untraced) -> web.Application:
-    """Routes with their own 404 and 405, so that those too are problems, counted and logged."""
-    application = web.Application()
-    for path, (method, handler) in api.routes().items():
-        answer = exchanges.around(path, trace(f"{method} {path}", handler))
-        application.router.add_route(method, path, answer)
-        if method == "GET":
-            application.router.add_route("HEAD", path, answer)
-        application.router.add_route("*", path, exchanges.around(path, _not_allowed(method)))
-    application.router.add_route("*", "/{path:.*}", exchanges.around("unknown", _not_found))
-    return application
+def published(api: Api, exchanges: Exchanges, trace: Trace = untraced) -> Paths:
+    """All paths, with their own 404 and 405, so that those too are problems, counted and logged."""
+    paths = Paths(exchanges.around("unknown", _not_found))
+    for template, (method, handler) in api.routes().items():
+        answer = exchanges.around(template, trace(f"{method} {template}", handler))
+        methods = {method: answer, "HEAD": answer} if method == "GET" else {method: answer}
+        paths.add(template, methods | {ANY: exchanges.around(template, _not_allowed(method))})
+    return paths
 
 
 def _not_allowed(method: str) -> Handler:
@@ -160,7 +159,7 @@ async def _not_found(_exchange: Exchange) -> web.Response:
     raise Problem(404, "path_unknown", f"the published paths stand in {BASE}/spec")
 
 
-def _bearer_token(request: web.Request) -> str:
+def _bearer_token(request: web.BaseRequest) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise unauthorized("token_missing", "send Authorization: Bearer and an access token")

@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from metering_ingest_api.adapters.drain import Drain
+from metering_ingest_api.adapters.paths import Paths
 from metering_ingest_api.metrics import IngestMetrics
 from metering_ingest_api.settings import IngestSettings
 
@@ -87,14 +88,15 @@ class Listener:
         self._metrics.connections_cut.labels(reason).inc()
 
     @asynccontextmanager
-    async def listen(self, application: web.Application, settings: IngestSettings, drain: Drain) -> AsyncIterator[None]:
+    async def listen(self, paths: Paths, settings: IngestSettings, drain: Drain) -> AsyncIterator[None]:
         """At the end: no new connections, requests in hand are finished, then all connections are closed.
 
         aiohttp's own end would no longer read the bodies that are still on their way.
         """
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=settings.drain_seconds)
+        server = web.Server(paths.answer)
+        runner = web.ServerRunner(server, shutdown_timeout=settings.drain_seconds)
         await runner.setup()
-        loop, server = asyncio.get_running_loop(), runner.server
+        loop = asyncio.get_running_loop()
         options = {
             "loop": loop,
             "access_log": None,
@@ -102,7 +104,6 @@ class Listener:
             "lingering_time": LINGERING_SECONDS,
             "auto_decompress": False,
         }
-        assert server is not None
         try:
             socket = await loop.create_server(
                 lambda: _Connection(self, server, **options), settings.http_host, settings.http_port, backlog=BACKLOG
