@@ -1,6 +1,7 @@
 """The door in operation: drained on SIGTERM, restarted behind the load balancer under load, fair to quiet gateways."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import pytest
+from multidict import CIMultiDict
 
 from metering_ingest_api.testing import (
     Address,
@@ -69,6 +72,53 @@ async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(door
         writer.write(BODY)
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201 ")
     writer.close()
+
+
+async def test_a_refused_client_is_not_told_to_send_its_body(door: DoorUnderTest) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    async with asyncio.timeout(20), connection(door) as (reader, writer):
+        writer.write(head.encode())
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "field", "told", "stays"),
+    [
+        ("GET {} HTTP/1.1", "X-Nothing: 1", None, True),
+        ("HEAD {} HTTP/1.1", "X-Nothing: 1", None, True),
+        ("GET {} HTTP/1.1", "Connection: close", "close", False),
+        ("GET {} HTTP/1.0", "X-Nothing: 1", None, False),
+        ("GET {} HTTP/1.0", "Connection: keep-alive", "keep-alive", True),
+    ],
+)
+async def test_an_answer_suits_the_clients_connection(
+    door: DoorUnderTest, request_line: str, field: str, told: str | None, *, stays: bool
+) -> None:
+    """Written in one piece or step by step: the same fields, the length of the body, and the connection's fate."""
+    head = f"{request_line.format('/api/v1/spec')}\r\nHost: x\r\n{field}\r\n\r\n".encode()
+    async with asyncio.timeout(20), connection(door) as (reader, writer):
+        for _ in range(2 if stays else 1):
+            writer.write(head)
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            fields = CIMultiDict(line.split(": ", 1) for line in lines if line)
+            assert status.split(" ", 1)[1] == "200 OK"
+            assert {"Date", "Content-Type", "X-Request-Id"} <= fields.keys()
+            assert fields.get("Connection") == told
+            length = int(fields["Content-Length"])
+            assert length > 1_000
+            if not request_line.startswith("HEAD"):
+                json.loads(await reader.readexactly(length))
+        if not stays:
+            assert await reader.read() == b""
+
+
+@asynccontextmanager
+async def connection(door: DoorUnderTest) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 @contextmanager
