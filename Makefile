@@ -38,7 +38,7 @@ clean: .venv/.made ## End the platform and delete its data and secrets (.state)
 	@$(LOCAL) clean
 
 test: .venv/.made ## Run every test on a Kafka and a PostgreSQL of its own; make test T=path narrows
-	@$(BIN)/python -u -m pytest -m "$(APART)$(SLOW)" $(T)
+	@$(BIN)/python -u -m pytest -m "$(APART)$(SLOW)" $(or $(T),--numprocesses 2 --dist loadfile)
 
 check: .venv/.made ## Check format, lint, types and import contracts, and run the fast tests: what CI runs first
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
