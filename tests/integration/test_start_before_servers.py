@@ -62,8 +62,9 @@ def test_services_wait_for_kafka_and_their_databases_and_then_serve(away: Server
             return stack.enter_context(started(name, tmp_path, away.environment(name)))
 
         services = {name: start(name) for name in PREFIXES}
-        for service in services.values():
-            service.until(waits_for("kafka", f"Kafka does not answer at {away.kafka.bootstrap}"))
+        for name, service in services.items():
+            missing = ("database", "refused") if name == "auth" else ("kafka", f"not answer at {away.kafka.bootstrap}")
+            service.until(waits_for(*missing))
             check_alive_and_not_ready(service)
         assert services["ingest-api"].end() == 0
         services["ingest-api"] = start("ingest-api")
@@ -78,6 +79,21 @@ def test_services_wait_for_kafka_and_their_databases_and_then_serve(away: Server
             service.until(lambda service: service.ask("/readyz")[0] == 200)
         for name in ("validator", "writer", "ecl-poller"):
             check_said_once_each(services[name], ["kafka", *(["database"] if name in DATABASES else [])])
+
+
+def test_auth_serves_without_kafka_and_publishes_when_it_is_there(away: Servers, tmp_path: Path) -> None:
+    away.postgres.restart()
+    environment = away.environment("auth")
+    with started("auth", tmp_path, environment) as auth:
+        auth.until(lambda auth: auth.ask("/readyz")[0] == 200)
+        auth.until(lambda auth: [line["waiting_for"] for line in auth.told("start.waiting")] == ["kafka"])
+        assert "\nmetering_auth_registry_relaying 0.0\n" in auth.ask("/metrics")[1]
+        away.kafka.restart()
+        auth.until(lambda auth: "\nmetering_auth_registry_relaying 1.0\n" in auth.ask("/metrics")[1])
+        assert auth.ask("/readyz")[0] == 200
+        assert len(auth.told("start.goes_on")) == 1
+    error = why_it_ended("auth", environment | {"KAFKA_ENVIRONMENT": "production"}, tmp_path)
+    assert error.startswith("TopicContractError: registry.v1: replication is 1, at least 3 is demanded in production")
 
 
 def test_a_topic_weaker_than_its_contract_ends_the_start(kafka: KafkaSettings, tmp_path: Path) -> None:
@@ -120,7 +136,10 @@ def check_alive_and_not_ready(service: Started) -> None:
 
 
 def check_said_once_each(service: Started, waited: list[str]) -> None:
-    assert [line["waiting_for"] for line in service.told("start.waiting")] == waited
+    """One line per reason: a PostgreSQL that refuses connections may next say that it is starting up."""
+    told = [(line["waiting_for"], line["reason"]) for line in service.told("start.waiting")]
+    assert list(dict.fromkeys(name for name, _ in told)) == waited
+    assert len(told) == len(set(told))
     assert [line["waited_for"] for line in service.told("start.goes_on")] == waited
 
 

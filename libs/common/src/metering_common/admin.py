@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from metering_common.clock import Clock
 from metering_common.metrics import AdminMetrics
-from metering_common.patience import Patience
+from metering_common.patience import Patience, RefusedError
 
 Check = Callable[[], str | None]
 """Why the service cannot serve, or None when it can; called on every question, so it must be quick."""
@@ -56,9 +56,15 @@ class AdminServer:
         """Asked by /readyz under this name."""
         self._checks[name] = check
 
-    def patience(self, name: str) -> Patience:
-        """Of a start that cannot go on without `name`: without end. Meanwhile /readyz says what is wrong with it."""
-        return Patience(math.inf, _StartWait(self._checks, name).tell)
+    def patience(self, name: str, *, needed: bool = True) -> Patience:
+        """Of a start that waits for `name` without end. Meanwhile /readyz says what is wrong with it.
+
+        What is not `needed` to serve may be away; that it refuses us, or was not asked yet, counts all the same, so
+        that a new release with a wrong password does not take the place of one that works.
+        """
+        if not needed:
+            self._checks[name] = lambda: "not asked yet"
+        return Patience(math.inf, _StartWait(self._checks, name, needed=needed).tell)
 
     def reasons(self) -> dict[str, str]:
         """Why the service is not ready, per check; empty when it is."""
@@ -106,17 +112,18 @@ class AdminServer:
 class _StartWait:
     """What a start waits for, among the checks of /readyz; the log has a line when that changes, not per attempt."""
 
-    def __init__(self, checks: dict[str, Check], name: str) -> None:
-        self._checks, self._name = checks, name
+    def __init__(self, checks: dict[str, Check], name: str, *, needed: bool) -> None:
+        self._checks, self._name, self._needed = checks, name, needed
         self._kind: type[Exception] | None = None
 
     def tell(self, error: Exception | None) -> None:
+        self._checks.pop(self._name, None)
         if error is not None:
             reason = f"{error}" or type(error).__name__
-            self._checks[self._name] = lambda: reason
+            if self._needed or isinstance(error, RefusedError):
+                self._checks[self._name] = lambda: reason
             if type(error) is not self._kind:
                 log.warning("start.waiting", waiting_for=self._name, reason=reason)
         elif self._kind is not None:
-            del self._checks[self._name]
             log.info("start.goes_on", waited_for=self._name)
         self._kind = None if error is None else type(error)

@@ -121,6 +121,9 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    """Of a group of tasks that ended with one of them, that one's."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        [error] = error.exceptions
     return f"{type(error).__name__}: {error}"
 
 

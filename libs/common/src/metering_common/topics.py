@@ -24,6 +24,7 @@ REGISTRY = "registry.v1"
 ECL_ANSWERS = "ecl.answers.v1"
 
 BROKERS_SECONDS = 30.0
+AGREE_SECONDS = 3.0
 _DAY_MS = 86_400_000
 _TOPIC_OVERRIDE = 1  # config_source of DescribeConfigs: set on the topic itself
 
@@ -104,15 +105,10 @@ def load_contracts() -> dict[str, TopicContract]:
 
 
 async def check_topics(settings: KafkaSettings, names: Iterable[str], patience: Patience | None = None) -> None:
-    """Raises `TopicContractError`; a Kafka that is away is waited for as `open_admin` does."""
+    """Raises `TopicContractError`; a Kafka that is away is waited for as `patience` says."""
     contracts = load_contracts()
-    async with open_admin(settings, patience) as admin:
-        found = await _describe(admin, names)
-    faults = [fault for name in names for fault in find_faults(contracts[name], settings.environment, found.get(name))]
-    if settings.sasl_username is not None and any(name not in found for name in names):
-        faults.append(f"asked as {settings.sasl_username}, from whom Kafka hides topics that no ACL opens to it")
-    if faults:
-        raise TopicContractError(faults)
+    wanted = {name: contracts[name] for name in names}
+    await (patience or Patience()).until(lambda: _hold_to(settings, wanted), (KafkaError, OSError))
 
 
 @asynccontextmanager
@@ -246,10 +242,35 @@ async def _describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[st
     return topics
 
 
+async def _hold_to(settings: KafkaSettings, wanted: dict[str, TopicContract]) -> None:
+    """Brokers learn of a new topic one after the other: a fault is believed that is still told after AGREE_SECONDS."""
+    admin = await _start_admin(settings)
+    try:
+        give_up_at = asyncio.get_running_loop().time() + AGREE_SECONDS
+        while faults := await _faults(admin, wanted, settings):
+            if asyncio.get_running_loop().time() >= give_up_at:
+                raise TopicContractError(faults)
+            await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+
+
+async def _faults(admin: AIOKafkaAdminClient, wanted: dict[str, TopicContract], settings: KafkaSettings) -> list[str]:
+    found = await _describe(admin, wanted)
+    faults = [
+        fault
+        for name, contract in wanted.items()
+        for fault in find_faults(contract, settings.environment, found.get(name))
+    ]
+    if settings.sasl_username is not None and found.keys() < wanted.keys():
+        faults.append(f"asked as {settings.sasl_username}, from whom Kafka hides topics that no ACL opens to it")
+    return faults
+
+
 @asynccontextmanager
-async def open_admin(settings: KafkaSettings, patience: Patience | None = None) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Started; a Kafka that is away or refuses is asked again as `patience` says, then its error is raised."""
-    admin = await (patience or Patience()).until(lambda: _start_admin(settings), (KafkaError, OSError))
+async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Started; a Kafka that is away or refuses is asked again for a tool's patience, then its error is raised."""
+    admin = await Patience().until(lambda: _start_admin(settings), (KafkaError, OSError))
     try:
         yield admin
     finally:

@@ -58,6 +58,16 @@ async def test_a_missing_topic_is_told_and_made(kafka: KafkaSettings) -> None:
     await topics.check_topics(kafka, [topics.DEAD])
 
 
+async def test_a_topic_that_is_just_being_made_is_not_missing(kafka: KafkaSettings) -> None:
+    async with admin_of(kafka) as admin:
+        await admin.delete_topics([topics.DEAD])
+    asked = asyncio.create_task(topics.check_topics(kafka, [topics.DEAD]))
+    await asyncio.sleep(0.5)
+    assert not asked.done()
+    await topics.apply(kafka)
+    await asked
+
+
 async def test_what_is_weaker_is_strengthened_and_what_is_stronger_stays(kafka: KafkaSettings) -> None:
     await set_configs(kafka, topics.RAW, retention_ms="1000", max_message_bytes="5000000", segment_ms="3600000")
     with pytest.raises(TopicContractError, match=r"retention\.ms is 1000, at least 2592000000"):

@@ -22,6 +22,9 @@ from metering_common.settings import KafkaSettings, ServiceSettings
 
 async def hang(): await asyncio.Event().wait()
 async def fail(): raise ValueError("no way on")
+async def group():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fail())
 async def cut(): raise asyncio.CancelledError
 async def nothing(): pass
 async def block(): time.sleep(60)
@@ -91,7 +94,14 @@ def test_what_is_left_of_run_after_the_drain_is_cancelled() -> None:
         assert rest(process) == (0, ["service.draining", "closed", "service.stopped"])
 
 
-@pytest.mark.parametrize("running", ["fail", "cut"])
+def test_the_one_task_that_failed_is_named() -> None:
+    with service("nothing", "group", "nothing") as process:
+        assert process.stdout is not None
+        [line] = [line for line in process.stdout if "service.failed" in line]
+    assert json.loads(line)["error"] == "ValueError: no way on"
+
+
+@pytest.mark.parametrize("running", ["fail", "cut", "group"])
 def test_a_failing_run_closes_and_ends_with_1(running: str) -> None:
     with service("nothing", running, "nothing") as process:
         read_until(process, "service.started")

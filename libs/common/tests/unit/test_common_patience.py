@@ -86,3 +86,18 @@ async def test_a_start_that_waits_says_so_at_readyz_and_once_per_change_in_the_l
         ("start.waiting", "who?"),
         ("start.goes_on", None),
     ]
+
+
+async def test_what_is_not_needed_may_be_away_but_may_not_refuse() -> None:
+    server = AdminServer("127.0.0.1", 0, CollectorRegistry(), ManualClock(0))
+    patience = server.patience("kafka", needed=False)
+    reasons: list[str | None] = []
+    errors = failing(RefusedError("who?"), ConnectionError("refused"), RefusedError("who?"), ConnectionError("refused"))
+
+    async def attempt() -> str:
+        reasons.append(server.reasons().get("kafka"))
+        return await errors()
+
+    await replace(patience, first_pause_seconds=0).until(attempt, AWAY)
+    assert reasons == ["not asked yet", "who?", None, "who?", None]
+    assert "kafka" not in server.reasons()

@@ -1,8 +1,9 @@
 """The only place that names auth's concrete parts: opened in this order, closed in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from aiohttp import web
 
@@ -33,12 +34,17 @@ RELAY_CONNECTIONS = 3
 RELAY_STATEMENT_SECONDS = 120.0  # a comparison reads all tables
 
 
+Topic = Callable[[], Awaitable[None]]
+"""Returns when the registry's topic is there and as strong as its contract; raises when it is weaker."""
+
+
 class AuthService:
     """The parts that run until the service stops; it is told which ports were taken."""
 
-    def __init__(self, relay: Relay, schedule: Schedule, http_port: int, admin_port: int) -> None:
+    def __init__(self, relay: Relay, schedule: Schedule, topic: Topic, http_port: int, admin_port: int) -> None:
         self._relay = relay
         self._schedule = schedule
+        self._topic = topic
         self.http_port = http_port
         self.admin_port = admin_port
 
@@ -49,8 +55,13 @@ class AuthService:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._relay.run())
+            tasks.create_task(self._publish())
             tasks.create_task(self._schedule.run())
+
+    async def _publish(self) -> None:
+        """Gateways refresh their tokens meanwhile, also before there is a Kafka."""
+        await self._topic()
+        await self._relay.run()
 
 
 @asynccontextmanager
@@ -63,7 +74,6 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     async with (
         telemetry.loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        topics.checked(settings.kafka, [topics.REGISTRY], admin.patience("kafka")),
         _pool(settings, "auth", (settings.database_connections, STATEMENT_SECONDS), pools, admin) as pool,
         _pool(settings, "auth-relay", (RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS), pools, admin) as relay_pool,
     ):
@@ -78,7 +88,9 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
         app = _endpoints(settings, store=store, keys=keys, forgotten=forgotten, metrics=metrics)
         relay = Relay(relay_pool, settings.kafka, RegistryMetrics(registry))
         async with _serving(app, settings) as port:
-            service = AuthService(relay, schedule, port, admin.port)
+            patience = admin.patience("kafka", needed=False)
+            topic = partial(topics.check_topics, settings.kafka, [topics.REGISTRY], patience)
+            service = AuthService(relay, schedule, topic, port, admin.port)
             admin.ready = True
             try:
                 yield service
