@@ -11,7 +11,7 @@ from tests.deploy.chart import CHART
 from tests.deploy.cluster.binaries import definitions, program
 from tests.deploy.cluster.kubectl import Kubectl, until
 from tests.deploy.cluster.node import Node
-from tests.deploy.manifests import CASES, RENDERED, load, of_kind
+from tests.deploy.manifests import CASES, load, of_kind
 
 pytestmark = pytest.mark.kubernetes
 
@@ -39,6 +39,10 @@ WRONG = (
     ("externalSecrets.enabled=true", "externalSecrets.store.name"),
     ("ingress.controller=traefik", "controller"),
 )
+
+
+FIRST = ("PriorityClass", "ServiceAccount")
+"""What pods refer to; helm installs them before the pods too."""
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG)
@@ -77,8 +81,9 @@ def namespace(defined: Node, request: pytest.FixtureRequest) -> Iterator[Kubectl
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_values_file_applies_and_nothing_fails_to_be_created(case: str, namespace: Kubectl) -> None:
-    namespace.run("apply", "--filename", str(RENDERED / case))
-    wanted = sum(expected_pods(manifest) for manifest in of_kind(load(case), "Deployment", "StatefulSet", "Job"))
+    manifests = load(case)
+    namespace.apply(*sorted(manifests, key=lambda manifest: manifest["kind"] not in FIRST))
+    wanted = sum(expected_pods(manifest) for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"))
     until("every pod is created", lambda: len(namespace.get("pods")["items"]) >= wanted, 60)
     events = namespace.get("events")["items"]
     assert [event["message"] for event in events if event["reason"] == "FailedCreate"] == []
