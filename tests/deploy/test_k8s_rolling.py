@@ -50,8 +50,8 @@ async def test_a_stopped_process_is_found_by_its_liveness_and_replaced(release: 
 
 
 async def test_a_starved_writer_is_killed_alone_and_catches_up(release: Release, platform: Platform) -> None:
-    """Its limit is below what it needs, so the kernel kills it again and again; with its limit back it goes on."""
-    starved = {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "56Mi"}}
+    """Its limit is below the 52 MiB that it holds idle: the kernel kills it again and again, until it has its room."""
+    starved = {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "48Mi"}}
     others = [component for component in COMPONENTS if component != "writer"]
     async with sending(platform, "starved") as load:
         over = {"components": {"writer": {"resources": starved}}}
