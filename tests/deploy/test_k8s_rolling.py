@@ -92,6 +92,7 @@ async def test_pods_that_start_without_kafka_wait_alive_and_go_on_by_themselves(
         assert len(pods) == 2 * len(COMPONENTS)
         assert {pod["status"]["phase"] for pod in pods} == {"Running"}
         assert not any(is_ready(pod) for component in ("ingest-api", "validator") for pod in release.pods(component))
+        assert all(is_ready(pod) for pod in release.pods("auth")), "gateways refresh their tokens meanwhile"
     finally:
         broker.resume()
     await asyncio.to_thread(release.await_ready)
