@@ -86,6 +86,9 @@ def test_auth_serves_without_kafka_and_publishes_when_it_is_there(away: Servers,
     environment = away.environment("auth")
     with started("auth", tmp_path, environment) as auth:
         auth.until(lambda auth: auth.ask("/readyz")[0] == 200)
+        assert auth.end() == 0
+    with started("auth", tmp_path, environment) as auth:
+        auth.until(lambda auth: auth.ask("/readyz")[0] == 200)
         auth.until(lambda auth: [line["waiting_for"] for line in auth.told("start.waiting")] == ["kafka"])
         assert "\nmetering_auth_registry_relaying 0.0\n" in auth.ask("/metrics")[1]
         away.kafka.restart()
