@@ -17,7 +17,7 @@ from metering_common import logs
 from metering_common.settings import ProcessSettings
 
 FAILED = 1  # exit status: run() ended or something could not be opened
-YOUNG_OBJECTS = 10_000  # so many more of them before circles are looked for; 700 took a twentieth of the door's time
+YOUNG_OBJECTS = 50_000  # so many more of them before circles are looked for; 700 took a twentieth of the door's time
 DRAIN_EXCEEDED = 70  # exit status: the drain took longer than allowed (EX_SOFTWARE)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -39,6 +39,11 @@ class _Connection(RequestHandler):
         elif self._head_deadline is None:
             self._start_head_deadline()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's signature
+        """After every read of a body aiohttp asks its parser for more, also where nothing had been held back."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_deadline()
         self._listener.lost(self)
