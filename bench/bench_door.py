@@ -283,8 +283,8 @@ async def main(options: argparse.Namespace) -> int:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3, help="by turns; the median ratio counts")
+    parser.add_argument("--seconds", type=float, default=2, help="of each run")
+    parser.add_argument("--rounds", type=int, default=9, help="by turns; the median ratio counts")
     parser.add_argument("--connections", type=int, default=DEVICES, help="of the client")
     return parser.parse_args()
 
