@@ -36,7 +36,8 @@ async def write_rows(session: Session, blocks: Sequence[Block], records: int, *,
         decided = decide(Candidates.of(values_of(perhaps_present)), suspects.standing, records)
         fates = [fate.plus(other) for fate, other in zip(fates, decided.fates, strict=True)]
         staged = [copy_values(decided.better)] if len(decided.better.ts) else []
-        (staged if all_staged else to_copy).append(copy_values(decided.new))
+        if len(decided.new.ts):
+            (staged if all_staged else to_copy).append(copy_values(decided.new))
         if staged:
             await _upsert(session, staged)
     if to_copy:
@@ -87,7 +88,7 @@ async def _read_standing(session: Session, keys: Keys) -> Standing:
 
     bounds = min(ts), max(ts)
     await session.copy_from_query(sql.standing_values, device, ts, *bounds, output=take, format="binary")
-    return parse_standing(bytes(read))
+    return parse_standing(read)
 
 
 async def _upsert(session: Session, rows: Sequence[bytes]) -> None:

@@ -76,9 +76,10 @@ class Candidates:
         return cls(values, keys, places)
 
 
-def parse_standing(data: bytes) -> Standing:
+def parse_standing(data: bytes | bytearray) -> Standing:
     """From binary COPY; places come counted from 1."""
-    rows = np.frombuffer(data[_HEADER_BYTES : len(data) - _TRAILER_BYTES], STANDING_ROW)
+    count = (len(data) - _HEADER_BYTES - _TRAILER_BYTES) // STANDING_ROW.itemsize
+    rows = np.frombuffer(data, STANDING_ROW, count, _HEADER_BYTES)
     key = (rows["place"].astype(np.int64) - 1) << 16 | rows["sensor"].astype(np.int64)
     order = np.argsort(key, kind="stable")
     columns = [rows[name][order] for name in ("value", "quality", "rev")]
@@ -90,9 +91,10 @@ def decide(candidates: Candidates, standing: Standing, records: int) -> Decided:
 
     Of equal revs the one that stands stays, or else the first in the batch.
     """
-    key = candidates.places << 16 | candidates.values.sensor
-    order = np.lexsort((candidates.values.record, candidates.values.rev, key))
-    key, values = key[order], candidates.values.only(order)
+    key, values = candidates.places << 16 | candidates.values.sensor, candidates.values
+    if not (key[1:] > key[:-1]).all():  # a single sorted block without repetitions, as most are, need not be copied
+        order = np.lexsort((values.record, values.rev, key))
+        key, values = key[order], values.only(order)
     there = _find(standing.key, key)
     base = _base(key, values, standing, there)
     equal = base.exists & (base.value == values.value) & (base.quality == values.quality)
