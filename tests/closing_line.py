@@ -1,5 +1,6 @@
-"""pytest's closing line counts what was deselected also where pytest-xdist's workers ran the tests."""
+"""What pytest-xdist would leave out: tests whose name another one has, and what was deselected in the closing line."""
 
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,13 @@ from typing import Any
 import pytest
 
 DESELECTED = "deselected"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Of tests of one name its workers run a single one, and say nothing."""
+    counts = Counter(item.nodeid for item in session.items)
+    if doubled := [name for name, count in counts.items() if count > 1]:
+        raise pytest.UsageError(f"several tests have one name: {', '.join(doubled)}")
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """contracts/openapi/input.yaml is the truth: Schemathesis holds the running door against it, with every check."""
 
 import json
+import re
 from typing import Any
 from urllib.request import urlopen
 
@@ -21,11 +22,18 @@ definition = schemathesis.openapi.from_dict(
 ).exclude(path="/auth/token/refresh")  # stands in this definition, is answered by auth, and held by auth's tests
 
 
-@definition.parametrize()
-def test_the_door_keeps_to_its_definition(case: "Case[Any]", process: DoorProcess) -> None:
+def keeps_to_its_definition(case: "Case[Any]", process: DoorProcess) -> None:
     case.call_and_validate(
         base_url=f"http://127.0.0.1:{process.port}/api/v1", headers={"Authorization": f"Bearer {make_token()}"}
     )
+
+
+# Each operation's test has a name of its own: of tests of one name pytest-xdist runs a single one.
+for found in definition.get_all_operations():
+    operation = found.ok()  # type: ignore[union-attr]  # a definition that is none has no `ok`: nothing is collected then
+    test = definition.include(path=operation.path, method=operation.method).parametrize()(keeps_to_its_definition)
+    globals()[re.sub(r"\W+", "_", f"test_the_door_keeps_to {operation.label}")] = test
+del test
 
 
 def test_the_door_serves_its_definition(process: DoorProcess) -> None:
