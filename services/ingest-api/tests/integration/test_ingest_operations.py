@@ -112,6 +112,23 @@ async def test_an_answer_suits_the_clients_connection(
             assert await reader.read() == b""
 
 
+async def test_a_client_that_reads_no_answers_gets_no_more_of_them(door: DoorUnderTest) -> None:
+    """They would gather in memory without end: what it asks beyond the connection's buffers waits unread."""
+    asked, told = 3_000, "metering_ingest_requests_total"
+    before = await door.metric(told, route="/api/v1/spec")
+    async with asyncio.timeout(60), connection(door) as (reader, writer):
+        writer.write(b"GET /api/v1/spec HTTP/1.1\r\nHost: x\r\n\r\n" * asked)
+        answered = -1.0
+        while answered != (answered := await door.metric(told, route="/api/v1/spec") - before):  # noqa: ASYNC110  asked over HTTP
+            await asyncio.sleep(1)
+        assert 0 < answered < asked / 2
+        for _ in range(asked):
+            head = await reader.readuntil(b"\r\n\r\n")
+            fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+            await reader.readexactly(int(fields[b"Content-Length"]))
+    assert await door.metric(told, route="/api/v1/spec") - before == asked
+
+
 @asynccontextmanager
 async def connection(door: DoorUnderTest) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)

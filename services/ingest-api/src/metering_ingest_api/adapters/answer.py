@@ -26,6 +26,7 @@ class Answer(web.Response):
         self._is_written = True
         assert isinstance(self.body, bytes)
         await request.writer.write(self._head(len(self.body)) + self.body)
+        await request.writer.drain()  # a client that asks on and reads nothing waits here, not in our memory
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
