@@ -10,10 +10,10 @@ import pytest
 DESELECTED = "deselected"
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(ids: Sequence[str]) -> None:
     """Of tests of one name its workers run a single one, and say nothing."""
-    counts = Counter(item.nodeid for item in session.items)
-    if doubled := [name for name, count in counts.items() if count > 1]:
+    if doubled := [name for name, count in Counter(ids).items() if count > 1]:
         raise pytest.UsageError(f"several tests have one name: {', '.join(doubled)}")
 
 
@@ -25,6 +25,6 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """The controller's turn, when a worker has ended."""
-    count = getattr(node, "workeroutput", {}).get(DESELECTED, 0)
-    node.config.pluginmanager.get_plugin("terminalreporter").stats[DESELECTED] = [SimpleNamespace()] * count
+    """The controller's turn, when a worker has ended; one that crashed has told nothing."""
+    if count := getattr(node, "workeroutput", {}).get(DESELECTED):
+        node.config.pluginmanager.get_plugin("terminalreporter").stats[DESELECTED] = [SimpleNamespace()] * count
