@@ -11,7 +11,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from metering_common import postgres, topics
 from metering_common.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
+from metering_local.free_ports import free_port
 from metering_local.testing import FreshDatabase, make_database, make_test_owner
 
 ROOT = Path(__file__).parents[1]
@@ -137,12 +137,6 @@ async def until_ready(url: str) -> None:
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def migrate(dsn: SecretStr) -> None:

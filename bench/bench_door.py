@@ -29,7 +29,7 @@ from metering_common.registry_documents import Device
 from metering_common.settings import KafkaSettings
 from metering_ingest_api.testing import dictionary, known_world, make_token, publish
 from metering_local import kafka as local_kafka
-from metering_local.process import free_port
+from metering_local.free_ports import free_port
 
 LEAST = {1: 0.45, 100: 0.15}
 BARE = """

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import yaml
 
 from metering_local import demo_heat
 from metering_local.checkout import ROOT
+from metering_local.free_ports import free_port
 from metering_local.local_env import exports
 from metering_local.testing_stack import LocalStack, local_stack
 
@@ -220,9 +220,3 @@ def until(observed: Observed, query: str) -> None:
                 return
         time.sleep(0.5)
     raise AssertionError(f"nothing came of {query}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

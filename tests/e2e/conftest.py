@@ -1,8 +1,6 @@
 """One platform for the end-to-end tests, started as a user starts it, on ports of its own."""
 
-import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,22 +8,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.platform import TOOLS, Platform
-
-PORTS = 40
+from metering_local.testing_stack import local_stack
+from tests.e2e.platform import Platform
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """`metering-local up` in a folder of its own, `down` at the end whatever happened."""
-    state = tmp_path_factory.mktemp("platform")
-    environment = os.environ | {"METERING_STATE_DIR": str(state), "METERING_PORT_BASE": str(free_port_block())}
-    local = str(TOOLS / "metering-local")
+    """`metering-local up` in a folder and on ports of its own; ended at the end whatever happened."""
+    local = local_stack(tmp_path_factory.mktemp("platform"))
+    state = local.stack.state
     try:
-        subprocess.run([local, "up"], env=environment, check=True, timeout=180)
-        yield Platform(environment | exported(state / "local.env"))
+        local.up()
+        yield Platform(local.environment | exported(state / "local.env"))
     finally:
-        subprocess.run([local, "down"], env=environment, check=True, timeout=60)
+        done = local.run("down")
+    assert (done.returncode, done.stderr.strip()) == (0, "")
     check_nothing_secret(state)
 
 
@@ -49,21 +46,3 @@ def exported(file: Path) -> dict[str, str]:
     return dict(
         line.split("=", 1) for line in printed.split("\0") if line and not line.startswith(("PWD=", "SHLVL=", "_="))
     )
-
-
-def free_port_block() -> int:
-    """The first port of a free block, below the ephemeral range."""
-    for base in range(20_000, 30_000, PORTS):
-        if all(is_free(port) for port in range(base, base + PORTS)):
-            return base
-    raise AssertionError("no free block of ports")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -13,7 +13,7 @@ from typing import Any
 
 from metering_local.checkout import ROOT
 from metering_local.compose import compose_command
-from metering_local.process import free_port
+from metering_local.free_ports import free_port
 from tests.images.engine import Engine
 
 UP_SECONDS = 900

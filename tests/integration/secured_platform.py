@@ -17,10 +17,11 @@ from pydantic import SecretStr
 from metering_common.settings import KafkaSettings
 from metering_local import kafka, postgres
 from metering_local.authority import Authority
+from metering_local.free_ports import free_port
 from metering_local.kafka import KafkaServer
 from metering_local.kafka_security import ADMIN, KafkaSecurity
 from metering_local.postgres import PostgresServer
-from metering_local.process import HOST, free_port
+from metering_local.process import HOST
 from metering_local.up import not_ready_reason
 from tests.integration.jobs import ROOT, TOOLS, check_done, make_databases
 

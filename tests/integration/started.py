@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metering_local.process import HOST, free_port
+from metering_local.free_ports import free_port
+from metering_local.process import HOST
 
 PREFIXES = {"auth": "AUTH", "ingest-api": "INGEST", "validator": "VALIDATOR", "writer": "WRITER", "ecl-poller": "ECL"}
 START_SECONDS = 90

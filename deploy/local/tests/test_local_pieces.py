@@ -2,6 +2,8 @@
 
 import errno
 import re
+import shutil
+import socket
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -17,8 +19,10 @@ from metering_local.cli import run_command
 from metering_local.demo_account import Account, faults
 from metering_local.demo_house import BAD_MEASURES, METERS, House, read_house
 from metering_local.errors import EnvironmentProblemError
+from metering_local.free_ports import free_port, take
 from metering_local.roles import random_passwords, roles_sql
 from metering_local.stack import PORT_COUNT, Stack, write_private
+from metering_local.testing_stack import free_base
 
 pytestmark = pytest.mark.fast
 
@@ -41,6 +45,27 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert stack.secrets == Stack(tmp_path, 20_000).secrets
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert stack.secrets.auth_master_key != stack.secrets.ecl_master_key
+
+
+def test_a_folder_that_was_deleted_and_made_anew_meets_no_data_of_before(tmp_path: Path) -> None:
+    """As root the data lies elsewhere when others cannot go into the folder, as they cannot into pytest's."""
+    (tmp_path / "state").mkdir()
+    data = Stack(tmp_path / "state", 20_000).postgres.data
+    (data / "PG_VERSION").touch()
+    shutil.rmtree(tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    assert list(Stack(tmp_path / "state", 20_000).postgres.data.iterdir()) == []
+
+
+def test_a_port_given_out_is_not_given_again_and_takes_a_server() -> None:
+    port = free_port()
+    assert not take(port)
+    with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()):
+        assert not take(port)
+
+
+def test_stacks_that_are_not_up_yet_have_ports_of_their_own() -> None:
+    assert abs(free_base() - free_base()) >= PORT_COUNT
 
 
 def test_a_private_file_replaces_one_that_was_open_to_others(tmp_path: Path) -> None:

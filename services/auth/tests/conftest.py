@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from metering_auth.testing import AuthClient
 from metering_common import postgres
 from metering_common.postgres import TimedPool
 from metering_common.settings import KafkaSettings
+from metering_local.free_ports import free_port
 from metering_local.testing import FreshDatabase
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
@@ -227,12 +227,6 @@ def start_process(auth_environment: dict[str, str], tmp_path: Path) -> Iterator[
         process.stop()
     for process in started:
         check_nothing_secret(process.log.read_text())
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from metering_common import topics
 from metering_common.registry_memory import Registry
 from metering_common.settings import KafkaSettings
 from metering_ingest_api.testing import (
+    Address,
     DoorProcess,
     DoorUnderTest,
     dictionary,
@@ -19,7 +20,9 @@ from metering_ingest_api.testing import (
     publish,
     put,
 )
+from metering_local.free_ports import free_port
 from metering_local.kafka import KafkaServer
+from metering_local.process import HOST
 from metering_local.testing import delete_topics, kafka_settings
 
 
@@ -51,8 +54,18 @@ def process(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory)
     settings = kafka_settings(kafka_server)
     asyncio.run(prepare_topics(settings))
     deadlines = {"INGEST_HEADER_SECONDS": "1", "INGEST_BODY_SECONDS": "2", "INGEST_KEEPALIVE_SECONDS": "3"}
-    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), None, **deadlines) as running:
+    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), free_address(), **deadlines) as running:
         yield running
+
+
+@pytest.fixture
+def address() -> Address:
+    """Where a door of a test's own may listen."""
+    return free_address()
+
+
+def free_address() -> Address:
+    return Address(HOST, free_port(), free_port())
 
 
 async def prepare_topics(settings: KafkaSettings) -> None:

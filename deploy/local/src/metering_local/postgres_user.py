@@ -68,9 +68,18 @@ def _stand_in(wanted: Path) -> Path:
         if not Path(note.read_text()).parent.exists():
             shutil.rmtree(note.with_suffix(""), ignore_errors=True)
             note.unlink(missing_ok=True)
-    folder = OPEN_PLACE / hashlib.sha256(str(wanted).encode()).hexdigest()[:16]
+    folder = _place_of(wanted)
     folder.with_suffix(NOTE).write_text(str(wanted))
     return folder
+
+
+def forget_stand_in(wanted: Path) -> None:
+    """Data of an earlier folder of this name, which was deleted and whose passwords nobody knows."""
+    shutil.rmtree(_place_of(wanted.resolve()), ignore_errors=True)
+
+
+def _place_of(wanted: Path) -> Path:
+    return OPEN_PLACE / hashlib.sha256(str(wanted).encode()).hexdigest()[:16]
 
 
 def packaged() -> Path:

@@ -6,35 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from random import SystemRandom
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 HOST = "127.0.0.1"
-PORTS = range(10_240, 18_000)  # below what Linux gives to outgoing connections, and below the stack's own default
 POLL_SECONDS = 0.02
 
 
 class ServerFailedError(Exception):
     """A server ended, or did not listen in time; the message ends with the last lines of its log."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    choice = SystemRandom()
-    while True:
-        port = choice.choice(PORTS)
-        if is_free(port):
-            return port
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def is_listening(port: int) -> bool:

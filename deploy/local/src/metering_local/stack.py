@@ -14,7 +14,7 @@ from metering_local.checkout import ROOT
 from metering_local.errors import EnvironmentProblemError
 from metering_local.kafka import KafkaFiles
 from metering_local.postgres import PostgresFiles
-from metering_local.postgres_user import data_directory
+from metering_local.postgres_user import data_directory, forget_stand_in
 from metering_local.process import HOST
 
 DEFAULT_PORT_BASE = 18_100
@@ -89,13 +89,15 @@ class Stack:
 
     @property
     def postgres(self) -> PostgresFiles:
-        return PostgresFiles(data_directory(self.state / "postgres"), self.ports.postgres, self.secrets.superuser)
+        password = self.secrets.superuser  # first: secrets made anew throw away data that nobody has the passwords of
+        return PostgresFiles(data_directory(self.state / "postgres"), self.ports.postgres, password)
 
     @cached_property
     def secrets(self) -> Secrets:
         file = self.state / "secrets.json"
         if not file.exists():
             self.state.mkdir(parents=True, exist_ok=True)
+            forget_stand_in(self.state / "postgres")
             write_private(file, json.dumps(_random_secrets().__dict__))
         return Secrets(**json.loads(file.read_text()))
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from metering_local.checkout import PROGRAMS
+from metering_local.free_ports import take
 from metering_local.preflight import can_bind
-from metering_local.stack import PORT_COUNT, Stack
+from metering_local.stack import PORT_COUNT, Ports, Stack
 
 UP_SECONDS = 240
+BASES = range(20_000, 30_000, PORT_COUNT)  # above the stack's own default, below what Kubernetes gives to Services
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,15 @@ class LocalStack:
 
 
 def local_stack(state: Path) -> LocalStack:
-    base = next(base for base in range(30_000, 32_000, PORT_COUNT) if _is_free(Stack(state, base)))
+    base = free_base()
     environment = os.environ | {"METERING_STATE_DIR": str(state), "METERING_PORT_BASE": str(base)}
     return LocalStack(Stack(state, base), environment)
 
 
-def _is_free(stack: Stack) -> bool:
-    return all(can_bind(host, port) for host, port in stack.ports.listeners().values())
+def free_base() -> int:
+    """The first of PORT_COUNT ports for a stack, which nobody else is given while this process lives."""
+    return next(base for base in BASES if _is_free(Ports(base)) and take(base + PORT_COUNT - 1))
+
+
+def _is_free(ports: Ports) -> bool:
+    return all(can_bind(host, port) for host, port in ports.listeners().values())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -49,12 +48,6 @@ KID = "k1"
 START_SECONDS = 30
 STOP_SECONDS = 30
 DICTIONARY = Path(__file__).parents[4] / "data" / "sensor_dictionary.json"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @cache
@@ -219,10 +212,6 @@ class Address:
     port: int
     admin_port: int
 
-    @classmethod
-    def free(cls) -> "Address":
-        return cls("127.0.0.1", free_port(), free_port())
-
 
 @dataclass(frozen=True)
 class DoorProcess:
@@ -259,11 +248,8 @@ class DoorProcess:
 
 
 @contextmanager
-def door_process(
-    bootstrap: str, folder: Path, address: Address | None = None, **environment: str
-) -> Iterator[DoorProcess]:
+def door_process(bootstrap: str, folder: Path, at: Address, **environment: str) -> Iterator[DoorProcess]:
     """Started, ready, and at the end stopped as a pod is; its log is in `folder`."""
-    at = address or Address.free()
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "KAFKA_ENVIRONMENT": "laptop",

@@ -14,6 +14,7 @@ import pytest
 from metering_common.clock import SystemClock
 from metering_common.registry_documents import Gateway, KeyState
 from metering_ingest_api.testing import (
+    Address,
     DoorProcess,
     DoorUnderTest,
     door_process,
@@ -168,8 +169,10 @@ def lines_of(door: DoorProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in door.log.read_text().splitlines()]
 
 
-async def test_the_access_log_has_a_line_per_request_and_no_token(door: DoorUnderTest, tmp_path: Path) -> None:
-    with door_process(door.kafka.bootstrap_servers, tmp_path) as process:
+async def test_the_access_log_has_a_line_per_request_and_no_token(
+    door: DoorUnderTest, tmp_path: Path, address: Address
+) -> None:
+    with door_process(door.kafka.bootstrap_servers, tmp_path, address) as process:
         there = DoorUnderTest(process.port, process.admin_port, door.session, door.kafka)
         answer = await there.post(GOOD, headers={"X-Request-Id": "seen-1", "traceparent": TRACEPARENT})
         await there.ask("GET", f"/devices/number/{there.token[:60]}", headers={"X-Request-Id": "seen-2"})

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +24,7 @@ from metering_ingest_api.testing import (
 from metering_local.caddyfile import caddyfile
 from metering_local.kafka import KafkaServer
 from metering_local.stack import SECOND_HOST, Stack
+from metering_local.testing_stack import free_base
 
 BODY = b'[{"deviceNumber":"29","measures":[{"timestamp":1566226133,"sensorValues":[]}]}]'
 PATH = "/api/v1/measurements"
@@ -32,14 +32,16 @@ FAIR_FLOOR_SECONDS = 0.1
 """Below this a p99 on a machine shared with other tests says nothing."""
 
 
-def test_everything_stops_at_once_and_cleanly_without_requests(process: DoorProcess, tmp_path: Path) -> None:
-    with door_process(process.bootstrap, tmp_path) as door:
+def test_everything_stops_at_once_and_cleanly_without_requests(
+    process: DoorProcess, tmp_path: Path, address: Address
+) -> None:
+    with door_process(process.bootstrap, tmp_path, address) as door:
         assert door.stop() == 0
 
 
-async def test_requests_in_hand_are_finished_on_sigterm(door: DoorUnderTest, tmp_path: Path) -> None:
+async def test_requests_in_hand_are_finished_on_sigterm(door: DoorUnderTest, tmp_path: Path, address: Address) -> None:
     """Some wait for a verdict, some still send their body: all get their answer, new connections are not taken."""
-    with door_process(door.kafka.bootstrap_servers, tmp_path) as process:
+    with door_process(door.kafka.bootstrap_servers, tmp_path, address) as process:
         there = DoorUnderTest(process.port, process.admin_port, door.session, door.kafka)
         waiting = [asyncio.create_task(there.post(BODY, headers={"Prefer": "wait=2"})) for _ in range(5)]
         sending = [asyncio.create_task(send_slowly(process.port)) for _ in range(5)]
@@ -141,7 +143,7 @@ async def connection(door: DoorUnderTest) -> AsyncIterator[tuple[asyncio.StreamR
 @contextmanager
 def load_balancer(folder: Path) -> Iterator[Stack]:
     """The local platform's own, with its own configuration, before two doors to be started."""
-    stack = Stack(folder, free_port_base())
+    stack = Stack(folder, free_base())
     config = folder / "Caddyfile"
     config.write_text(caddyfile(stack))
     command = [str(Path(sys.executable).with_name("caddy")), "run", "--config", str(config), "--adapter", "caddyfile"]
@@ -153,20 +155,6 @@ def load_balancer(folder: Path) -> Iterator[Stack]:
     finally:
         child.terminate()
         child.wait(10)
-
-
-def free_port_base() -> int:
-    """A base whose API and door ports are free on both addresses."""
-    for base in range(30_100, 32_000, 40):
-        addresses = [(host, base + offset) for host in ("127.0.0.1", SECOND_HOST) for offset in (0, 1, 21)]
-        if all(is_free(*address) for address in addresses):
-            return base
-    raise AssertionError("no free ports")
-
-
-def is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) != 0
 
 
 async def test_a_rolling_restart_of_both_replicas_fails_no_request(
@@ -229,13 +217,15 @@ async def until_served(session: aiohttp.ClientSession, url: str, headers: dict[s
     raise AssertionError("the load balancer serves nothing")
 
 
-async def test_a_noisy_gateway_leaves_the_others_their_latency(door: DoorUnderTest, tmp_path: Path) -> None:
+async def test_a_noisy_gateway_leaves_the_others_their_latency(
+    door: DoorUnderTest, tmp_path: Path, address: Address
+) -> None:
     """Ten times its rate from one gateway, while another one's p99 stays within twice what it was.
 
     Other work on the machine only ever adds: one undisturbed round of three shows it.
     """
     limits = {"INGEST_REQUESTS_PER_SECOND": "10", "INGEST_REQUESTS_BURST": "10"}
-    with door_process(door.kafka.bootstrap_servers, tmp_path, None, **limits) as process:
+    with door_process(door.kafka.bootstrap_servers, tmp_path, address, **limits) as process:
         url = f"http://127.0.0.1:{process.port}{PATH}"
         rounds = [await alone_and_beside(url) for _ in range(3)]
     assert any(beside <= max(2 * alone, FAIR_FLOOR_SECONDS) for alone, beside in rounds), rounds
