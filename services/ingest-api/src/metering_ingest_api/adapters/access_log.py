@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -40,8 +41,8 @@ class AccessLog:
         """`fields` are numbers and texts that we made or checked."""
         if not self._enabled:
             return
-        time = datetime.fromtimestamp(self._clock.now_ms() / 1_000, UTC).isoformat(timespec="milliseconds")
-        line = {"event": event, **fields, "level": "info", "time": f"{time[:-6]}Z", "service": self._service}
+        time = _as_text(self._clock.now_ms())
+        line = {"event": event, **fields, "level": "info", "time": time, "service": self._service}
         self._lines.append(orjson.dumps(line).decode())
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
@@ -56,3 +57,8 @@ class AccessLog:
         lines, self._lines = self._lines, []
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
+
+
+@lru_cache(1)
+def _as_text(now_ms: int) -> str:
+    return datetime.fromtimestamp(now_ms / 1_000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -11,7 +11,7 @@ from aiohttp import web
 from metering_common.clock import Clock
 from metering_common.tracing import trace_id
 from metering_ingest_api.adapters.access_log import AccessLog
-from metering_ingest_api.adapters.answer import Answer
+from metering_ingest_api.adapters.answer import CLIENT_WENT_AWAY, Answer
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.paths import Answering
 from metering_ingest_api.domain import request_headers
@@ -20,7 +20,6 @@ from metering_ingest_api.metrics import IngestMetrics
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
-CLIENT_WENT_AWAY = 499  # nobody reads it: for log and metrics, as nginx counts it
 
 _encoder = msgspec.json.Encoder()
 
@@ -44,7 +43,7 @@ class Exchange:
         """Fields of the access log besides the usual ones; no tokens."""
 
 
-Handler = Callable[[Exchange], Awaitable[web.Response]]
+Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
 class Exchanges:
@@ -57,51 +56,51 @@ class Exchanges:
     def around(self, route: str, handler: Handler) -> Answering:
         """`route` is the template that stands in metrics and logs."""
 
-        async def answer(request: web.BaseRequest, segment: str) -> web.Response:
+        async def handle(request: web.BaseRequest, segment: str) -> Answer:
             exchange = Exchange(request, segment, self._clock)
             self._drain.begin()
             try:
-                response = await self._answer(route, exchange, handler)
+                answer = await self._answer(route, exchange, handler)
             finally:
                 self._drain.end()
-            response.headers["X-Request-Id"] = exchange.id
+            answer.headers["X-Request-Id"] = exchange.id
             if self._drain.draining:
-                response.force_close()
-            self._tell(route, exchange, response)
-            return response
+                answer.close()
+            self._tell(route, exchange, answer)
+            return answer
 
-        return answer
+        return handle
 
-    async def _answer(self, route: str, exchange: Exchange, handler: Handler) -> web.Response:
+    async def _answer(self, route: str, exchange: Exchange, handler: Handler) -> Answer:
         try:
             return await handler(exchange)
         except Problem as problem:
             return self._refuse(route, exchange, problem)
         except (ConnectionError, web.RequestPayloadError) as error:
             exchange.facts["error"] = repr(error)
-            return web.Response(status=CLIENT_WENT_AWAY)
+            return Answer(CLIENT_WENT_AWAY, b"", {})
         except Exception:
             log.exception(
                 "request.failed", request_id=exchange.id, trace_id=trace_id(exchange.traceparent), route=route
             )
             return self._refuse(route, exchange, Problem(500, "internal_error", "the request may be sent again"))
 
-    def _refuse(self, route: str, exchange: Exchange, problem: Problem) -> web.Response:
+    def _refuse(self, route: str, exchange: Exchange, problem: Problem) -> Answer:
         self._metrics.problems.labels(route, problem.code).inc()
         exchange.facts["code"] = problem.code
         body = _encoder.encode(problem.document(exchange.id))
-        return Answer(body=body, status=problem.status, content_type=PROBLEM_JSON, headers=problem.headers)
+        return Answer(problem.status, body, {"Content-Type": PROBLEM_JSON, **problem.headers})
 
-    def _tell(self, route: str, exchange: Exchange, response: web.Response) -> None:
+    def _tell(self, route: str, exchange: Exchange, answer: Answer) -> None:
         seconds = self._clock.monotonic() - exchange.started - exchange.waited_seconds
         method = _known_method(exchange.request.method)
-        self._metrics.answered(method, route, response.status, seconds)
+        self._metrics.answered(method, route, answer.status, seconds)
         self._access_log.write(
             exchange.event,
             {
                 "method": method,
                 "route": route,
-                "status": response.status,
+                "status": answer.status,
                 "milliseconds": round(seconds * 1_000, 2),
                 "request_id": exchange.id,
                 **exchange.facts,
@@ -110,8 +109,8 @@ class Exchanges:
         )
 
 
-def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return Answer(body=_encoder.encode(document), status=status, content_type=JSON, headers=headers)
+def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(status, _encoder.encode(document), {"Content-Type": JSON, **(headers or {})})
 
 
 def _known_method(method: str) -> str:

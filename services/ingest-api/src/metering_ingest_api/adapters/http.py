@@ -51,18 +51,18 @@ class Api:
             f"{BASE}/measurements/batches/{{batchId}}": ("GET", self.batch),
         }
 
-    async def device_by_id(self, exchange: Exchange) -> web.Response:
+    async def device_by_id(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
         text = exchange.segment
         if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS):
             raise no_such_device()
         return json_response(await self._door.device_by_id(sender, int(text)))
 
-    async def device_by_number(self, exchange: Exchange) -> web.Response:
+    async def device_by_number(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
         return json_response(await self._door.device_by_number(sender, exchange.segment))
 
-    async def server_time(self, exchange: Exchange) -> web.Response:
+    async def server_time(self, exchange: Exchange) -> Answer:
         """An NTP of the poor: never cached."""
         await self._sender(exchange)
         now_ms = self._clock.now_ms()
@@ -71,15 +71,15 @@ class Api:
         document = {"timestamp": now_ms // 1_000, "datetime": text}
         return json_response(document, headers={"Cache-Control": "no-store"})
 
-    async def sensor_name_list(self, exchange: Exchange) -> web.Response:
+    async def sensor_name_list(self, exchange: Exchange) -> Answer:
         await self._sender(exchange)
         return json_response(self._door.dictionary())
 
-    async def spec(self, exchange: Exchange) -> web.Response:
+    async def spec(self, exchange: Exchange) -> Answer:
         _check_accept(exchange)
-        return Answer(body=self._definition, content_type=JSON)
+        return Answer(200, self._definition, {"Content-Type": JSON})
 
-    async def measurements(self, exchange: Exchange) -> web.Response:
+    async def measurements(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
         if not request_headers.is_json(exchange.request.headers.get("Content-Type")):
             raise Problem(415, "unsupported_media_type", f"{JSON} in UTF-8 is taken", headers={"Accept": JSON})
@@ -89,7 +89,7 @@ class Api:
         finally:
             share.let_go()
 
-    async def _take_in(self, exchange: Exchange, sender: Sender, share: Share) -> web.Response:
+    async def _take_in(self, exchange: Exchange, sender: Sender, share: Share) -> Answer:
         body = await read_body(exchange.request, self._bounds.body, share)
         body_read_at = self._clock.monotonic()
         self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
@@ -97,19 +97,17 @@ class Api:
         exchange.facts["bytes"] = len(body)
         batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
         batch_id = str(batch.id)
-        headers = {"Location": f"{BASE}/measurements/batches/{batch_id}"}
+        headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{batch_id}"}
         response = await self._enqueue(exchange, batch, body_read_at, headers)
         self._count(len(batch.records), batch.measures)
         exchange.event = "batch.enqueued"
         exchange.facts |= {"batch_id": batch_id, "records": len(batch.records), "measures": batch.measures}
         return response
 
-    async def _enqueue(
-        self, exchange: Exchange, batch: Batch, body_read_at: float, headers: dict[str, str]
-    ) -> web.Response:
+    async def _enqueue(self, exchange: Exchange, batch: Batch, body_read_at: float, headers: dict[str, str]) -> Answer:
         if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
             await self._door.enqueue(batch, body_read_at)
-            return Answer(body=ACCEPTED, status=201, content_type=JSON, headers=headers)
+            return Answer(201, ACCEPTED, headers)
         wait = await self._door.enqueue_and_wait(batch, body_read_at, seconds)
         exchange.waited_seconds = wait.seconds
         self._metrics.waits.labels(wait.end).inc()
@@ -117,7 +115,7 @@ class Api:
             headers["Preference-Applied"] = f"wait={seconds}"
         return json_response({"success": True, "warnings": wait.findings}, 201, headers)
 
-    async def batch(self, exchange: Exchange) -> web.Response:
+    async def batch(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
         document = await self._door.verdict(sender, exchange.segment)
         return json_response(document, headers={"Cache-Control": "no-store"})
@@ -149,13 +147,13 @@ def published(api: Api, exchanges: Exchanges, trace: Trace = untraced) -> Paths:
 def _not_allowed(method: str) -> Handler:
     allow = "GET, HEAD" if method == "GET" else method
 
-    async def refuse(_exchange: Exchange) -> web.Response:
+    async def refuse(_exchange: Exchange) -> Answer:
         raise Problem(405, "method_not_allowed", f"this path takes {allow}", headers={"Allow": allow})
 
     return refuse
 
 
-async def _not_found(_exchange: Exchange) -> web.Response:
+async def _not_found(_exchange: Exchange) -> Answer:
     raise Problem(404, "path_unknown", f"the published paths stand in {BASE}/spec")
 
 

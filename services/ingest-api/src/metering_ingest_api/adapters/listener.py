@@ -98,7 +98,7 @@ class Listener:
 
         aiohttp's own end would no longer read the bodies that are still on their way.
         """
-        server = web.Server(paths.answer)
+        server = web.Server(paths.answer)  # type: ignore[arg-type]  # an Answer is all that it asks of a response
         runner = web.ServerRunner(server, shutdown_timeout=settings.drain_seconds)
         await runner.setup()
         loop = asyncio.get_running_loop()

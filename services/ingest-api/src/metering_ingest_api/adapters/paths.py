@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-Answering = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+from metering_ingest_api.adapters.answer import Answer
+
+Answering = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 """The text is what the path's last segment is, decoded, where it varies."""
 ANY = "*"
 
@@ -29,7 +31,7 @@ class Paths:
         else:
             self._exact[template] = methods
 
-    def answer(self, request: web.BaseRequest) -> Awaitable[web.Response]:
+    def answer(self, request: web.BaseRequest) -> Awaitable[Answer]:
         """For `aiohttp.web.Server`. An exact path wins; an encoded slash parts no segments."""
         path = request.rel_url.raw_path
         if (methods := self._exact.get(path)) is not None:

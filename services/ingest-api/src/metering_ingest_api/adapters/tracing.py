@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from aiohttp import web
-
 from metering_common.tracing import Attributes, RequestSpan, Tracing
+from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.exchange import Exchange, Handler
 from metering_ingest_api.domain.problems import Problem
 
@@ -24,7 +23,7 @@ def traced_by(tracing: Tracing | None) -> Trace:
         return untraced
 
     def trace(name: str, handler: Handler) -> Handler:
-        async def answer(exchange: Exchange) -> web.Response:
+        async def answer(exchange: Exchange) -> Answer:
             with tracing.request(name, exchange.traceparent, exchange.received_at_ms) as span:
                 exchange.traceparent = span.traceparent
                 return await _noted(span, exchange, handler)
@@ -34,7 +33,7 @@ def traced_by(tracing: Tracing | None) -> Trace:
     return trace
 
 
-async def _noted(span: RequestSpan, exchange: Exchange, handler: Handler) -> web.Response:
+async def _noted(span: RequestSpan, exchange: Exchange, handler: Handler) -> Answer:
     status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
     try:
         response = await handler(exchange)
