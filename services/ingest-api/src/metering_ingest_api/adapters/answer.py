@@ -31,15 +31,13 @@ class Answer:
 
     def close(self) -> None:
         """It is the last one on its connection."""
-        if self.keep_alive:
-            self.keep_alive = False
-            self.headers[hdrs.CONNECTION] = "close"
+        self.keep_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        if not request.keep_alive:
-            self.close()
-        elif self.keep_alive and request.version < HttpVersion11:
-            self.headers[hdrs.CONNECTION] = "keep-alive"
+        self.keep_alive = self.keep_alive and bool(request.keep_alive)
+        is_old = request.version < HttpVersion11
+        if self.keep_alive == is_old:  # what the version does not say by itself (RFC 9112, section 9.3)
+            self.headers[hdrs.CONNECTION] = "keep-alive" if is_old else "close"
         writer = request.writer
         await writer.write(self._head() if request.method == hdrs.METH_HEAD else self._head() + self.body)
         await writer.drain()  # a client that asks on and reads nothing waits here, not in our memory
