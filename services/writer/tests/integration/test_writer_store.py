@@ -1,6 +1,9 @@
 """One transaction per batch: each value once, of two the one received later, and every value accounted for."""
 
 import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -201,3 +204,32 @@ async def test_a_healthy_database_takes_a_harmless_row_and_gives_it_back(store: 
     await store.prove_healthy(record(headers(), judged(rows())))
     assert await stored_values(pool) == {}
     assert await ledger(pool) == []
+
+
+async def test_times_that_statistics_do_not_know_yet_are_looked_up_by_key(pool: TimedPool, owner: TimedPool) -> None:
+    """As in every hour of operation: what a batch brings is later than all that the last ANALYZE has seen.
+
+    By its statistics there is nothing in the batch's range of times, and to read that first would look cheapest.
+    """
+    fill = (
+        "INSERT INTO measurement SELECT to_timestamp($1::bigint + 60 * n), 1, 1, d, s, 0"
+        " FROM generate_series(0, 199) n, generate_series(1, 10) d, generate_series(1, 3) s"
+    )
+    await owner.execute(fill, MEASURED_AT - 86_400)
+    await owner.execute("ANALYZE measurement")
+    await owner.execute(fill, MEASURED_AT)
+    keys = [(device, MEASURED_AT + 60 * n) for device in range(1, 11) for n in range(200)]
+    devices, times = [device for device, _ in keys], [ts for _, ts in keys]
+    async with pool.acquire() as session, session.transaction():
+        await session.execute(sql.plan_by_keys)
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.standing_values}"
+        plan = json.loads(await session.fetchval(explain, devices, times, min(times), max(times)))[0]["Plan"]
+    assert plan["Actual Rows"] == 3 * len(keys)
+    assert list(removed_rows(plan)) == []
+
+
+def removed_rows(plan: dict[str, Any]) -> Iterator[float]:
+    """What any node of a plan has read in vain."""
+    yield from (value for name, value in plan.items() if name.startswith("Rows Removed") and value > 0)
+    for child in plan.get("Plans", ()):
+        yield from removed_rows(child)
