@@ -4,7 +4,8 @@
 
 Brings up a platform of its own as `make up` does, with this build's defaults. First it sends as fast as answers come
 and counts until the last row can be selected: that is full load, with everything on this machine, the sender included.
-Then it sends at half of that rate, evenly, and asks for each request's first row from its 201 on. Before it a pause in
+Then it sends at half of that rate, evenly and as long, since checkpoints and vacuum come about once a minute, and asks
+for each request's first row from its 201 on. Before it a pause in
 which the kernel writes what full load has left in its cache (data of half a minute ago goes to the disk at once, and
 each commit waits behind it); it lasts long enough that what half load writes itself falls due within.
 """
@@ -36,9 +37,17 @@ DAY = 86_400
 LATENCY_BOUND_SECONDS = 1.0
 PATIENCE_SECONDS = 60
 SETTLE_SECONDS = 40  # Linux writes what is 30 s old, and looks every 5 s (vm.dirty_expire_centisecs, _writeback_)
-HALF_LOAD_SECONDS = 60
 SENSORS = [sensor["name"] for sensor in json.loads(DICTIONARY.read_text("utf-8"))]
-STORED = "SELECT EXISTS (SELECT FROM measurement WHERE device_id = $1 AND ts = to_timestamp($2::bigint))"
+LOOK_EVERY_SECONDS = 0.01
+STORED = """
+    SELECT asked.device_id, asked.ts
+    FROM unnest($1::integer[], $2::bigint[]) AS asked (device_id, ts),
+        LATERAL (
+            SELECT FROM measurement AS m
+            WHERE m.device_id = asked.device_id AND m.ts = to_timestamp(asked.ts)
+            LIMIT 1
+        ) AS there
+"""
 
 
 class Gateway:
@@ -61,11 +70,34 @@ class Gateway:
         return json.dumps([element]).encode(), times[0]
 
 
+class Table:
+    """The table at the end. One query asks for all rows that are waited for: one each would be a load of their own,
+    the heavier the longer they take.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._awaited: dict[tuple[int, int], asyncio.Future[None]] = {}
+
+    async def holds(self, device: int, at: int) -> None:
+        """Returns when the row can be selected."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._awaited.setdefault((device, at), asyncio.get_running_loop().create_future())
+
+    async def look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            keys = list(self._awaited)
+            if keys:
+                for found in await self._connection.fetch(STORED, *map(list, zip(*keys, strict=True))):
+                    self._awaited.pop(tuple(found)).set_result(None)
+
+
 class Way:
     """The front door and the table at the end."""
 
-    def __init__(self, url: str, client: aiohttp.ClientSession, pool: asyncpg.Pool, measures: int) -> None:
-        self._url, self._client, self._pool, self._measures = url, client, pool, measures
+    def __init__(self, url: str, client: aiohttp.ClientSession, table: Table, measures: int) -> None:
+        self._url, self._client, self._table, self._measures = url, client, table, measures
         self.values_per_body = measures * len(SENSORS)
 
     async def send(self, gateway: Gateway) -> tuple[int, int]:
@@ -74,11 +106,6 @@ class Way:
         async with self._client.post(f"{self._url}/api/v1/measurements", data=body, headers=gateway.headers) as answer:
             assert answer.status == 201, await answer.text()
         return gateway.device, at
-
-    async def queryable(self, device: int, at: int) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self._pool.fetchval(STORED, device, at):  # noqa: ASYNC110  what is waited for is in SQL
-                await asyncio.sleep(0.01)
 
     async def full_load(self, gateways: list[Gateway], seconds: float) -> float:
         """Values per second from the first request to the last row."""
@@ -93,7 +120,7 @@ class Way:
 
         done = await asyncio.gather(*(sender(gateways[number % GATEWAYS]) for number in range(CONNECTIONS)))
         for _, last in done:
-            await self.queryable(*last)
+            await self._table.holds(*last)
         return sum(sent for sent, _ in done) * self.values_per_body / (time.perf_counter() - started)
 
     async def evenly(self, gateways: list[Gateway], values_per_second: float, seconds: float) -> list[float]:
@@ -109,7 +136,7 @@ class Way:
     async def _one(self, gateway: Gateway) -> float:
         device, at = await self.send(gateway)
         answered = time.perf_counter()
-        await self.queryable(device, at)
+        await self._table.holds(device, at)
         return time.perf_counter() - answered
 
 
@@ -152,8 +179,15 @@ async def registered(local: LocalStack, client: aiohttp.ClientSession) -> list[G
 
 @asynccontextmanager
 async def way(local: LocalStack, client: aiohttp.ClientSession, measures: int) -> AsyncIterator[Way]:
-    async with asyncpg.create_pool(local.stack.dsn("storage_reader", "storage"), min_size=4, max_size=20) as pool:
-        yield Way(local.stack.api_url, client, pool, measures)
+    connection = await asyncpg.connect(local.stack.dsn("storage_reader", "storage"))
+    table = Table(connection)
+    looking = asyncio.create_task(table.look())
+    try:
+        yield Way(local.stack.api_url, client, table, measures)
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+        await connection.close()
 
 
 async def run(local: LocalStack, measures: int, seconds: float) -> int:
@@ -165,7 +199,7 @@ async def run(local: LocalStack, measures: int, seconds: float) -> int:
             await whole.full_load(gateways, 2)  # connections, caches and prepared statements
             rate = await whole.full_load(gateways, seconds)
             await asyncio.sleep(SETTLE_SECONDS)
-            waited = await whole.evenly(gateways, rate / 2, HALF_LOAD_SECONDS)
+            waited = await whole.evenly(gateways, rate / 2, seconds)
     quantiles = statistics.quantiles(waited, n=100)
     figures = {
         "measures_per_body": measures,
@@ -181,7 +215,7 @@ async def run(local: LocalStack, measures: int, seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measures", type=int, default=100, help="per body, 30 values each")
-    parser.add_argument("--seconds", type=float, default=15, help="of full load")
+    parser.add_argument("--seconds", type=float, default=60, help="of full load, and of half")
     asked = parser.parse_args()
     with platform() as local:
         return uvloop.run(run(local, asked.measures, asked.seconds))
