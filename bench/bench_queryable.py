@@ -5,9 +5,8 @@
 Brings up a platform of its own as `make up` does, with this build's defaults. First it sends as fast as answers come
 and counts until the last row can be selected: that is full load, with everything on this machine, the sender included.
 Then it sends at half of that rate, evenly and as long, since checkpoints and vacuum come about once a minute, and asks
-for each request's first row from its 201 on. Before it a pause in
-which the kernel writes what full load has left in its cache (data of half a minute ago goes to the disk at once, and
-each commit waits behind it); it lasts long enough that what half load writes itself falls due within.
+for each request's first row from its 201 on. Between the two lies a pause in which the kernel writes what full load has
+left in its cache (data of half a minute ago goes to the disk at once, and each commit waits behind it).
 """
 
 import argparse
