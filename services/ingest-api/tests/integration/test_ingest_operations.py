@@ -96,7 +96,7 @@ async def test_a_refused_client_is_not_told_to_send_its_body(door: DoorUnderTest
 async def test_an_answer_suits_the_clients_connection(
     door: DoorUnderTest, request_line: str, field: str, told: str | None, *, stays: bool
 ) -> None:
-    """Written in one piece or step by step: the same fields, the length of the body, and the connection's fate."""
+    """Whatever a client asks of the connection: the same fields, the length of the body, and the connection's fate."""
     head = f"{request_line.format('/api/v1/spec')}\r\nHost: x\r\n{field}\r\n\r\n".encode()
     async with asyncio.timeout(20), connection(door) as (reader, writer):
         for _ in range(2 if stays else 1):

@@ -18,7 +18,7 @@ def untraced(_name: str, handler: Handler) -> Handler:
 
 
 def traced_by(tracing: Tracing | None) -> Trace:
-    """For `http.build_application`."""
+    """For `http.published`."""
     if tracing is None:
         return untraced
 
