@@ -1,20 +1,23 @@
-"""How fast the validator is, as ratios: to the bare typed decode of the same bodies, and to a bare Faust loop.
+"""How fast the validator is, as ratios (to the bare typed decode, to a bare Faust loop, of one partition to all).
 
 `python bench/bench_validator.py`. First without Kafka, on one core: bytes of a raw record in, bytes of its judged
 record and its outcome out, by turns with msgspec's typed decode. Then with a Kafka of its own: the whole process, by
 turns with a Faust loop that does nothing but send each record on, over the same records of one measure. Where the rest
-goes is printed too.
+goes is printed too. Then a backlog of one device, so of one partition beside silent ones, against one of all. At last
+the memory that it takes while all partitions hold the largest bodies, and each answer of Kafka many of them.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +40,9 @@ from metering_validator.testing import builders
 
 LEAST_OF_DECODE = {100: 0.2}
 LEAST_OF_FAUST = 0.6
+LEAST_OF_ONE_PARTITION = 0.6
+MOST_MEMORY_MB = 320
+"""What the chart asks for."""
 SENSORS = 30
 DICTIONARY = json.loads((Path(__file__).parents[1] / "data" / "sensor_dictionary.json").read_text())
 ALL: tuple[Sensor, ...] = tuple(builders.sensor(n + 1, entry["name"]) for n, entry in enumerate(DICTIONARY))
@@ -65,7 +71,24 @@ def device(number: int) -> Device:
 
 def body(measures: int) -> bytes:
     """As a gateway sends it: 30 values a measure, 2 KB."""
-    rows = [[(sensor.name, round(0.37 * n + sensor.id * 7.77, 2)) for sensor in ALL] for n in range(measures)]
+    return _element([[(sensor.name, round(0.37 * n + sensor.id * 7.77, 2)) for sensor in ALL] for n in range(measures)])
+
+
+def varied_bodies(measures: int) -> list[bytes]:
+    """That compress no better than what meters say: a fetch brings so many bytes, not so many records."""
+    anyhow = random.Random(1)
+    return [
+        _element([[(sensor.name, round(anyhow.uniform(0, 1_000), 3)) for sensor in ALL] for _ in range(measures)])
+        for _ in range(10)
+    ]
+
+
+def largest_body() -> bytes:
+    """As much as the door lets in, and nothing packs better."""
+    return _element([[(sensor.name, 230.25) for sensor in ALL]] * 500)
+
+
+def _element(rows: Sequence[Sequence[tuple[str, float]]]) -> bytes:
     return builders.element(*(builders.measure(builders.NOW - 60 * n, *row) for n, row in enumerate(rows)))
 
 
@@ -114,6 +137,7 @@ class Run(NamedTuple):
 
     per_second: float
     per_cpu_second: float
+    peak_mb: float
 
     def __str__(self) -> str:
         return f"{self.per_second:7,.0f}/s ({self.per_cpu_second:7,.0f} per CPU second)"
@@ -122,37 +146,66 @@ class Run(NamedTuple):
 async def compare_with_faust(count: int, rounds: int) -> tuple[float, float]:
     """Ratios of events per second and of events per CPU second, medians over the rounds."""
     pairs = []
+    async with backlog([body(1)], count, devices=100) as (settings, folder):
+        for number in range(rounds):
+            bare = await run(BARE, settings, count, folder / f"bare-{number}")
+            ours = await run(VALIDATOR, settings, count, folder / f"ours-{number}")
+            print(f"  bare loop {bare}   validator {ours}")
+            pairs.append((ours.per_second / bare.per_second, ours.per_cpu_second / bare.per_cpu_second))
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+async def compare_partitions(count: int, rounds: int) -> float:
+    """Ratio of events per second, median over the rounds."""
+    bodies, ratios = varied_bodies(100), []
+    async with (
+        backlog(bodies, count, devices=100) as (spread, folder),
+        backlog(bodies, count, devices=1) as (alone, _folder),
+    ):
+        for number in range(rounds):
+            all_ = await run(VALIDATOR, spread, count, folder / f"all-{number}")
+            one = await run(VALIDATOR, alone, count, folder / f"one-{number}")
+            print(f"  all partitions {all_}   one {one}")
+            ratios.append(one.per_second / all_.per_second)
+    return statistics.median(ratios)
+
+
+async def memory(count: int) -> float:
+    """Peak of resident memory in MB."""
+    async with backlog([largest_body()], count, devices=100) as (settings, folder):
+        return (await run(VALIDATOR, settings, count, folder / "largest")).peak_mb
+
+
+@asynccontextmanager
+async def backlog(bodies: Sequence[bytes], count: int, devices: int) -> AsyncIterator[tuple[KafkaSettings, Path]]:
+    """A Kafka of its own with so many raw records, and a folder."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-validator-") as name,
         local_kafka.start(Path(name) / "kafka") as server,
     ):
         settings = KafkaSettings(bootstrap_servers=server.bootstrap, environment="laptop")
         await topics.apply(settings)
-        await publish_all(settings, count)
-        for number in range(rounds):
-            bare = await run(BARE, settings, count, Path(name) / f"bare-{number}")
-            ours = await run(
-                [sys.executable, "-m", "metering_validator"], settings, count, Path(name) / f"ours-{number}"
-            )
-            print(f"  bare loop {bare}   validator {ours}")
-            pairs.append((ours.per_second / bare.per_second, ours.per_cpu_second / bare.per_cpu_second))
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+        await publish_all(settings, bodies, count, devices)
+        yield settings, Path(name)
 
 
-async def publish_all(settings: KafkaSettings, count: int) -> None:
+async def publish_all(settings: KafkaSettings, bodies: Sequence[bytes], count: int, devices: int) -> None:
     documents: list[RegistryDocument] = [
         Meta(epoch=builders.EPOCH, created_at=builders.NOW),
         *ALL,
         *(device(number) for number in range(100)),
     ]
-    value, headers = body(1), encode_headers(builders.headers())
+    headers = encode_headers(builders.headers())
     async with Publisher.open(settings, SystemClock(), deadline_seconds=60) as publisher:
         await publisher.publish(
             [Record(topics.REGISTRY, document_key(each).encode(), encode_document(each), []) for each in documents]
         )
-        for start in range(0, count, 1_000):
+        for start in range(0, count, 100):
             await publisher.publish(
-                [Record(topics.RAW, b"%d" % (number % 100), value, headers) for number in range(start, start + 1_000)]
+                [
+                    Record(topics.RAW, b"%d" % (number % devices), bodies[number % len(bodies)], headers)
+                    for number in range(start, start + 100)
+                ]
             )
 
 
@@ -171,22 +224,38 @@ async def run(command: list[str], settings: KafkaSettings, count: int, folder: P
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log)
         watched = psutil.Process(process.pid)
         try:
-            started, cpu_started, first = await until(settings, before, 1_000, watched)
-            ended, cpu_ended, last = await until(settings, before, count, watched)
+            started = await until(settings, before + count // 40, watched)
+            ended = await until(settings, before + count, watched)
         finally:
             process.kill()
             await process.wait()
-    return Run((last - first) / (ended - started), (last - first) / (cpu_ended - cpu_started))
+    done = ended.records - started.records
+    return Run(
+        done / (ended.at - started.at),
+        done / (ended.cpu_seconds - started.cpu_seconds),
+        max(started.peak_bytes, ended.peak_bytes) / 2**20,
+    )
 
 
-async def until(settings: KafkaSettings, before: int, count: int, process: psutil.Process) -> tuple[float, float, int]:
-    """When the judged topic has `count` records more: the moment, the process's CPU seconds, how many it has."""
+class Mark(NamedTuple):
+    """A moment, and what the process had done and taken by then."""
+
+    at: float
+    cpu_seconds: float
+    records: int
+    peak_bytes: int
+
+
+async def until(settings: KafkaSettings, count: int, process: psutil.Process) -> Mark:
+    """When the judged topic has so many records."""
+    peak = 0
     async with clients.consumer(settings) as consumer:
         while True:
-            done = await _ends(consumer, settings) - before
+            done = await _ends(consumer, settings)
             times = process.cpu_times()
+            peak = max(peak, process.memory_info().rss)
             if done >= count:
-                return time.monotonic(), times.user + times.system, done
+                return Mark(time.monotonic(), times.user + times.system, done, peak)
             await asyncio.sleep(0.02)
 
 
@@ -212,6 +281,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement without Kafka")
     parser.add_argument("--events", type=int, default=40_000, help="records of one measure for the Faust loops")
+    parser.add_argument(
+        "--large-events", type=int, default=1_200, help="records of 100 measures for one or all partitions"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="by turns; the median ratio counts")
     options = parser.parse_args()
     holds = []
@@ -224,6 +296,15 @@ def main() -> int:
     by_time, by_cpu = uvloop.run(compare_with_faust(options.events, options.rounds))
     holds.append(report("validator / bare Faust loop, events per second, bodies of 1", by_time, LEAST_OF_FAUST))
     report("the same per CPU second", by_cpu, None)
+    print(f"\nbody of 100, {options.large_events:,} events through Kafka")
+    of_all = uvloop.run(compare_partitions(options.large_events, options.rounds))
+    holds.append(report("validator, one busy partition / all busy, events per second", of_all, LEAST_OF_ONE_PARTITION))
+    print("\nbodies of 1 MiB, all alike, 240 through Kafka")
+    peak = uvloop.run(memory(240))
+    holds.append(peak <= MOST_MEMORY_MB)
+    print(
+        f"peak of resident memory: {peak:.0f} MB, at most {MOST_MEMORY_MB}: {'holds' if holds[-1] else 'DOES NOT HOLD'}"
+    )
     return 0 if all(holds) else 1
 
 

@@ -27,6 +27,10 @@ FETCH_BYTES = 16 * 1024 * 1024
 """Per answer, compressed: what a consumer holds at most besides what it is working on."""
 PARTITION_FETCH_BYTES = 1024 * 1024
 """Per partition and answer; a larger record still comes, alone in its answer (KIP-74)."""
+FETCH_WAIT_MS = 50
+"""Of a consumer that works between its polls: how long a fetch waits while there is nothing to answer. aiokafka has one
+on its way per broker, for partitions of which it holds nothing: when work takes longer than 0.1 s, for the silent ones
+alone, and the busy ones are not asked for until that fetch is back."""
 REQUEST_TIMEOUT_MS = 5_000
 """After it a silent connection is given up; an idempotent producer then asks again, without duplicates."""
 _REFUSALS = (

@@ -104,6 +104,7 @@ def _consumer_settings(settings: WriterSettings) -> dict[str, Any]:
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": max(100, session_ms // 10),
         "max_poll_interval_ms": NEVER_MS,
+        "fetch_max_wait_ms": kafka.FETCH_WAIT_MS,
         "fetch_max_bytes": FETCH_BYTES,
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }

@@ -6,15 +6,15 @@ let go of.
 """
 
 from collections.abc import Iterable, Mapping
-from types import CoroutineType
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from mode.services import WaitResults
+
+from metering_validator.adapters.fetching import PromptConsumer
 
 
-class GuardedConsumer(driver.Consumer):
+class GuardedConsumer(PromptConsumer):
     """Faust's consumer, with the last word on commits taken from it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,31 +32,9 @@ class GuardedConsumer(driver.Consumer):
         for partition in revoked:
             self._let_go.pop(partition, None)
 
-    async def wait_first(self, *waited: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109  it overrides
-        """Faust makes four tasks for each record to see what ends first: its delivery, or one of three reasons to stop.
-
-        While the flow is not suspended and the stream has room, a delivery ends without waiting, so it is simply done:
-        that halves Faust's own cost of a record. In any other state, and for any other wait, Faust's way holds.
-        """
-        delivering = waited[0]
-        if timeout is not None or not _is_delivery(delivering) or not self._can_take():
-            return await super().wait_first(*waited, timeout=timeout)
-        for never_awaited in waited[1:]:
-            never_awaited.close()
-        return WaitResults([delivering], [await delivering], stopped=False)
-
-    def _can_take(self) -> bool:
-        if self.suspend_flow.is_set() or self.should_stop or not self.app.flow_control.is_active():
-            return False
-        return not any(channel.queue.full() for channel in self.app.topics)
-
     def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
         super()._filter_committable_offsets(tps)  # empties Faust's own list of acknowledgements, which would grow
         return {tp: offset for tp, offset in self._let_go.items() if self._should_commit(tp, offset)}
-
-
-def _is_delivery(waited: Any) -> bool:
-    return isinstance(waited, CoroutineType) and waited.__name__ == "on_message"
 
 
 class GuardedTransport(driver.Transport):

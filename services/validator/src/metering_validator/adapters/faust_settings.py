@@ -10,7 +10,8 @@ from metering_common.settings import KafkaSettings
 from metering_validator.settings import Settings
 
 STREAM_BUFFER_RECORDS = 64
-"""Records read ahead of the batch in hand; Faust's own 4,096 of 192 KB would be 786 MB."""
+"""Records read ahead of the batch in hand, and read at once; Faust's own 4,096 of 192 KB would be 786 MB, and without
+the second a single answer is unpacked whole: twelve partitions of 1 MiB, which may be a hundred times as much."""
 HEARTBEATS_PER_SESSION = 5
 
 
@@ -28,6 +29,7 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": kafka.PARTITION_FETCH_BYTES,
         "stream_buffer_maxsize": STREAM_BUFFER_RECORDS,
+        "broker_max_poll_records": STREAM_BUFFER_RECORDS,
         "key_serializer": "raw",
         "value_serializer": "raw",
         "store": "memory://",
