@@ -91,10 +91,10 @@ def batch(devices: Sequence[int], offsets: Iterator[int], *, shifted_by: float =
 class Bench:
     """One server and one pool: the writer and the reference come with the same role."""
 
-    def __init__(self, pool: TimedPool, server_pid: int | None) -> None:
+    def __init__(self, pool: TimedPool, server_pid: int | None, *, hypertables: bool) -> None:
         self._pool = pool
         self._server_pid = server_pid
-        self._store = PostgresStore(pool, lock_patience_seconds=5, owns=lambda _: True)
+        self._store = PostgresStore(pool, lock_patience_seconds=5, owns=lambda _: True, hypertables=hypertables)
 
     async def turn(self, number: int) -> dict[str, Pair]:
         """One pair of each ratio."""
@@ -175,7 +175,7 @@ async def run(dsn: str, turns_asked: int, server_pid: int | None = None) -> int:
             flavour = await ask_flavour(session)
             version = await session.fetchval("SELECT version()")
         await pool.execute(sql.add_offset, JUDGED, 0, 0)
-        bench = Bench(pool, server_pid)
+        bench = Bench(pool, server_pid, hypertables=flavour != "plain")
         await bench.turn(0)  # the first turn makes files, caches and prepared statements
         turns = [await bench.turn(number) for number in range(turns_asked)]
     return report(flavour, str(version), turns)

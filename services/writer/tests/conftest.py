@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from metering_common.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.postgres_user import binaries, has_timescaledb
 from metering_local.testing import FreshDatabase, make_database
+from metering_writer.adapters.store import PostgresStore
+from metering_writer.flavour import ask_flavour
 from metering_writer.settings import WriterSettings
 from metering_writer.testing import Judge
 from metering_writer.testing_flavours import (
@@ -43,6 +46,12 @@ async def pool(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
     """Connections as the writer has them."""
     async with postgres.pool(storage.dsn_for("storage_writer"), application_name="metering-writer-test") as opened:
         yield opened
+
+
+@pytest.fixture
+async def new_store(pool: TimedPool) -> Callable[..., PostgresStore]:
+    """A store for whatever server the tests were given: how patient it is and what it owns is to be said."""
+    return partial(PostgresStore, pool, hypertables=await ask_flavour(pool) != "plain")
 
 
 @pytest.fixture

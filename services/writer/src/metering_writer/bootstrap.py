@@ -58,7 +58,7 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
         dead_letters = KafkaDeadLetters(publisher, clock, asyncio.sleep)
         consumer = kafka.consumer(settings.kafka, **_consumer_settings(settings))
         judged = JudgedLog(consumer, pool, _limits(settings), metrics, clock)
-        store = PostgresStore(pool, settings.lock_patience_seconds, judged.owns)
+        store = PostgresStore(pool, settings.lock_patience_seconds, judged.owns, hypertables=flavour != "plain")
         writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
         judged.subscribe()
         await stack.enter_async_context(_started(consumer))

@@ -25,7 +25,9 @@ class Hypertables:
 
     def __init__(self, storage: WasmTimescale) -> None:
         self._storage = storage
-        self._store = PostgresStore(cast("Any", WasmPool(storage)), lock_patience_seconds=5, owns=lambda _: True)
+        self._store = PostgresStore(
+            cast("Any", WasmPool(storage)), lock_patience_seconds=5, owns=lambda _: True, hypertables=True
+        )
         storage.execute(f"TRUNCATE {TABLES}")
         storage.execute(filled(sql.add_offset, (JUDGED, 0, 0)))
         self._offset = 0

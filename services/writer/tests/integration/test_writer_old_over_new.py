@@ -1,5 +1,7 @@
 """The four ways in which an old value could win over a newer one: each ends on the value received last."""
 
+from collections.abc import Callable
+
 import pytest
 
 from metering_common.headers import RecordPosition
@@ -15,10 +17,10 @@ OLD, NEW = 1.0, 2.0
 
 
 @pytest.fixture
-async def store(pool: TimedPool) -> PostgresStore:
+async def store(pool: TimedPool, new_store: Callable[..., PostgresStore]) -> PostgresStore:
     for partition in range(2):
         await pool.execute(sql.add_offset, JUDGED, partition, 0)
-    return PostgresStore(pool, lock_patience_seconds=1, owns=lambda _: True)
+    return new_store(lock_patience_seconds=1, owns=lambda _: True)
 
 
 def received(value: float, later_ms: int, offset: int, partition: int = 0) -> Record:

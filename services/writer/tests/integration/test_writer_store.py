@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -24,10 +24,10 @@ BATCH = UUID("019a0f3c-7d2e-7c41-9b0e-5f6a7c8d9e0f")
 
 
 @pytest.fixture
-async def store(pool: TimedPool) -> PostgresStore:
+async def store(pool: TimedPool, new_store: Callable[..., PostgresStore]) -> PostgresStore:
     for partition in range(3):
         await pool.execute(sql.add_offset, JUDGED, partition, 0)
-    return PostgresStore(pool, lock_patience_seconds=0.3, owns=lambda _: True)
+    return new_store(lock_patience_seconds=0.3, owns=lambda _: True)
 
 
 async def stored_values(pool: TimedPool) -> dict[tuple[int, int, int], float]:
@@ -167,9 +167,11 @@ async def test_a_session_that_keeps_its_lock_is_ended(store: PostgresStore, pool
             await sleeper.execute("SELECT 1")
 
 
-async def test_a_writer_that_has_lost_its_partition_ends_nobodys_session(store: PostgresStore, pool: TimedPool) -> None:
+async def test_a_writer_that_has_lost_its_partition_ends_nobodys_session(
+    store: PostgresStore, pool: TimedPool, new_store: Callable[..., PostgresStore]
+) -> None:
     """Or two would end each other's for ever, where a transaction takes longer than their patience."""
-    former = PostgresStore(pool, lock_patience_seconds=0.1, owns=lambda partitions: 0 not in partitions)
+    former = new_store(lock_patience_seconds=0.1, owns=lambda partitions: 0 not in partitions)
     async with pool.acquire() as owner, owner.transaction():
         await owner.fetch(sql.lock_offsets, JUDGED, [0])
         with pytest.raises(PartitionsTakenError):
@@ -224,8 +226,17 @@ async def test_times_that_statistics_do_not_know_yet_are_looked_up_by_key(pool: 
         await session.execute(sql.plan_by_keys)
         explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.standing_values}"
         plan = json.loads(await session.fetchval(explain, devices, times, min(times), max(times)))[0]["Plan"]
+        await session.execute(sql.make_staging)
+        await session.execute(
+            "INSERT INTO measurement_staging SELECT ts, 2, 2, device_id, sensor_id, 0 FROM measurement"
+            " WHERE ts >= to_timestamp($1)",
+            MEASURED_AT,
+        )
+        updating = json.loads(await session.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.update_staged}"))[0]["Plan"]
     assert plan["Actual Rows"] == 3 * len(keys)
     assert list(removed_rows(plan)) == []
+    assert list(removed_rows(updating)) == []
+    assert await pool.fetchval("SELECT count(*) FROM measurement WHERE rev = 2") == 3 * len(keys)
 
 
 def removed_rows(plan: dict[str, Any]) -> Iterator[float]:

@@ -22,11 +22,14 @@ from metering_writer.domain.versions import Candidates, Standing, decide, parse_
 from metering_writer.queries import sql
 
 
-async def write_rows(session: Session, blocks: Sequence[Block], records: int, *, all_staged: bool) -> list[Fate]:
+async def write_rows(
+    session: Session, blocks: Sequence[Block], records: int, *, hypertables: bool, all_staged: bool
+) -> list[Fate]:
     """Writes all rows within the caller's transaction (repeatable read) and gives each record's fate.
 
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
-    comes again with `all_staged`, which does without COPY into the table itself.
+    comes again with `all_staged`, which does without COPY into the table itself. Rows that stand are updated, and in
+    `hypertables` upserted, as all staged ones are when some of them may be new.
     """
     suspects = await _suspects(session, keys_of(blocks), all_suspect=all_staged)
     new, perhaps_present = split(blocks, suspects.measures)
@@ -39,7 +42,7 @@ async def write_rows(session: Session, blocks: Sequence[Block], records: int, *,
         if len(decided.new.ts):
             (staged if all_staged else to_copy).append(copy_values(decided.new))
         if staged:
-            await _upsert(session, staged)
+            await _restate(session, staged, sql.upsert_staged if hypertables or all_staged else sql.update_staged)
     if to_copy:
         await _copy(session, "measurement", to_copy)
     return fates
@@ -91,10 +94,10 @@ async def _read_standing(session: Session, keys: Keys) -> Standing:
     return parse_standing(read)
 
 
-async def _upsert(session: Session, rows: Sequence[bytes]) -> None:
+async def _restate(session: Session, rows: Sequence[bytes], statement: str) -> None:
     await session.execute(sql.make_staging)
     await _copy(session, "measurement_staging", rows)
-    await session.execute(sql.upsert_staged)
+    await session.execute(statement)
 
 
 async def _copy(session: Session, table: str, rows: Sequence[bytes]) -> None:

@@ -27,10 +27,16 @@ class PostgresStore:
     """Stores records; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
 
     def __init__(
-        self, pool: TimedPool, lock_patience_seconds: float, owns: Owns, transaction_seconds: float = 300
+        self,
+        pool: TimedPool,
+        lock_patience_seconds: float,
+        owns: Owns,
+        *,
+        hypertables: bool,
+        transaction_seconds: float = 300,
     ) -> None:
         """A transaction that is not over after `transaction_seconds` is given up, whatever it waits for."""
-        self._pool = pool
+        self._pool, self._hypertables = pool, hypertables
         self._transaction_seconds = transaction_seconds
         self._locks = OffsetLocks(pool, lock_patience_seconds, owns)
 
@@ -97,7 +103,9 @@ class PostgresStore:
     async def _write(self, session: Session, fresh: Sequence[Record], *, all_staged: bool) -> StoredBatch:
         await session.execute(sql.plan_by_keys)
         records = await ledger.without_known(session, first_of_each(fresh))
-        fates = await write_rows(session, blocks_of(records), len(records), all_staged=all_staged)
+        fates = await write_rows(
+            session, blocks_of(records), len(records), hypertables=self._hypertables, all_staged=all_staged
+        )
         await ledger.write_ledger(session, records, fates)
         await ledger.close_replayed(session, records)
         return StoredBatch(records, fates, len(fresh) - len(records), 0)

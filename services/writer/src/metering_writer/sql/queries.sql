@@ -88,6 +88,14 @@ ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
 SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
 WHERE measurement.rev < excluded.rev;
 
+-- name: update_staged
+-- The same where every key stands: a tenth less work than the upsert, which locks a row before it changes it. Not for
+-- hypertables: of a compressed chunk it would unpack more than the rows that it changes.
+UPDATE measurement SET value = staged.value, rev = staged.rev, quality = staged.quality
+FROM measurement_staging AS staged
+WHERE measurement.device_id = staged.device_id AND measurement.ts = staged.ts
+    AND measurement.sensor_id = staged.sensor_id AND measurement.rev < staged.rev;
+
 -- name: close_batch
 -- The record was judged again: its ledger row says by which batch.
 UPDATE ingest_batch SET replayed_as = $1
