@@ -2,7 +2,7 @@
 
 Faust leaves a partition whose buffer is full out of the next answer, and then waits a second, for silent ones or for
 nothing. aiokafka asks a broker for nothing while a fetch is on its way to it, and Faust lets that one wait for 1.5 s.
-Where one device has a backlog and the others are silent, its partition went at a third of its speed.
+Where one device has a backlog and the others are silent, its partition went at half of its speed or less.
 """
 
 from types import CoroutineType

@@ -1,4 +1,4 @@
-"""Fifth stop of a measure in the writer: rows go into `measurement`, the new ones by COPY, the rest by upsert."""
+"""Fifth stop of a measure in the writer: rows go into `measurement`, new ones by COPY, the rest by upsert or UPDATE."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ async def write_rows(
         if len(decided.new.ts):
             (staged if all_staged else to_copy).append(copy_values(decided.new))
         if staged:
-            await _restate(session, staged, sql.upsert_staged if hypertables or all_staged else sql.update_staged)
+            await _write_over(session, staged, sql.upsert_staged if hypertables or all_staged else sql.update_staged)
     if to_copy:
         await _copy(session, "measurement", to_copy)
     return fates
@@ -94,7 +94,8 @@ async def _read_standing(session: Session, keys: Keys) -> Standing:
     return parse_standing(read)
 
 
-async def _restate(session: Session, rows: Sequence[bytes], statement: str) -> None:
+async def _write_over(session: Session, rows: Sequence[bytes], statement: str) -> None:
+    """Through the staging table; the statement says how the rows go on from there."""
     await session.execute(sql.make_staging)
     await _copy(session, "measurement_staging", rows)
     await session.execute(statement)
