@@ -26,7 +26,7 @@ CREATE TABLE controller (
 );
 COMMENT ON COLUMN controller.server_code IS 'sealed under the master key that its first 8 bytes name';
 COMMENT ON COLUMN controller.access_code IS 'sealed under the master key that its first 8 bytes name';
-COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is not asked again until they are tested or given anew';
+COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is not asked again until they are tested or given again';
 COMMENT ON COLUMN controller.attempts IS 'failures in a row';
 COMMENT ON COLUMN controller.next_due IS 'by the poller''s clock; leased_until is by the database''s';
 COMMENT ON COLUMN controller.lease IS 'counts up with every claim: who holds an older number has lost the controller';
@@ -68,7 +68,7 @@ CREATE TABLE gap (
 COMMENT ON TABLE gap IS 'nothing between the sample at from_at and the one at to_at, for good, and why';
 
 CREATE SEQUENCE mapping_version AS integer MAXVALUE 1048575;
-COMMENT ON SEQUENCE mapping_version IS 'the low 20 bits of rev: see metering_common.rev';
+COMMENT ON SEQUENCE mapping_version IS 'the low 20 bits of rev: see metering_common.contract.rev';
 
 CREATE TABLE mapping (
     serial     text NOT NULL REFERENCES controller ON DELETE CASCADE,

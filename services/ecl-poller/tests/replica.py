@@ -13,8 +13,8 @@ from functools import partial
 
 import orjson
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_ecl_poller.adapters.runner import Runner
 from metering_ecl_poller.bootstrap import build
 from metering_ecl_poller.settings import PollerSettings

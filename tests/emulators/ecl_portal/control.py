@@ -103,7 +103,7 @@ class Control:
         return _json({})
 
     async def _requests(self, _request: web.Request) -> web.Response:
-        """Per portal: how many came, and how many were in hand at once, at most, of one controller and of all."""
+        """Per portal: how many came, and how many were in flight at once, at most, of one controller and of all."""
         told = {}
         for name, portal in self._portals.items():
             most = dict(portal.most_at_once)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from metering_common.clock import ManualClock
+from metering_common.service.clock import ManualClock
 from metering_ecl_poller.portal.address import Account
 from metering_ecl_poller.portal.client import Answer, PortalClient
 from metering_ecl_poller.portal.dialect import Dialect, load_dialect

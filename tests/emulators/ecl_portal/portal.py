@@ -44,7 +44,7 @@ class Portal:
         self.most_at_once: Counter[str] = Counter()
         self._now_ms, self._latency = now_ms, latency_seconds
         self._renderer = Renderer(Variant())
-        self._in_hand: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._requests = itertools.count(1)
 
     def speak(self, variant: Variant) -> None:
@@ -66,8 +66,8 @@ class Portal:
             try:
                 return await self._serve(request, ask, trace, fault)
             finally:
-                self._in_hand[ask.serial] -= 1
-                self._in_hand["all"] -= 1
+                self._in_flight[ask.serial] -= 1
+                self._in_flight["all"] -= 1
         except Refusal as refusal:
             code, sentence = refusal.args
             denied = code in ("ACCESS_DENIED", "UNKNOWN_SERVER_CODE", "UNKNOWN_ECL")
@@ -77,8 +77,8 @@ class Portal:
     def _enter(self, ask: Ask) -> None:
         self.seen[ask.call] += 1
         for key in (ask.serial, "all"):
-            self._in_hand[key] += 1
-            self.most_at_once[key] = max(self.most_at_once[key], self._in_hand[key])
+            self._in_flight[key] += 1
+            self.most_at_once[key] = max(self.most_at_once[key], self._in_flight[key])
 
     async def _serve(
         self, request: web.Request, ask: Ask, trace: dict[str, Any], fault: Fault | None
@@ -165,8 +165,8 @@ async def _broken(request: web.Request, fault: Fault, trace: dict[str, Any]) -> 
         case "http500":
             return web.Response(status=500, text="<html>Server Error in '/' Application.</html>")
         case "http429":
-            patience = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return web.Response(status=429, text="too many requests", headers=patience)
+            retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            return web.Response(status=429, text="too many requests", headers=retry)
         case "not_json":
             return web.Response(text="<html>Vedligeholdelse</html>", content_type="text/html")
         case "wrong_shape":

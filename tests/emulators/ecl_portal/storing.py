@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 from metering_validator.testing.live import Replicas
@@ -24,7 +24,7 @@ class Storing:
         self._database = database
 
     async def all_of(self, records: int) -> dict[Key, float]:
-        """The rows once this many records have been judged and stored, under the keys that the emulator uses."""
+        """The rows once this many records have been validated and stored, under the keys that the emulator uses."""
         async with asyncio.timeout(STORED_SECONDS):
             while int(self._database.sql("SELECT count(*) FROM ingest_batch;")) < records:  # noqa: ASYNC110  in SQL
                 await asyncio.sleep(0.2)

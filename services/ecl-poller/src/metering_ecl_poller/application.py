@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.registry_documents import Device
-from metering_common.tracing import trace_id
+from metering_common.registry.documents import Device
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import trace_id
 from metering_ecl_poller.domain import gaps, window
 from metering_ecl_poller.domain.clock_check import ZONE_TOLERANCE_MS, ClockFinding, ClockState, check_clock
 from metering_ecl_poller.domain.elements import Element, to_elements
@@ -140,12 +140,12 @@ class Polling:
         wanted = Wanted(device.id, start)
         return await read_forward(visit.client, visit.job.account, wanted, self._dialect.request)
 
-    def _judge_clock(self, device: PortalDevice, samples: Sequence[Sample]) -> ClockFinding | None:
+    def _validate_clock(self, device: PortalDevice, samples: Sequence[Sample]) -> ClockFinding | None:
         """A log that is no longer active ended in the middle of an hour: its last sample may be an hour old."""
         return check_clock(samples, self._clock.now_ms(), self._rhythm.longest_lag_ms(active=device.active))
 
     def _clock_moved(self, job: Job, device: PortalDevice, reading: Reading) -> bool:
-        finding = self._judge_clock(device, reading.samples)
+        finding = self._validate_clock(device, reading.samples)
         if finding is None or job.clock_offset_ms is None:
             return False
         return abs(finding.offset_ms - job.clock_offset_ms) > ZONE_TOLERANCE_MS
@@ -153,7 +153,7 @@ class Polling:
     async def _take(self, visit: "_Visit", device: PortalDevice, read: "_Read") -> dict[str, window.Cursor]:
         """Map, hand over, and after the acknowledgement write down; gives the cursors that moved."""
         job, samples = visit.job, read.samples
-        finding = self._judge_clock(device, samples)
+        finding = self._validate_clock(device, samples)
         wired, target, problem = await self._plan(job, device)
         held = frozenset(wired.held)
         if target is not None and samples:

@@ -12,18 +12,18 @@ from functools import partial
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from metering_common import topics
-from metering_common.admin import AdminServer
-from metering_common.clock import Clock, SystemClock
-from metering_common.metrics import PoolMetrics, ReplicaMetrics
-from metering_common.patience import Patience
-from metering_common.postgres import TimedPool, pool
-from metering_common.publisher import Publisher
-from metering_common.registry import RegistryReplica
-from metering_common.sealed import Keyring, MasterKey
-from metering_common.settings import KafkaSettings
-from metering_common.telemetry import loop_lag, new_registry
-from metering_common.tracing import open_tracing
+from metering_common.contract import topics
+from metering_common.kafka.publisher import Publisher
+from metering_common.postgres.pool import TimedPool, pool
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.metrics import PoolMetrics, ReplicaMetrics
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.sealed import Keyring, MasterKey
+from metering_common.service.settings import KafkaSettings
+from metering_common.service.telemetry import loop_lag, new_collectors
+from metering_common.service.tracing import open_tracing
 from metering_ecl_poller.adapters.outlet import KafkaOutlet
 from metering_ecl_poller.adapters.runner import Runner
 from metering_ecl_poller.adapters.store import Store
@@ -55,15 +55,15 @@ class Line:
 async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIterator[Runner]:
     """The service. Topics that are missing or weaker than their contracts stop the start."""
     clock = clock or SystemClock()
-    registry = new_registry("ecl-poller", "metering-ecl-poller")
-    metrics = PollerMetrics(registry)
+    collectors = new_collectors("ecl-poller", "metering-ecl-poller")
+    metrics = PollerMetrics(collectors)
     async with (
         open_tracing("ecl-poller", settings.tracing) as tracing,
-        loop_lag(registry, clock),
-        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
-        open_pool(settings, PoolMetrics(registry), admin.patience("database")) as database,
-        open_line(settings, settings.kafka, database, clock, (registry, metrics)) as line,
+        loop_lag(collectors, clock),
+        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
+        topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
+        open_pool(settings, PoolMetrics(collectors), admin.start_retry("database")) as database,
+        open_line(settings, settings.kafka, database, clock, (collectors, metrics)) as line,
     ):
         admin.add_check("registry", line.replica.not_ready_reason)
         await line.replica.wait_ready()
@@ -78,10 +78,10 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
 
 
 def open_pool(
-    settings: StoreSettings, metrics: PoolMetrics | None = None, patience: Patience | None = None
+    settings: StoreSettings, metrics: PoolMetrics | None = None, retry: RetryPolicy | None = None
 ) -> AbstractAsyncContextManager[TimedPool]:
     return pool(
-        settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, patience=patience
+        settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, retry=retry
     )
 
 
@@ -94,12 +94,12 @@ async def open_line(
     measured: tuple[CollectorRegistry, PollerMetrics],
 ) -> AsyncIterator[Line]:
     """From the portal's answers to Kafka, with the book beside it."""
-    registry, metrics = measured
+    collectors, metrics = measured
     dialect = load_dialect(settings.dialect_file)
     store = Store(database, keyring(settings), holder(), settings.lease_seconds)
     async with (
-        Publisher.open(kafka, clock, registry=registry) as publisher,
-        RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
+        Publisher.open(kafka, clock, collectors=collectors) as publisher,
+        RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         open_session(settings) as session,
     ):
         outlet = KafkaOutlet(publisher, replica, clock, metrics)

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from metering_common import logs
-from metering_common.output import Printing
-from metering_common.sealed import SealedError
+from metering_common.service import logs
+from metering_common.service.output import Printing
+from metering_common.service.sealed import SealedError
 from metering_ecl_poller.adapters.register import UnknownControllerError
 from metering_ecl_poller.commands import controllers, mappings, polls, remaps, status
 from metering_ecl_poller.commands.session import Answer, CommandError, open_session

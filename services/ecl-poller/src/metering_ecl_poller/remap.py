@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from metering_common.registry_documents import Sensor
+from metering_common.registry.documents import Sensor
 from metering_ecl_poller.adapters.answers import KeptAnswer
 from metering_ecl_poller.adapters.register import MappingVersion
 from metering_ecl_poller.application import Outlet, rhythm_of
@@ -102,7 +102,7 @@ class Remapping:
         self.result = Remapped()
 
     async def run(self, answers: AsyncIterator[KeptAnswer]) -> Remapped:
-        """Raises what the outlet raises; then it is begun anew, which does no harm."""
+        """Raises what the outlet raises; then it is begun again, which does no harm."""
         async for kept in answers:
             if not self._order.only or kept.answer.serial in self._order.only:
                 await self._take(kept)

@@ -5,9 +5,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.connections import DatabaseUrl
-from metering_common.sealed import MasterKey
-from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_common.service.connections import DatabaseUrl
+from metering_common.service.sealed import MasterKey
+from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
 from metering_ecl_poller.portal.dialect import DialectError, load_dialect
 
 
@@ -22,7 +22,7 @@ class StoreSettings(SettingsGroup):
         None, description="the master key before, until `metering-ecl controller rewrap` has run"
     )
     dialect_file: Path | None = Field(None, description="TOML file over the built-in table of the portal's names")
-    ca_file: Path | None = Field(None, description="PEM file of an authority to believe besides the system's")
+    ca_file: Path | None = Field(None, description="PEM file of an authority to trust besides the system's")
     request_timeout_seconds: float = Field(30, gt=0, description="how long one answer of the portal may take")
     lease_seconds: float = Field(120, ge=1, description="after which a killed replica's controllers are taken over")
 
@@ -57,5 +57,5 @@ class PollerSettings(ServiceSettings, StoreSettings):
 
     model_config = SettingsConfigDict(env_prefix="ECL_")
 
-    max_requests: int = Field(64, ge=1, le=1_000, description="requests to the portals in hand at once")
+    max_requests: int = Field(64, ge=1, le=1_000, description="requests to the portals in flight at once")
     idle_seconds: float = Field(1, gt=0, description="pause between two looks for controllers that are due")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metering_common.postgres import pool
+from metering_common.postgres.pool import pool
 from metering_ecl_poller.adapters.moments import unix_ms
 from metering_ecl_poller.adapters.store import Store
 from metering_ecl_poller.bootstrap import keyring

@@ -156,7 +156,7 @@ class TestSchedule:
         assert waits[0] >= MINUTE_MS
         assert waits[-1] <= schedule.next_due_ms("1", NOON_MS) - NOON_MS
 
-    def test_the_portals_own_patience_is_kept_even_beyond_the_hour(self) -> None:
+    def test_the_portals_own_retry_is_kept_even_beyond_the_hour(self) -> None:
         assert schedule.retry_due_ms("1", NOON_MS, 1, 2 * HOUR_MS) == NOON_MS + 2 * HOUR_MS
 
 
@@ -279,7 +279,7 @@ class TestElements:
             (Decimal("0." + "1" * 130), '"0.' + "1" * 130 + '"'),
         ],
     )
-    def test_any_value_becomes_json_that_the_validator_can_judge(self, value: Value, wanted: str) -> None:
+    def test_any_value_becomes_json_that_the_validator_can_validate(self, value: Value, wanted: str) -> None:
         assert elements.json_value(value, Decimal(1)) == wanted
         json.loads(wanted)
 

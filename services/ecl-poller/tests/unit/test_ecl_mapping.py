@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from metering_ecl_poller.domain import mapping, patience
+from metering_ecl_poller.domain import mapping, retry
 from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping, MappingFile, Wire
 from metering_ecl_poller.portal.models import DeviceType, PortalChannel, PortalDevice
 
@@ -66,24 +66,24 @@ class TestMapping:
         ]
 
 
-class TestPatience:
+class TestRetry:
     def test_a_429_rests_the_portal_for_as_long_as_it_says(self) -> None:
-        portal = patience.Patience()
+        portal = retry.RetryPolicy()
         portal.busy("dk", 0, 17)
         assert portal.resting(16.9) == ["dk"]
         assert portal.resting(17) == []
 
     def test_a_portal_that_answers_nobody_rests_longer_each_time_until_it_answers(self) -> None:
-        portal = patience.Patience()
+        portal = retry.RetryPolicy()
         rests = []
         now = 0.0
         for _ in range(6):
-            for _ in range(patience.FAILURES_TO_PAUSE):
+            for _ in range(retry.FAILURES_TO_PAUSE):
                 portal.failed("dk", now)
             rests.append(next(second for second in range(1_000) if not portal.resting(now + second)))
             now += rests[-1]
         assert rests == [15, 30, 60, 120, 240, 300]
         portal.answered("dk")
-        for _ in range(patience.FAILURES_TO_PAUSE - 1):
+        for _ in range(retry.FAILURES_TO_PAUSE - 1):
             portal.failed("dk", now)
         assert portal.resting(now) == []

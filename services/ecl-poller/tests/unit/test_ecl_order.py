@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering_common.publisher import PublishUnavailableError
-from metering_common.registry_documents import Device
+from metering_common.kafka.publisher import PublishUnavailableError
+from metering_common.registry.documents import Device
 from metering_ecl_poller.application import Polling
 from metering_ecl_poller.domain.elements import Element
 from metering_ecl_poller.domain.job import Job, Noted, Progress

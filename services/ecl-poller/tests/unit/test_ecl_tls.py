@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
-from metering_common.clock import ManualClock
+from metering_common.service.clock import ManualClock
 from metering_ecl_poller.bootstrap import open_session
 from metering_ecl_poller.portal.address import Account
 from metering_ecl_poller.portal.client import PortalClient

@@ -1,83 +1,83 @@
-"""Every metric of the validator, with its help text; the counts of law 1 are among them."""
+"""Every metric of the validator, with its help text; the counts of invariant 1 are among them."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_common.service.metrics import BATCH_BUCKETS, COUNT_BUCKETS
 from metering_validator.domain.rules import CATALOGUE
 
-STATUSES = ("judged", "dead")
-VERDICTS = ("accepted", "refused", "not_taken", "repeated")
+STATUSES = ("validated", "dead")
+RESULTS = ("accepted", "refused", "not_taken", "repeated")
 
 
 class Metrics:
     """One per process, on a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.records = Counter(
-            "metering_validator_records", "Raw records, by what became of them.", ["status"], registry=registry
+            "metering_validator_records", "Raw records, by what became of them.", ["status"], registry=collectors
         )
         self.values = Counter(
             "metering_validator_values",
-            "Values of judged records: accepted, refused, not_taken or repeated.",
-            ["verdict"],
-            registry=registry,
+            "Values of validated records: accepted, refused, not_taken or repeated.",
+            ["result"],
+            registry=collectors,
         )
         self.findings = Counter(
             "metering_validator_findings",
             "Values that a rule refused, left out or marked (records for RV-15), by rule ID.",
             ["rule"],
-            registry=registry,
+            registry=collectors,
         )
         for rule in CATALOGUE:
             self.findings.labels(rule)
         for status in STATUSES:
             self.records.labels(status)
-        for verdict in VERDICTS:
-            self.values.labels(verdict)
+        for result in RESULTS:
+            self.values.labels(result)
         self.lag_seconds = Gauge(
             "metering_validator_lag_seconds",
-            "Age of the oldest raw record in hand, by Kafka's time; 0 while nothing is in hand.",
-            registry=registry,
+            "Age of the oldest raw record in flight, by Kafka's time; 0 while nothing is in flight.",
+            registry=collectors,
         )
-        self.measures = Counter("metering_validator_measures", "Measures of judged records.", registry=registry)
+        self.measures = Counter("metering_validator_measures", "Measures of validated records.", registry=collectors)
         self.batch_records = Histogram(
-            "metering_validator_batch_records", "Records per batch.", buckets=COUNT_BUCKETS, registry=registry
+            "metering_validator_batch_records", "Records per batch.", buckets=COUNT_BUCKETS, registry=collectors
         )
         self.batch_seconds = Histogram(
             "metering_validator_batch_seconds",
             "From taking a batch to the last acknowledgement of its outputs.",
             buckets=BATCH_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
         self.registry_waits = Counter(
             "metering_validator_registry_waits",
             "Batches that waited for a registry position that a record names.",
-            registry=registry,
+            registry=collectors,
         )
-        self.judged_behind = Counter(
-            "metering_validator_judged_behind",
-            "Batches judged with an older registry than a record names: the position did not come within 2 s.",
-            registry=registry,
+        self.validated_behind = Counter(
+            "metering_validator_validated_behind",
+            "Batches validated with an older registry than a record names: the position did not come within 2 s.",
+            registry=collectors,
         )
         self.publish_retries = Counter(
-            "metering_validator_publish_retries", "Batches whose outputs had to be sent again.", registry=registry
+            "metering_validator_publish_retries", "Batches whose outputs had to be sent again.", registry=collectors
         )
         self.stale_batches = Counter(
             "metering_validator_stale_batches",
-            "Batches finished after their partitions had been taken away: judged again by the new owner.",
-            registry=registry,
+            "Batches finished after their partitions had been taken away: validated again by the new owner.",
+            registry=collectors,
         )
 
     def add(self, totals: Mapping[str, int], findings: Mapping[str, int], seconds: float) -> None:
-        """One batch. `totals` are records per status, measures, and values per verdict."""
+        """One batch. `totals` are records per status, measures, and values per result."""
         for status in STATUSES:
             self.records.labels(status).inc(totals[status])
-        for verdict in VERDICTS:
-            self.values.labels(verdict).inc(totals[verdict])
+        for result in RESULTS:
+            self.values.labels(result).inc(totals[result])
         for rule, count in findings.items():
             self.findings.labels(rule).inc(count)
         self.measures.inc(totals["measures"])
-        self.batch_records.observe(totals["judged"] + totals["dead"])
+        self.batch_records.observe(totals["validated"] + totals["dead"])
         self.batch_seconds.observe(seconds)

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from metering_common.headers import KafkaHeaders, check_schema_version
-from metering_common.publisher import Record
-from metering_common.topics import ECL_ANSWERS
+from metering_common.contract.metadata import KafkaHeaders, check_schema_version
+from metering_common.contract.topics import ECL_ANSWERS
+from metering_common.kafka.publisher import Record
 from metering_ecl_poller.portal.client import Answer
 
 SCHEMA_VERSION = 1

@@ -106,7 +106,7 @@ UPDATE controller SET enabled = true, next_due = $2 WHERE serial = $1 RETURNING 
 UPDATE controller SET enabled = false WHERE serial = $1 RETURNING serial;
 
 -- name: readmit
--- Codes that were refused open the door again.
+-- Codes that were refused open ingest-api again.
 UPDATE controller SET state = 'new', reason = NULL, attempts = 0, next_due = $2 WHERE serial = $1 AND state = 'denied';
 
 -- name: controllers

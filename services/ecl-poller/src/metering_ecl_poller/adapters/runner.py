@@ -7,15 +7,15 @@ from dataclasses import replace
 import asyncpg
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.publisher import PublishUnavailableError, RecordTooLargeError
-from metering_common.tracing import Tracing
+from metering_common.kafka.publisher import PublishUnavailableError, RecordTooLargeError
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import Tracing
 from metering_ecl_poller.adapters.outlet import RegistryUnsureError
 from metering_ecl_poller.adapters.store import Store
 from metering_ecl_poller.application import Polling
 from metering_ecl_poller.domain import outcome
 from metering_ecl_poller.domain.job import Job, LeaseLostError, Result
-from metering_ecl_poller.domain.patience import Patience
+from metering_ecl_poller.domain.retry import RetryPolicy
 from metering_ecl_poller.metrics import STATES, PollerMetrics
 from metering_ecl_poller.portal.errors import PortalBusyError, PortalError, PortalUnreachableError
 
@@ -44,45 +44,45 @@ class Runner:
         self._clock, self._metrics = clock, metrics
         self._most, self._idle_seconds = limits
         self._tracing = tracing
-        self._patience = Patience()
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._retry = RetryPolicy()
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.database_trouble: str | None = None
         """For readiness: why the book cannot be read."""
 
     async def run(self) -> None:
-        """For ever; after `drain` it still keeps the leases of what is in hand."""
+        """For ever; after `drain` it still keeps the leases of what is in flight."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew())
             group.create_task(self._count())
             group.create_task(self._take_due())
 
     async def drain(self) -> None:
-        """Takes nothing more and waits for what is in hand; the caller sets the limit of time."""
+        """Takes nothing more and waits for what is in flight; the caller sets the limit of time."""
         self._stopping = True
-        if self._in_hand:
-            await asyncio.wait(set(self._in_hand))
+        if self._in_flight:
+            await asyncio.wait(set(self._in_flight))
 
     async def _take_due(self) -> None:
         while not self._stopping:
             taken = await self._claim()
             for job in taken:
                 task = asyncio.create_task(self.work(job))
-                self._in_hand.add(task)
-                task.add_done_callback(self._in_hand.discard)
-            self._metrics.in_hand.set(len(self._in_hand))
+                self._in_flight.add(task)
+                task.add_done_callback(self._in_flight.discard)
+            self._metrics.in_flight.set(len(self._in_flight))
             await self._rest(len(taken))
 
     async def _rest(self, taken: int) -> None:
         """Until a place is free; with places free and nothing due, for the idle time."""
-        if len(self._in_hand) >= self._most:
-            await asyncio.wait(set(self._in_hand), return_when=asyncio.FIRST_COMPLETED)
+        if len(self._in_flight) >= self._most:
+            await asyncio.wait(set(self._in_flight), return_when=asyncio.FIRST_COMPLETED)
         elif not taken:
             await asyncio.sleep(self._idle_seconds)
 
     async def _claim(self) -> list[Job]:
-        free = min(self._most - len(self._in_hand), MOST_PER_CLAIM)
-        resting = self._patience.resting(self._clock.monotonic())
+        free = min(self._most - len(self._in_flight), MOST_PER_CLAIM)
+        resting = self._retry.resting(self._clock.monotonic())
         try:
             jobs = await self._store.claim(self._clock.now_ms(), free, resting)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -123,7 +123,7 @@ class Runner:
         except Exception as error:  # a defect with one controller's data must not stop the others
             log.exception("controller.defect")
             return self._failure(job, error, "defect")
-        self._patience.answered(job.account.portal)
+        self._retry.answered(job.account.portal)
         self._metrics.polls.labels("done").inc()
         if job.state in ("failing", "denied"):
             log.info("controller.recovered", after_attempts=job.attempts)
@@ -149,11 +149,11 @@ class Runner:
     def _blame(self, job: Job, error: PortalError) -> None:
         portal, now = job.account.portal, self._clock.monotonic()
         if isinstance(error, PortalBusyError):
-            self._patience.busy(portal, now, error.retry_after_seconds)
+            self._retry.busy(portal, now, error.retry_after_seconds)
         elif isinstance(error, PortalUnreachableError):
-            self._patience.failed(portal, now)
+            self._retry.failed(portal, now)
         else:
-            self._patience.answered(portal)
+            self._retry.answered(portal)
 
     async def _renew(self) -> None:
         while True:

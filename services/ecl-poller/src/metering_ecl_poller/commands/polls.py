@@ -86,7 +86,7 @@ async def _renew(line: Line) -> None:
 
 
 async def _several(session: Session, line: Line, serials: list[str], work: tuple[Any, str]) -> list[dict[str, Any]]:
-    """A bounded number at once, told in the order of the serials; what is in hand stays ours however long it takes."""
+    """A bounded number at once, in the order of the serials; what is in flight stays ours for as long as it takes."""
     once, what = work
     places, renewing = asyncio.Semaphore(AT_ONCE), asyncio.create_task(_renew(line))
     with session.progress() as progress:

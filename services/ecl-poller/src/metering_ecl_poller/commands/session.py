@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from metering_common.clock import Clock, SystemClock
-from metering_common.settings import load_settings
+from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.settings import load_settings
 from metering_ecl_poller.adapters.register import Register
 from metering_ecl_poller.bootstrap import Line, keyring, open_line, open_pool
 from metering_ecl_poller.metrics import PollerMetrics
 from metering_ecl_poller.settings import ToolSettings
 
-REGISTRY_PATIENCE_SECONDS = 20
+REGISTRY_WAIT_SECONDS = 20
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse gives its type no public name
 
@@ -64,7 +64,7 @@ class Session:
             opening = open_line(self.settings, self.settings.kafka, database, self.clock, measured)
             self._line = await self._stack.enter_async_context(opening)
             try:
-                async with asyncio.timeout(REGISTRY_PATIENCE_SECONDS):
+                async with asyncio.timeout(REGISTRY_WAIT_SECONDS):
                     await self._line.replica.wait_ready()
             except TimeoutError:
                 reason = self._line.replica.not_ready_reason()

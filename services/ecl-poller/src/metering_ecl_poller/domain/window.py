@@ -70,7 +70,7 @@ def advanced(samples: Iterable[Sample], cursors: Cursors, held: frozenset[str]) 
 def settled(samples: tuple[Sample, ...], *, complete: bool) -> tuple[Sample, ...]:
     """Without the newest collection when a read was cut off in the middle of it: the next read has it whole.
 
-    A clock can only be judged by all samples of one collection.
+    A clock can only be validated by all samples of one collection.
     """
     last = max((sample.received_ms for sample in samples), default=0)
     whole = tuple(sample for sample in samples if sample.received_ms < last)

@@ -22,7 +22,7 @@ class PortalUnreachableError(PortalError):
 
 
 class PortalBusyError(PortalError):
-    """HTTP 429: the portal asks for patience, `retry_after_seconds` if it says how much."""
+    """HTTP 429: the portal asks for retry, `retry_after_seconds` if it says how much."""
 
     kind = "busy"
 

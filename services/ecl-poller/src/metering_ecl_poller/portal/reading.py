@@ -18,7 +18,7 @@ from metering_ecl_poller.portal.models import (
 from metering_ecl_poller.portal.times import from_portal_time
 
 MAX_DEPTH = 12
-_NUMBER_TEXT_MAX = 60  # characters; a longer number is left as it came, for the validator to judge
+_NUMBER_TEXT_MAX = 60  # characters; a longer number is left as it came, for the validator to validate
 
 
 class ShapeError(Exception):
