@@ -1,16 +1,16 @@
-"""ingest-api's work on a measurements request: who sends, which devices, one record each, a promise once all are in."""
+"""ingest-api's work on a measurements request: who sends, which devices, one entry each, a promise once all are in."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from metering_common.contract import topics
 from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.envelope import PackedEntry
 from metering_common.contract.messages import Finding, Outcome
-from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.metadata import EntryMetadata, RegistryVersion, encode_metadata
 from metering_common.contract.rev import http_rev
-from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.kafka.publisher import PublishUnavailableError, RecordTooLargeError
 from metering_common.registry.documents import Device
 from metering_common.registry.memory import Registry
 from metering_common.service.clock import Clock
@@ -43,9 +43,9 @@ class Replica(Protocol):
 
 
 class Publisher(Protocol):
-    """What ingest-api asks of `metering_common.kafka.publisher.Publisher`."""
+    """What ingest-api asks of `adapters.envelopes.EnvelopePublisher`."""
 
-    async def publish(self, records: Sequence[Record], deadline_seconds: float | None = ...) -> Sequence[Any]: ...
+    async def publish(self, entries: Sequence[PackedEntry], deadline_seconds: float) -> None: ...
 
 
 class Coming(Protocol):
@@ -74,15 +74,11 @@ class Submission(NamedTuple):
     """Inflated."""
     received_at_ms: int
     """When its headers were read."""
-    traceparent: str | None
-
-
-class Batch(NamedTuple):
-    """A submission on its way to Kafka: one record per element, in the request's order."""
-
-    id: UUID
-    records: list[Record]
-    measures: int
+    body_read_at: float
+    """The monotonic second of the body's last byte: the answer is due `ANSWER_SECONDS` later."""
+    traceparent: str | None = None
+    wait_seconds: int | None = None
+    """How long the client would wait for the result, if it would."""
 
 
 class Wait(NamedTuple):
@@ -91,6 +87,16 @@ class Wait(NamedTuple):
     end: Literal["told", "late", "not_watched"]
     findings: list[Finding]
     seconds: float
+
+
+class Receipt(NamedTuple):
+    """What a 201 rests on: every entry of the batch is acknowledged by all in-sync replicas."""
+
+    batch_id: str
+    entries: int
+    measures: int
+    wait: Wait | None
+    """None when the client did not want to wait."""
 
 
 class IngestService:
@@ -128,37 +134,35 @@ class IngestService:
     def dictionary(self) -> list[dict[str, str]]:
         return devices.dictionary_document(self._replica.registry)
 
-    async def prepare(self, submission: Submission) -> Batch:
-        """Everything that can be refused is refused here; nothing has been enqueued when this returns or raises."""
+    async def submit(self, submission: Submission) -> Receipt:
+        """Refuses the request as a whole, or enqueues an entry per element; raises a 503 when that is not sure."""
         parts = split(submission.body)
         limits.check(parts)
         targets = await self._targets(submission.sender.provider, parts)
         batch_id = new_batch_id(submission.received_at_ms)
-        return Batch(
-            batch_id,
-            self._records(submission, batch_id, parts, targets),
-            sum([len(part.timestamps) for part in parts]),
-        )
+        entries = self._entries(submission, batch_id, parts, targets)
+        wait = None
+        if submission.wait_seconds:
+            wait = await self._enqueue_and_wait(submission, batch_id, entries)
+        else:
+            await self._enqueue(submission, entries)
+        return Receipt(str(batch_id), len(entries), sum([len(part.timestamps) for part in parts]), wait)
 
-    async def enqueue(self, batch: Batch, body_read_at: float) -> None:
-        """Returns when every record is acknowledged by all in-sync replicas: the 201 rests on it. Else 503.
-
-        `body_read_at` is the monotonic second of the body's last byte.
-        """
-        deadline = ANSWER_SECONDS - (self._clock.monotonic() - body_read_at)
+    async def _enqueue(self, submission: Submission, entries: Sequence[PackedEntry]) -> None:
+        left = ANSWER_SECONDS - (self._clock.monotonic() - submission.body_read_at)
         try:
-            await self._publisher.publish(batch.records, max(LEAST_PUBLISH_SECONDS, deadline))
+            await self._publisher.publish(entries, max(LEAST_PUBLISH_SECONDS, left))
         except PublishUnavailableError as error:
             raise _not_published(error) from error
         except RecordTooLargeError as error:
             raise unavailable("record_too_large", "a topic is smaller than its contract", 60, "too_large") from error
 
-    async def enqueue_and_wait(self, batch: Batch, body_read_at: float, seconds: float) -> Wait:
-        """As `enqueue`, and then up to so many seconds for the result."""
-        async with self._tail.expect(batch.id) as coming:
-            await self.enqueue(batch, body_read_at)
+    async def _enqueue_and_wait(self, submission: Submission, batch_id: UUID, entries: Sequence[PackedEntry]) -> Wait:
+        """The outcomes are expected before the batch is enqueued, so that none is missed."""
+        async with self._tail.expect(batch_id) as coming:
+            await self._enqueue(submission, entries)
             since = self._clock.monotonic()
-            outcomes = None if coming is None else await coming.within(seconds)
+            outcomes = None if coming is None else await coming.within(submission.wait_seconds or 0)
         waited = self._clock.monotonic() - since
         if outcomes is not None:
             return Wait("told", batch_results.findings(outcomes), waited)
@@ -197,34 +201,36 @@ class IngestService:
         if not await self._replica.catch_up(CATCH_UP_SECONDS):
             raise registry_stale()
 
-    def _records(
+    def _entries(
         self, submission: Submission, batch_id: UUID, parts: Sequence[Element], targets: Sequence[Device]
-    ) -> list[Record]:
+    ) -> list[PackedEntry]:
         if (version := self._replica.version) is None:
             raise registry_stale()
         return [
-            Record(
-                topics.RAW,
-                str(device.id).encode(),
-                part.value,
-                encode_headers(
-                    RecordHeaders(
-                        batch_id=batch_id,
-                        item=item,
-                        items=len(parts),
-                        provider_id=submission.sender.provider,
-                        gateway_id=submission.sender.gateway,
-                        device_id=device.id,
-                        source="http",
-                        received_at_ms=submission.received_at_ms,
-                        rev=http_rev(submission.received_at_ms, batch_id, item),
-                        registry=version,
-                        traceparent=submission.traceparent,
-                    )
-                ),
-            )
+            PackedEntry(_metadata(submission, version, batch_id, (item, len(parts)), device), part.value)
             for item, (part, device) in enumerate(zip(parts, targets, strict=True))
         ]
+
+
+def _metadata(
+    submission: Submission, registry: RegistryVersion, batch_id: UUID, place: tuple[int, int], device: Device
+) -> bytes:
+    item, items = place
+    return encode_metadata(
+        EntryMetadata(
+            batch_id=batch_id,
+            item=item,
+            items=items,
+            provider_id=submission.sender.provider,
+            gateway_id=submission.sender.gateway,
+            device_id=device.id,
+            source="http",
+            received_at_ms=submission.received_at_ms,
+            rev=http_rev(submission.received_at_ms, batch_id, item),
+            registry=registry,
+            traceparent=submission.traceparent,
+        )
+    )
 
 
 def split(body: bytes) -> list[Element]:

@@ -15,6 +15,7 @@ from metering_common.service.tracing import open_tracing
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.drain import Drain
+from metering_ingest_api.adapters.envelopes import EnvelopePublisher
 from metering_ingest_api.adapters.exchange import Exchanges
 from metering_ingest_api.adapters.http import Api, Bounds, published
 from metering_ingest_api.adapters.listener import Listener
@@ -68,6 +69,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         Publisher.open(
             settings.kafka, clock, max_in_flight_bytes=settings.max_in_flight_bytes, collectors=collectors
         ) as publisher,
+        EnvelopePublisher.open(publisher, clock, metrics) as envelopes,
         OutcomesTail.open(settings.kafka, clock, metrics) as tail,
         OutcomesScan.open(settings.kafka, metrics) as scan,
     ):
@@ -75,7 +77,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         tokens = Tokens(replica.registry)
         metrics.tokens.set_function(lambda: len(tokens))
         listener, drain = Listener(settings, metrics), Drain()
-        ingest_api = IngestService(replica, publisher, (tail, scan), tokens, clock)
+        ingest_api = IngestService(replica, envelopes, (tail, scan), tokens, clock)
         api = Api(ingest_api, make_bounds(settings, metrics), load_definition(), clock, metrics)
         paths = published(api, Exchanges(clock, metrics, access_log, drain), traced_by(tracing))
         async with listener.listen(paths, settings, drain):

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.service.metrics import LATENCY_BUCKETS
+from metering_common.service.metrics import COUNT_BUCKETS, LATENCY_BUCKETS
 
 
 class IngestMetrics:
@@ -22,8 +22,16 @@ class IngestMetrics:
         self.problems = Counter(
             "metering_ingest_problems", "Requests answered with a problem.", ["route", "code"], registry=collectors
         )
-        self.records = Counter(
-            "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=collectors
+        self.entries = Counter(
+            "metering_ingest_entries_enqueued",
+            "Entries acknowledged under a 201: one per device of a request.",
+            registry=collectors,
+        )
+        self.envelope_entries = Histogram(
+            "metering_ingest_envelope_entries",
+            "Entries per envelope: their count is that of the envelopes.",
+            buckets=COUNT_BUCKETS,
+            registry=collectors,
         )
         self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=collectors)
         self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=collectors)

@@ -1,26 +1,29 @@
-"""The validator's use case: a batch of raw records becomes results, let go once all are acknowledged."""
+"""The validator's use case: a batch of raw envelopes becomes results, let go once all are acknowledged."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
-from aiokafka.structs import RecordMetadata
 
-from metering_common.contract.metadata import (
-    MalformedHeadersError,
-    RecordHeaders,
-    UnknownSchemaVersionError,
-    decode_headers,
-)
+from metering_common.contract.envelope import ConsumedRecord, Envelope, UnknownSchemaVersionError, read_envelope
+from metering_common.contract.metadata import EntryMetadata, RegistryVersion
+from metering_common.contract.topics import OUTCOMES
+from metering_common.kafka.dead_share import DeadShare, TooManyDeadError
 from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
 from metering_common.service.clock import Clock
 from metering_common.service.tracing import StageTrace, no_trace, trace_ids
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
-from metering_validator.domain.poison import DeadShare
+from metering_validator.envelope_results import (
+    EnvelopeResult,
+    Tally,
+    dead_letters,
+    outcome_records,
+    validate_envelope,
+    validated_record,
+)
 from metering_validator.metrics import Metrics
-from metering_validator.record_results import RawRecord, RecordResult, Tally, malformed, validate_record
 from metering_validator.registry_barrier import RegistryBarrier, Replica
 
 MAX_RETRY_SECONDS = 900.0
@@ -38,7 +41,9 @@ class CannotGoOnError(Exception):
 class Publisher(Protocol):
     """Where results go; see `metering_common.kafka.publisher`."""
 
-    async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]: ...
+    async def partitions(self, topic: str) -> int: ...
+
+    async def publish(self, records: Sequence[Record]) -> None: ...
 
 
 class Validator:
@@ -69,20 +74,17 @@ class Validator:
         self._oldest_ms: int | None = None
         metrics.lag_seconds.set_function(self._lag_seconds)
 
-    async def validate(self, records: Sequence[RawRecord]) -> None:
+    async def validate(self, records: Sequence[ConsumedRecord]) -> None:
         """Returns when every output of every record is acknowledged. Raises `CannotGoOnError`."""
         started = self._clock.monotonic()
         self._oldest_ms = min((record.timestamp_ms for record in records), default=None)
-        headers = [_headers_of(record) for record in records]
-        await self._barrier.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
+        envelopes = [_read(record) for record in records]
+        await self._barrier.wait(_registry_versions(envelopes))
         self._refresh_dictionary()
-        results = [self._validate(record, each) for record, each in zip(records, headers, strict=True)]
+        results = [validate_envelope(envelope, self._context) for envelope in envelopes]
         self._check_dead_share(results)
-        await self._deliver([output for validation in results for output in validation.outputs])
-        seconds = self._clock.monotonic() - started
-        readable = [each for each in headers if isinstance(each, RecordHeaders)]
-        self._account(Tally(results), trace_ids(readable), seconds)
-        self._trace(readable, seconds)
+        await self._deliver(results)
+        self._account(results, self._clock.monotonic() - started)
         self._oldest_ms = None
 
     def _lag_seconds(self) -> float:
@@ -94,33 +96,35 @@ class Validator:
             self._dictionary = Dictionary(registry.sensors.values())
             self._generation = registry.generation
 
-    def _validate(self, record: RawRecord, headers: RecordHeaders | MalformedHeadersError) -> RecordResult:
-        now_ms = self._clock.now_ms()
-        if isinstance(headers, MalformedHeadersError):
-            return malformed(record, str(headers), now_ms)
-        device = self._replica.registry.devices.get(headers.device_id)
-        return validate_record(
-            record, Context(headers, record.position, device, self._dictionary, self._limits), now_ms
-        )
+    def _context(self, metadata: EntryMetadata) -> Context:
+        device = self._replica.registry.devices.get(metadata.device_id)
+        return Context(metadata, device, self._dictionary, self._limits)
 
-    def _check_dead_share(self, results: Sequence[RecordResult]) -> None:
+    def _check_dead_share(self, results: Sequence[EnvelopeResult]) -> None:
         """Before anything is sent: what is dead because of this release is not to reach the dead letters."""
-        dead = [validation for validation in results if validation.error is not None]
-        if self._share.too_many(self._clock.monotonic(), len(results), len(dead)):
-            raise CannotGoOnError(f"over 1 % of the last minute's records are unreadable, the last: {dead[-1].error}")
+        entries = sum([len(result.entries) for result in results])
+        errors = [entry.error for result in results for entry in result.entries if entry.error is not None]
+        try:
+            self._share.add(self._clock.monotonic(), entries, len(errors))
+        except TooManyDeadError as error:
+            raise CannotGoOnError(f"{error}, the last: {errors[-1]}") from error
 
-    async def _deliver(self, outputs: Sequence[Record]) -> None:
-        """Tries for as long as it takes, up to 900 s; what is sent twice has the same bytes."""
+    async def _deliver(self, results: Sequence[EnvelopeResult]) -> None:
+        """Tries for as long as it takes, up to 900 s; what is sent twice says the same."""
+        now_ms = self._clock.now_ms()
+        outputs = [letter for result in results for letter in dead_letters(result, now_ms)]
+        outputs += [validated_record(result) for result in results]
         give_up_at = self._clock.monotonic() + MAX_RETRY_SECONDS
         pause = self._first_pause
         while True:
             try:
-                await self._publisher.publish(outputs)
+                partitions = await self._publisher.partitions(OUTCOMES)
+                await self._publisher.publish([*outputs, *outcome_records(results, partitions)])
             except PublishUnavailableError as error:
                 if self._clock.monotonic() >= give_up_at:
                     raise CannotGoOnError(f"outputs not acknowledged within {MAX_RETRY_SECONDS:.0f} s") from error
                 self._metrics.publish_retries.inc()
-                log.warning("records.publish_retried", reason=error.reason, outputs=len(outputs))
+                log.warning("entries.publish_retried", reason=error.reason, outputs=len(outputs))
             except RecordTooLargeError as error:
                 raise CannotGoOnError(f"an output fits no topic: {error}") from error
             else:
@@ -128,16 +132,24 @@ class Validator:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    def _account(self, tally: Tally, traces: Sequence[str], seconds: float) -> None:
+    def _account(self, results: Sequence[EnvelopeResult], seconds: float) -> None:
+        tally = Tally(results)
         self._metrics.add(tally.totals, tally.findings, seconds)
-        batches = tally.batch_ids()
-        log.info("records.validated", batch_ids=batches, trace_ids=traces, **tally.totals, rules=tally.findings)
+        readable = [entry.metadata for result in results for entry in result.entries if result.envelope.readable]
+        batches = [str(batch_id) for batch_id in dict.fromkeys([metadata.batch_id for metadata in readable])]
+        log.info(
+            "entries.validated", batch_ids=batches, trace_ids=trace_ids(readable), **tally.totals, rules=tally.findings
+        )
+        for result in results:
+            self._trace([entry.metadata for entry in result.entries], seconds)
 
 
-def _headers_of(record: RawRecord) -> RecordHeaders | MalformedHeadersError:
+def _read(record: ConsumedRecord) -> Envelope:
     try:
-        return decode_headers(record.headers)
-    except MalformedHeadersError as error:
-        return error
+        return read_envelope(record)
     except UnknownSchemaVersionError as error:
         raise CannotGoOnError(f"{record.position}: {error}") from error
+
+
+def _registry_versions(envelopes: Sequence[Envelope]) -> set[RegistryVersion]:
+    return {entry.metadata.registry for envelope in envelopes for entry in envelope.entries if entry.fault is None}

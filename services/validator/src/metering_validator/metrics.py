@@ -15,35 +15,36 @@ class Metrics:
     """One per process, on a registry of its own."""
 
     def __init__(self, collectors: CollectorRegistry) -> None:
-        self.records = Counter(
-            "metering_validator_records", "Raw records, by what became of them.", ["status"], registry=collectors
+        self.envelopes = Counter("metering_validator_envelopes", "Raw envelopes taken in.", registry=collectors)
+        self.entries = Counter(
+            "metering_validator_entries", "Raw entries, by what became of them.", ["status"], registry=collectors
         )
         self.values = Counter(
             "metering_validator_values",
-            "Values of validated records: accepted, refused, not_taken or repeated.",
+            "Values of validated entries: accepted, refused, not_taken or repeated.",
             ["result"],
             registry=collectors,
         )
         self.findings = Counter(
             "metering_validator_findings",
-            "Values that a rule refused, left out or marked (records for RV-15), by rule ID.",
+            "Values that a rule refused, left out or marked (entries for RV-15), by rule ID.",
             ["rule"],
             registry=collectors,
         )
         for rule in CATALOGUE:
             self.findings.labels(rule)
         for status in STATUSES:
-            self.records.labels(status)
+            self.entries.labels(status)
         for result in RESULTS:
             self.values.labels(result)
         self.lag_seconds = Gauge(
             "metering_validator_lag_seconds",
-            "Age of the oldest raw record in flight, by Kafka's time; 0 while nothing is in flight.",
+            "Age of the oldest raw envelope in flight, by Kafka's time; 0 while nothing is in flight.",
             registry=collectors,
         )
-        self.measures = Counter("metering_validator_measures", "Measures of validated records.", registry=collectors)
-        self.batch_records = Histogram(
-            "metering_validator_batch_records", "Records per batch.", buckets=COUNT_BUCKETS, registry=collectors
+        self.measures = Counter("metering_validator_measures", "Measures of validated entries.", registry=collectors)
+        self.batch_entries = Histogram(
+            "metering_validator_batch_entries", "Entries per batch.", buckets=COUNT_BUCKETS, registry=collectors
         )
         self.batch_seconds = Histogram(
             "metering_validator_batch_seconds",
@@ -53,12 +54,12 @@ class Metrics:
         )
         self.registry_waits = Counter(
             "metering_validator_registry_waits",
-            "Batches that waited for a registry position that a record names.",
+            "Batches that waited for a registry position that an entry names.",
             registry=collectors,
         )
         self.validated_behind = Counter(
             "metering_validator_validated_behind",
-            "Batches validated with an older registry than a record names: the position did not come within 2 s.",
+            "Batches validated with an older registry than an entry names: the position did not come within 2 s.",
             registry=collectors,
         )
         self.publish_retries = Counter(
@@ -71,13 +72,14 @@ class Metrics:
         )
 
     def add(self, totals: Mapping[str, int], findings: Mapping[str, int], seconds: float) -> None:
-        """One batch. `totals` are records per status, measures, and values per result."""
+        """One batch. `totals` are envelopes, entries per status, measures, and values per result."""
+        self.envelopes.inc(totals["envelopes"])
         for status in STATUSES:
-            self.records.labels(status).inc(totals[status])
+            self.entries.labels(status).inc(totals[status])
         for result in RESULTS:
             self.values.labels(result).inc(totals[result])
         for rule, count in findings.items():
             self.findings.labels(rule).inc(count)
         self.measures.inc(totals["measures"])
-        self.batch_records.observe(totals["validated"] + totals["dead"])
+        self.batch_entries.observe(totals["validated"] + totals["dead"])
         self.batch_seconds.observe(seconds)

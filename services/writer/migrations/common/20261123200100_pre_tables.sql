@@ -38,6 +38,8 @@ CREATE TABLE ingest_batch (
     present integer NOT NULL,
     superseded integer NOT NULL,
     refusals_beyond integer NOT NULL,
+    stands_for integer NOT NULL,
+    raw_index smallint NOT NULL,
     item smallint NOT NULL,
     items smallint NOT NULL,
     clock_doubtful boolean NOT NULL,
@@ -56,9 +58,12 @@ CREATE TABLE ingest_batch (
     CHECK (status = 'dead' OR accepted = written + corrected + present + superseded)
 );
 CREATE INDEX ingest_batch_device ON ingest_batch (device_id, received_at);
-COMMENT ON TABLE ingest_batch IS 'The ledger: one row per validated record, with all counts of the accounting';
-COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one validated again';
-COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that validated this record again';
+COMMENT ON TABLE ingest_batch IS 'The ledger: one row per validated entry, with all counts of the accounting';
+COMMENT ON COLUMN ingest_batch.stands_for IS
+    'Entries that this row accounts for: more than one only for an envelope that no code could take apart';
+COMMENT ON COLUMN ingest_batch.raw_index IS 'The place of the entry in its raw envelope';
+COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset/index of the raw entry that this one validated again';
+COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that validated this entry again';
 
 CREATE TABLE rejected_measure (
     received_at timestamptz NOT NULL,
@@ -78,8 +83,8 @@ CREATE TABLE rejected_measure (
     PRIMARY KEY (batch_id, item, ordinal, received_at)
 );
 CREATE INDEX rejected_measure_device ON rejected_measure (device_id, received_at);
-COMMENT ON TABLE rejected_measure IS 'What was refused: one row per (record, sensor, rule), with some raw values';
-COMMENT ON COLUMN rejected_measure.replayed_as IS 'the batch that validated the record again: this refusal is closed';
+COMMENT ON TABLE rejected_measure IS 'What was refused: one row per (entry, sensor, rule), with some raw values';
+COMMENT ON COLUMN rejected_measure.replayed_as IS 'the batch that validated the entry again: this refusal is closed';
 
 CREATE TABLE provider (
     id integer PRIMARY KEY,
@@ -125,11 +130,10 @@ CREATE TABLE consumer_offset (
     topic text NOT NULL,
     partition integer NOT NULL,
     next_offset bigint NOT NULL,
-    batch_id uuid,
-    item smallint,
+    envelope_id uuid,
     PRIMARY KEY (topic, partition)
 );
-COMMENT ON TABLE consumer_offset IS 'How far each partition is stored, written in the transaction of the rows; batch and item are the last record''s';
+COMMENT ON TABLE consumer_offset IS 'How far each partition is stored, written in the transaction of the rows; envelope_id is the last envelope''s';
 
 CREATE TABLE writer_lease (
     name text PRIMARY KEY,

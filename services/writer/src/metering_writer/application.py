@@ -3,15 +3,12 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
+from metering_common.contract.dead_letters import cut_error
+from metering_common.kafka.dead_share import DeadShare
 from metering_common.service.clock import Clock
 from metering_writer.domain.accounts import WriteResult
-from metering_writer.domain.error_classification import (
-    DeathRate,
-    backoff_seconds,
-    could_be_the_records_own,
-    is_same_fault,
-)
-from metering_writer.domain.records import Record, dead
+from metering_writer.domain.entries import ValidatedEntry, dead
+from metering_writer.domain.error_classification import backoff_seconds, could_be_the_entrys_own, is_same_fault
 
 
 class StaleBatchError(Exception):
@@ -33,33 +30,35 @@ class PartitionsTakenError(StaleBatchError):
 class StoredBatch(NamedTuple):
     """What one transaction did."""
 
-    records: Sequence[Record]
+    entries: Sequence[ValidatedEntry]
     """Those stored now, in order."""
     write_results: Sequence[WriteResult]
     """Of each of them."""
     redelivered: int
-    """Records whose result was there already."""
+    """Entries whose result was there already."""
     trimmed: int
-    """Records that another writer, or this one before it lost its connection, had stored already."""
+    """Entries that another writer, or this one before it lost its connection, had stored already."""
+    races: int = 0
+    """Transactions before this one that lost a race against another writer."""
 
 
 class Store(Protocol):
-    """Writes records in one transaction."""
+    """Writes entries in one transaction."""
 
-    async def store(self, records: Sequence[Record]) -> StoredBatch:
+    async def store(self, entries: Sequence[ValidatedEntry]) -> StoredBatch:
         """Rows, refusals, ledger and offsets; raises `StaleBatchError`, or whatever the database raises."""
         ...
 
-    async def prove_healthy(self, record: Record) -> None:
-        """Writes and takes back a harmless row beside this record: raises when the database refuses that too."""
+    async def prove_healthy(self, entry: ValidatedEntry) -> None:
+        """Writes and takes back a harmless row beside this entry: raises when the database refuses that too."""
         ...
 
 
 class DeadLetters(Protocol):
     """Takes what no code can store."""
 
-    async def send(self, records: Sequence[Record]) -> None:
-        """The faults and the records as they came; returns once all are acknowledged, waits while Kafka is away."""
+    async def send(self, records: Sequence[ValidatedEntry]) -> None:
+        """The faults and the entries as they came; returns once all are acknowledged, waits while Kafka is away."""
         ...
 
 
@@ -70,7 +69,7 @@ class Notes(Protocol):
 
     def database_failed(self, error: Exception) -> None: ...
 
-    def died(self, record: Record) -> None: ...
+    def died(self, entry: ValidatedEntry) -> None: ...
 
 
 class Writing:
@@ -86,38 +85,39 @@ class Writing:
     ) -> None:
         self._store, self._dead_letters, self._notes = store, dead_letters, notes
         self._clock, self._pause = clock, pause
-        self._deaths = DeathRate()
+        self._deaths = DeadShare()
 
-    async def write(self, records: Sequence[Record]) -> None:
-        """Returns when every record is stored or proven dead.
+    async def write(self, entries: Sequence[ValidatedEntry]) -> None:
+        """Returns when every entry is stored or proven dead.
 
         Raises `StaleBatchError` when partitions must be read again and `TooManyDeadError` when it is time to stop.
-        The records stand in the order of their partitions' offsets, and so does every part that is tried alone.
+        The entries stand in the order of their partitions' offsets, and so does every part that is tried alone.
         """
-        unreadable = [record for record in records if record.fault is not None]
-        self._deaths.saw(self._clock.monotonic(), len(records), len(unreadable))
+        unreadable = [entry for entry in entries if entry.fault is not None]
+        self._deaths.add(self._clock.monotonic(), len(entries), len(unreadable))
         if unreadable:
             await self._dead_letter(unreadable)
-        await self._store_all(records)
+        await self._store_all(entries)
 
-    async def _store_all(self, records: Sequence[Record]) -> None:
+    async def _store_all(self, entries: Sequence[ValidatedEntry]) -> None:
+        """Halves what may hold a fault, down to the entry; stored halves are no-ops when they come again."""
         failures = 0
-        while (error := await self._attempt(records)) is not None:
-            if could_be_the_records_own(error):
-                if len(records) > 1:
-                    await self._store_all(records[: len(records) // 2])
-                    return await self._store_all(records[len(records) // 2 :])
-                if await self._is_proven(records[0], error):
-                    return await self._store_all([await self._mark_dead(records[0], error)])
+        while (error := await self._attempt(entries)) is not None:
+            if could_be_the_entrys_own(error):
+                if len(entries) > 1:
+                    await self._store_all(entries[: len(entries) // 2])
+                    return await self._store_all(entries[len(entries) // 2 :])
+                if await self._is_proven(entries[0], error):
+                    return await self._store_all([await self._mark_dead(entries[0], error)])
             self._notes.database_failed(error)
             await self._pause(backoff_seconds(failures))
             failures += 1
         return None
 
-    async def _attempt(self, records: Sequence[Record]) -> Exception | None:
+    async def _attempt(self, entries: Sequence[ValidatedEntry]) -> Exception | None:
         started = self._clock.monotonic()
         try:
-            batch = await self._store.store(records)
+            batch = await self._store.store(entries)
         except StaleBatchError:
             raise
         except Exception as error:  # noqa: BLE001  whatever the database raises is waited out or proven
@@ -125,24 +125,24 @@ class Writing:
         self._notes.stored(batch, self._clock.monotonic() - started)
         return None
 
-    async def _is_proven(self, record: Record, error: Exception) -> bool:
-        """Alone it fails twice the same way, and between the two a harmless row goes in: then it is the record."""
-        if record.fault is not None:
+    async def _is_proven(self, entry: ValidatedEntry, error: Exception) -> bool:
+        """Alone it fails twice the same way, and between the two a harmless row goes in: then it is the entry."""
+        if entry.fault is not None:
             return False
         try:
-            await self._store.prove_healthy(record)
-        except Exception:  # noqa: BLE001  the database refuses a harmless row: not the record's fault, or not proven
+            await self._store.prove_healthy(entry)
+        except Exception:  # noqa: BLE001  the database refuses a harmless row: not the entry's fault, or not proven
             return False
-        again = await self._attempt([record])
+        again = await self._attempt([entry])
         return again is not None and is_same_fault(error, again)
 
-    async def _mark_dead(self, record: Record, error: Exception) -> Record:
-        dead_record = dead(record.source, record.headers, f"{type(error).__name__}: {error}", record.validated.raw)
-        self._deaths.saw(self._clock.monotonic(), 0, 1)
-        await self._dead_letter([dead_record])
-        return dead_record
+    async def _mark_dead(self, entry: ValidatedEntry, error: Exception) -> ValidatedEntry:
+        dead_entry = dead(entry.envelope, entry.place, cut_error(f"{type(error).__name__}: {error}"))
+        self._deaths.add(self._clock.monotonic(), 0, 1)
+        await self._dead_letter([dead_entry])
+        return dead_entry
 
-    async def _dead_letter(self, records: Sequence[Record]) -> None:
-        await self._dead_letters.send(records)
-        for record in records:
-            self._notes.died(record)
+    async def _dead_letter(self, entries: Sequence[ValidatedEntry]) -> None:
+        await self._dead_letters.send(entries)
+        for entry in entries:
+            self._notes.died(entry)

@@ -96,7 +96,7 @@ def _pool(settings: WriterSettings, metrics: PoolMetrics, retry: RetryPolicy) ->
 
 
 def _limits(settings: WriterSettings) -> BatchLimits:
-    return BatchLimits(settings.batch_rows, settings.batch_records, settings.batch_bytes, settings.batch_seconds)
+    return BatchLimits(settings.batch_rows, settings.batch_entries, settings.batch_bytes, settings.batch_seconds)
 
 
 def _consumer_settings(settings: WriterSettings) -> dict[str, Any]:

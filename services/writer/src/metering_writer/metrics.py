@@ -24,34 +24,36 @@ class WriterMetrics:
         def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
             return Histogram(f"metering_writer_{name}", text, buckets=buckets, registry=collectors)
 
-        self.records = counter("records_total", "Validated records stored, by status.", ["status"])
+        self.entries = counter("entries_total", "Validated entries stored, by status.", ["status"])
+        self.envelopes = counter("envelopes_total", "Validated envelopes stored to their last entry.")
         self.values = counter(
             "values_total", "Accepted values, by what became of them: they add up to all accepted.", ["write_result"]
         )
         self.refused = counter("refused_values_total", "Values whose refusal was stored.")
         self.not_taken = counter("not_taken_values_total", "Values not taken, as the ledger counts them.")
-        self.redelivered = counter("redelivered_records_total", "Records whose result was there already.")
-        self.trimmed = counter("trimmed_records_total", "Records in flight that had been stored in the meantime.")
-        self.dead = counter("dead_records_total", "Records sent to the dead letters.")
+        self.redelivered = counter("redelivered_entries_total", "Entries whose result was there already.")
+        self.trimmed = counter("trimmed_entries_total", "Entries in flight that had been stored in the meantime.")
+        self.races = counter("races_total", "Transactions run again: another writer had been at the same keys.")
+        self.dead = counter("dead_entries_total", "Entries sent to the dead letters.")
         self.batch_seconds = histogram("batch_seconds", "Time of one transaction.", BATCH_BUCKETS)
-        self.batch_records = histogram("batch_records", "Records of one transaction.", COUNT_BUCKETS)
+        self.batch_entries = histogram("batch_entries", "Entries of one transaction.", COUNT_BUCKETS)
         self.queryable_seconds = histogram(
             "queryable_seconds",
-            "From ingest-api's received-at to the commit after which the record is in SQL, per record by HTTP.",
+            "From ingest-api's received-at to the commit after which the entry is in SQL, per entry by HTTP.",
             QUERYABLE_BUCKETS,
         )
         self.database_failures = counter(
             "database_failures_total", "Transactions that the database did not take, by SQLSTATE.", ["sqlstate"]
         )
         self.database_down = gauge("database_down", "1 while the last transaction has failed.")
-        self.lag_seconds = gauge("lag_seconds", "Age of the oldest record not yet stored, 0 when there is none.")
+        self.lag_seconds = gauge("lag_seconds", "Age of the oldest envelope not yet stored, 0 when there is none.")
         self.partitions = gauge("partitions", "Partitions assigned to this writer.")
         self.assignments = counter("assignments_total", "Times that the group gave this writer its partitions.")
         self.stopped_partitions = gauge(
             "stopped_partitions", "Partitions that wait for an operator (metering-writer consumer-offset).", ["reason"]
         )
-        self.lost_records = counter("lost_records_total", "Records gone from Kafka before they were stored.")
-        self.stopped = gauge("stopped", "1 when too many records died and the consumer has stopped.")
+        self.lost_envelopes = counter("lost_envelopes_total", "Envelopes gone from Kafka before they were stored.")
+        self.stopped = gauge("stopped", "1 when too many entries died and the consumer has stopped.")
         self.dimensions_kept = gauge("dimensions_kept", "1 while this writer keeps the dimension tables.")
         self.dimension_failures = counter("dimension_failures_total", "Failed attempts to bring them up to date.")
         self.retention_failures = counter("retention_failures_total", "Failed attempts to keep what is to be kept.")

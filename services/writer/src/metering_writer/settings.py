@@ -20,9 +20,9 @@ class WriterSettings(ServiceSettings):
         30, gt=0, description="how long Kafka waits for a silent writer before it gives its partitions away"
     )
     batch_rows: int = Field(150_000, ge=1, description="values after which a batch is written")
-    batch_records: int = Field(5_000, ge=1, description="records after which a batch is written")
-    batch_bytes: int = Field(16 * 1024 * 1024, ge=1, description="bytes of records after which a batch is written")
-    batch_seconds: float = Field(0.05, gt=0, description="time after its first record at which a batch is written")
+    batch_entries: int = Field(10_000, ge=1, description="entries after which a batch is written")
+    batch_bytes: int = Field(16 * 1024 * 1024, ge=1, description="bytes of entries after which a batch is written")
+    batch_seconds: float = Field(0.05, gt=0, description="time after its first entry at which a batch is written")
     statement_timeout_seconds: float = Field(60, gt=0, description="after it the database gives a statement up")
     lock_wait_seconds: float = Field(
         5, gt=0, description="how long another session may hold a partition's offset before it is ended"

@@ -8,14 +8,15 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from metering_common.contract.batch_id import new_batch_id
-from metering_common.contract.codec import encode
-from metering_common.contract.messages import Counts, Refusal, Rows, Status, Validated
+from metering_common.contract.envelope import ConsumedRecord, Entry, Envelope, PackedEntry, envelope_headers, pack
+from metering_common.contract.messages import Counts, Refusal, Rows, Status, Validated, encode_validated
 from metering_common.contract.metadata import (
+    EntryMetadata,
+    EntryPosition,
     KafkaHeaders,
-    RecordHeaders,
     RecordPosition,
     RegistryVersion,
-    encode_headers,
+    encode_metadata,
 )
 from metering_common.contract.rev import http_rev
 from metering_common.contract.topics import RAW, VALIDATED
@@ -24,7 +25,7 @@ from metering_common.postgres.pool import TimedPool
 from metering_common.service.settings import KafkaSettings
 from metering_writer.adapters.loop import WriterLoop
 from metering_writer.bootstrap import build
-from metering_writer.domain.records import Record, Source
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.settings import WriterSettings
 
 RECEIVED_AT_MS = 1_773_241_518_021
@@ -52,21 +53,20 @@ def validated(*blocks: Rows, refusals: Sequence[Refusal] = (), not_taken: int = 
         not_taken=not_taken,
         repeated=repeated,
     )
-    raw = RecordPosition(RAW, 0, 0)
-    return Validated(raw=raw, status=Status.VALIDATED, counts=counts, rows=list(blocks), refusals=list(refusals))
+    return Validated(status=Status.VALIDATED, counts=counts, rows=list(blocks), refusals=list(refusals))
 
 
-def headers(
+def metadata(
     device: int = 29,
     received_at_ms: int = RECEIVED_AT_MS,
     *,
     batch_id: UUID | None = None,
     item: int = 0,
     rev: int | None = None,
-    replays: RecordPosition | None = None,
-) -> RecordHeaders:
+    replays: EntryPosition | None = None,
+) -> EntryMetadata:
     batch = batch_id or new_batch_id(received_at_ms)
-    return RecordHeaders(
+    return EntryMetadata(
         batch_id=batch,
         item=item,
         items=item + 1,
@@ -81,28 +81,49 @@ def headers(
     )
 
 
-def record(about: RecordHeaders, content: Validated, offset: int = 0, partition: int = 0) -> Record:
-    position = RecordPosition(VALIDATED, partition, offset)
-    key = str(about.device_id).encode()
-    return Record(Source(position, about.received_at_ms, key, b"", encode_headers(about)), about, content)
+def envelope(
+    *contents: tuple[EntryMetadata, Validated], offset: int = 0, partition: int = 0, envelope_id: UUID | None = None
+) -> list[ValidatedEntry]:
+    """A validated envelope's entries."""
+    packed = [PackedEntry(encode_metadata(about), encode_validated(content)) for about, content in contents]
+    about_all = envelope_id or new_batch_id(RECEIVED_AT_MS)
+    raw = RecordPosition(RAW, partition, offset)
+    consumed = ConsumedRecord(
+        RecordPosition(VALIDATED, partition, offset),
+        contents[0][0].received_at_ms,
+        None,
+        pack(packed),
+        envelope_headers(about_all, len(packed), raw=raw),
+    )
+    entries = [Entry(about, one) for (about, _), one in zip(contents, packed, strict=True)]
+    whole = Envelope(consumed, about_all, raw, entries)
+    return [ValidatedEntry(whole, place, about, content) for place, (about, content) in enumerate(contents)]
+
+
+def entry(about: EntryMetadata, content: Validated, offset: int = 0, partition: int = 0) -> ValidatedEntry:
+    """Alone in its envelope."""
+    (one,) = envelope((about, content), offset=offset, partition=partition)
+    return one
 
 
 class BatchValidator:
-    """Stands in for the validator: puts validated records on the topic."""
+    """Stands in for the validator: puts validated envelopes on the topic."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
-    async def send(self, *records: Record) -> None:
-        """To each record's own partition, in order."""
-        await self.send_raw(*((one.partition, encode_headers(one.headers), encode(one.validated)) for one in records))
+    async def send(self, *entries: ValidatedEntry) -> None:
+        """The envelope of each entry, once, to its own partition, in order."""
+        envelopes = {id(one.envelope): one.envelope for one in entries}.values()
+        records = [one.record for one in envelopes]
+        await self.send_raw(*((one.position.partition, one.headers, one.value or b"") for one in records))
 
     async def send_raw(self, *messages: tuple[int, KafkaHeaders, bytes]) -> None:
         producer = kafka_client.producer(self._kafka)
         await producer.start()
         try:
             for partition, headers, value in messages:
-                await producer.send_and_wait(VALIDATED, value, key=b"29", partition=partition, headers=headers)
+                await producer.send_and_wait(VALIDATED, value, partition=partition, headers=headers)
         finally:
             await producer.stop()
 
@@ -117,11 +138,11 @@ class Outside:
     async def count(self, table: str = "measurement") -> int:
         return int(await self._pool.fetchval(f"SELECT count(*) FROM {table}"))  # noqa: S608  tests' own
 
-    async def stored(self, records: int) -> None:
+    async def stored(self, entries: int) -> None:
         """Waits until the ledger has this many rows."""
 
         async def enough() -> bool:
-            return await self.count("ingest_batch") >= records
+            return await self.count("ingest_batch") >= entries
 
         await until(enough)
 

@@ -1,18 +1,20 @@
-"""What travels behind the validator: the validated record and the outcome.
-
-A dead letter is the dead record itself with `dead-…` headers beside its own: see headers.py.
-"""
+"""What travels behind the validator: the validated entry and the outcome, and their JSON."""
 
 from enum import IntEnum, StrEnum
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
-from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.metadata import EntryPosition, Int2
 
 MAX_REFUSAL_GROUPS = 1_000
 MAX_RAW_TEXT = 200
 MAX_OUTCOME_FINDINGS = 100
+
+UnixSeconds = Annotated[int, Meta(ge=-62_135_596_800, le=253_402_300_799)]
+"""From year 1 to the end of the year 9999, what both PostgreSQL and Python's datetime can say."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -29,7 +31,7 @@ class Quality(IntEnum):
 
 
 class Status(StrEnum):
-    """What became of a raw record."""
+    """What became of a raw entry."""
 
     VALIDATED = "validated"
     DEAD = "dead"
@@ -51,10 +53,10 @@ class Rows(Message, frozen=True, kw_only=True):
     Positions in the document are kept: of two values for one (timestamp, sensor) the validator leaves only the later.
     """
 
-    sensors: tuple[int, ...]
-    timestamps: list[int]
+    sensors: tuple[Int2, ...]
+    timestamps: list[UnixSeconds]
     values: list[float]
-    quality: list[int] = []
+    quality: list[Int2] = []
 
 
 class RawValue(Message, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ class RawValue(Message, frozen=True, kw_only=True):
 
 
 class Refusal(Message, frozen=True, kw_only=True):
-    """All values of one record that one rule refused for one sensor name.
+    """All values of one entry that one rule refused for one sensor name.
 
     `sensor` is the dictionary id where the name is known; `name` is the name as ASCII-escaped JSON text (without the
     quotes, at most 200 characters). `first_at` and `last_at` are Unix seconds of the readable timestamps.
@@ -89,7 +91,7 @@ class NotTaken(Message, frozen=True, kw_only=True):
 
 
 class Counts(Message, frozen=True, kw_only=True):
-    """Invariant 1, per record: values = accepted + refused + not_taken + repeated."""
+    """Invariant 1, per entry: values = accepted + refused + not_taken + repeated."""
 
     measures: int = 0
     values: int = 0
@@ -100,18 +102,17 @@ class Counts(Message, frozen=True, kw_only=True):
 
 
 class Validated(Message, frozen=True, kw_only=True):
-    """One per raw record, on `measurements.validated.v1`; what is about the record stands in the headers, unchanged."""
+    """One per raw entry, at the same index of its envelope on `measurements.validated.v1`, the metadata unchanged."""
 
-    raw: RecordPosition
     status: Status
     counts: Counts
     rows: list[Rows] = []
     refusals: list[Refusal] = []
     refusals_beyond: int = 0
-    """Findings that found no place among the 1,000 groups."""
+    """Findings whose group found no place: beyond 1,000, or beyond the bytes that an entry's refusals may take."""
     not_taken: list[NotTaken] = []
     error: str | None = None
-    """Why a dead record is dead, at most 4 KiB."""
+    """Why a dead entry is dead, at most 4 KiB."""
 
 
 class Finding(Message, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ class Finding(Message, frozen=True, kw_only=True):
 
 
 class Outcome(Message, frozen=True, kw_only=True):
-    """The small result of one record, on `measurements.outcomes.v1` under the batch id."""
+    """The small result of one entry, on `measurements.outcomes.v1`, in the partition of the batch id."""
 
     batch_id: UUID
     item: int
@@ -141,5 +142,19 @@ class Outcome(Message, frozen=True, kw_only=True):
     """Findings per refusing rule."""
     findings: list[Finding] = []
     """Refusals first, then not-taken sensors, then quality warnings; at most 100."""
-    replays: RecordPosition | None = None
-    """The raw record that was validated again; absent for what came by ingest-api or the poller."""
+    replays: EntryPosition | None = None
+    """The raw entry that was validated again; absent for what came by ingest-api or the poller."""
+
+
+_encoder = msgspec.json.Encoder()
+_validated = msgspec.json.Decoder(Validated)
+
+
+def encode_validated(message: Validated) -> bytes:
+    """JSON, the same bytes for the same message."""
+    return _encoder.encode(message)
+
+
+def decode_validated(value: bytes) -> Validated:
+    """Raises `msgspec.DecodeError`."""
+    return _validated.decode(value)

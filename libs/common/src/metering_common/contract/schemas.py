@@ -6,14 +6,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from metering_common.contract.envelope import EnvelopeHeaders
 from metering_common.contract.messages import Outcome, Validated
-from metering_common.contract.metadata import SCHEMA_VERSION
+from metering_common.contract.metadata import EntryMetadata
 from metering_common.registry.documents import RegistryDocument
 
 FOLDER = Path(__file__).parents[1] / "contracts" / "schemas"
-
-_NUMBER = {"type": "string", "pattern": "^-?[0-9]+$"}
-_POSITION = {"type": "string", "pattern": "^[^/]+/[0-9]+/[0-9]+$"}
 
 
 class _Measure(msgspec.Struct, rename="camel"):
@@ -29,6 +27,8 @@ class _MeasurementElement(msgspec.Struct, rename="camel"):
 
 
 _MESSAGES: dict[str, Any] = {
+    "entry-metadata": EntryMetadata,
+    "envelope-headers": EnvelopeHeaders,
     "measurement-element": _MeasurementElement,
     "validated": Validated,
     "outcome": Outcome,
@@ -39,7 +39,6 @@ _MESSAGES: dict[str, Any] = {
 def generate() -> dict[str, bytes]:
     """File content by file name."""
     schemas = {name: msgspec.json.schema(message) for name, message in _MESSAGES.items()}
-    schemas["record-headers"] = _record_headers()
     return {f"{name}.json": _as_file(name, schema) for name, schema in schemas.items()}
 
 
@@ -62,36 +61,6 @@ def write(folder: Path = FOLDER) -> None:
             file.unlink()
     for name, content in generated.items():
         (folder / name).write_bytes(content)
-
-
-def _record_headers() -> dict[str, Any]:
-    """The headers of raw and validated records, each a text, as one object (headers.py)."""
-    required = {
-        "schema-version": {"const": str(SCHEMA_VERSION)},
-        "batch-id": {"type": "string", "format": "uuid"},
-        "item": _NUMBER,
-        "items": _NUMBER,
-        "provider-id": _NUMBER,
-        "device-id": _NUMBER,
-        "source": {"enum": ["http", "ecl", "replay"]},
-        "received-at-ms": _NUMBER,
-        "rev": _NUMBER,
-        "registry-epoch": {"type": "string"},
-        "registry-position": _NUMBER,
-    }
-    optional = {
-        "gateway-id": _NUMBER,
-        "traceparent": {"type": "string"},
-        "clock-doubtful": {"const": "1"},
-        "replays": _POSITION,
-    }
-    return {
-        "title": "RecordHeaders",
-        "description": "Kafka headers of a measurement record, each ASCII text; unknown ones are ignored.",
-        "type": "object",
-        "properties": required | optional,
-        "required": list(required),
-    }
 
 
 def _as_file(name: str, schema: dict[str, Any]) -> bytes:

@@ -19,8 +19,8 @@ from metering_common.service.connections import tls_context
 from metering_common.service.retry import RefusedError
 from metering_common.service.settings import KafkaSettings
 
-MAX_REQUEST_BYTES = 6 * 1024 * 1024
-"""Above the largest record of any topic (5 MiB on the dead letters): the topic's own limit decides."""
+MAX_REQUEST_BYTES = 12 * 1024 * 1024
+"""Above the largest record of any topic (11 MiB on the dead letters): the topic's own limit decides."""
 MAX_BATCH_BYTES = 1_000_000
 """One batch per partition is in flight at a time: large ones carry large records, below the registry's 1 MiB."""
 FETCH_BYTES = 16 * 1024 * 1024

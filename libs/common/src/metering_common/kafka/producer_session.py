@@ -4,41 +4,51 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Self
+from copy import copy
+from typing import NamedTuple, Self
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import RecordMetadata, TopicPartition
 
 from metering_common.kafka import clients as kafka
-from metering_common.kafka.partition_batcher import Call, PartitionBatcher, Record, any_partition, partition_of
+from metering_common.service.cancellation import is_asked_to_end
 from metering_common.service.clock import Clock
 from metering_common.service.settings import KafkaSettings
 
 _START_SECONDS = 3.0
 _ABANDON_SECONDS = 1.0
 
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Record(NamedTuple):
+    """What goes to Kafka."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    """By the key, or any without one, when it is not chosen."""
+
 
 class ProducerSession:
     """A started producer and the bytes it has in flight."""
 
-    def __init__(self, producer: AIOKafkaProducer, clock: Clock, acknowledged: Callable[[str, int], None]) -> None:
+    def __init__(self, producer: AIOKafkaProducer, clock: Clock, acknowledged: Callable[[str], None]) -> None:
         self.bytes = 0
         self._client = producer
         self._clock = clock
         self._acknowledged = acknowledged
-        self._empty = asyncio.Event()
-        self._started_at: dict[Call, float] = {}
+        self._started_at: dict[asyncio.Task[None], float] = {}
         """Calls in flight, oldest first."""
-        self._batchers: dict[TopicPartition, PartitionBatcher] = {}
 
     @classmethod
-    async def start(
-        cls, settings: KafkaSettings, clock: Clock, acknowledged: Callable[[str, int], None]
-    ) -> Self | None:
+    async def start(cls, settings: KafkaSettings, clock: Clock, acknowledged: Callable[[str], None]) -> Self | None:
         """None when Kafka does not answer: a start takes metadata and a producer id from it.
 
-        `acknowledged` is called with a topic and how many of its records are in.
+        `acknowledged` is called with the topic of each record that is in.
         """
         producer = kafka.producer(settings)
         try:
@@ -57,57 +67,66 @@ class ProducerSession:
         """Monotonic seconds; infinity when nothing is in flight."""
         return next(iter(self._started_at.values()), math.inf)
 
-    async def send(self, records: Sequence[Record], size: int, wait_seconds: float) -> list[RecordMetadata]:
+    async def partitions(self, topic: str) -> int:
+        """Their number; waits where it is not known yet."""
+        return len(await self._client.partitions_for(topic))
+
+    async def send(self, records: Sequence[Record], size: int, wait_seconds: float) -> None:
         """Waits for all acknowledgements; `size` bytes are in flight until then, also when the caller goes away.
 
         Nothing that was sent is taken back when the caller is cancelled, or gets its TimeoutError after
         `wait_seconds`. Raises the first error of any record.
         """
         if not records:
-            return []
-        call = Call(size, len(records), self._ended, wait_seconds)
+            return
+        call = asyncio.create_task(self._send_all(records))
         self.bytes += size
-        self._empty.clear()
         self._started_at[call] = self._clock.monotonic()
-        try:
-            batchers = [self._batcher_of(record) or await self._new_batcher(record, wait_seconds) for record in records]
-        except BaseException:
-            call.end()
-            raise
-        for place, (batcher, record) in enumerate(zip(batchers, records, strict=True)):
-            batcher.add(record, call, place)
-        await call.finished
-        return call.result()
+        call.add_done_callback(lambda ended: self._ended(ended, size))
+        if not (await asyncio.wait({call}, timeout=wait_seconds))[0]:
+            raise TimeoutError
+        if call.cancelled():
+            raise KafkaError("the producer was given up")
+        if (error := call.exception()) is not None:
+            raise copy(error)  # it is kept by the call, and each that raises it adds to its traceback
 
-    def _batcher_of(self, record: Record) -> PartitionBatcher | None:
-        """None for a partition that nothing was sent to yet."""
-        known = self._client.client.cluster.partitions_for_topic(record.topic)
-        return self._batchers.get(_place(record, len(known))) if known else None
+    async def _send_all(self, records: Sequence[Record]) -> None:
+        """Every record is tried, whatever became of those before it."""
+        sent = [
+            await self._client.send(
+                record.topic, record.value, key=record.key, partition=record.partition, headers=record.headers
+            )
+            for record in records
+        ]
+        first_error: KafkaError | None = None
+        for record, future in zip(records, sent, strict=True):
+            try:
+                await future
+            except KafkaError as error:
+                first_error = first_error or error
+            except (Exception, asyncio.CancelledError) as error:  # the call must end, whatever the producer dies of
+                if is_asked_to_end(error):
+                    raise
+                log.exception("producer.failed", topic=record.topic)
+                first_error = first_error or KafkaError(repr(error))
+            else:
+                self._acknowledged(record.topic)
+        if first_error is not None:
+            raise first_error
 
-    async def _new_batcher(self, record: Record, wait_seconds: float) -> PartitionBatcher:
-        """Waits where the topic's partitions are not known yet."""
-        async with asyncio.timeout(wait_seconds):
-            place = _place(record, len(await self._client.partitions_for(record.topic)))
-        return self._batchers.setdefault(place, PartitionBatcher(self._client, place, self._acknowledged))
-
-    def _ended(self, call: Call) -> None:
+    def _ended(self, call: asyncio.Task[None], size: int) -> None:
         del self._started_at[call]
-        self.bytes -= call.size
-        if not self._started_at:
-            self._empty.set()
+        self.bytes -= size
+        if not call.cancelled():
+            call.exception()  # somebody has looked, also when the caller is gone
 
     async def end(self, wait_seconds: float) -> None:
         """What can still be acknowledged is waited for; the rest fails, and lets its bytes go."""
         if self._started_at:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_seconds):
-                    await self._empty.wait()
+            await asyncio.wait(set(self._started_at), timeout=wait_seconds)
         await _abandon(self._client)
-
-
-def _place(record: Record, partitions: int) -> TopicPartition:
-    number = any_partition(partitions) if record.key is None else partition_of(record.key, partitions)
-    return TopicPartition(record.topic, number)
+        for call in self._started_at:
+            call.cancel()
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

@@ -1,4 +1,4 @@
-"""Behind ingest-api: records leave for Kafka here, and a 201 rests on what `Publisher.publish` returns.
+"""Records leave for Kafka here: `Publisher.publish` returns when all in-sync replicas have acknowledged them.
 
 aiokafka's idempotent producer sends again for ever while Kafka is away, its `send` and its `stop()` hang, and after
 some errors it never sends again. So: a deadline of our own, a bound on the bytes in flight, and a circuit breaker whose
@@ -6,19 +6,17 @@ recovery is always the same step, a producer recreated.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, Self
 
 import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
-from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 
 from metering_common.contract.topics import load_contracts
 from metering_common.kafka import clients as kafka
-from metering_common.kafka.partition_batcher import Record
-from metering_common.kafka.producer_session import ProducerSession
+from metering_common.kafka.producer_session import ProducerSession, Record
 from metering_common.service.cancellation import is_asked_to_end
 from metering_common.service.clock import Clock
 from metering_common.service.metrics import PublisherMetrics
@@ -49,6 +47,10 @@ class PublishUnavailableError(Exception):
         self.retry_after_seconds: int = _RETRY_AFTER_SECONDS[reason]
         super().__init__(f"cannot publish: {reason}, again after {self.retry_after_seconds} s")
 
+    def again(self) -> "PublishUnavailableError":
+        """The same for another caller: each that raises an error adds to its traceback."""
+        return PublishUnavailableError(self.reason)
+
 
 class RecordTooLargeError(Exception):
     """A record is larger than its topic takes: sending it again is no use."""
@@ -70,6 +72,7 @@ class Publisher:
         """The one that takes, and those before it that still wait for acknowledgements."""
         self._why_unavailable: Reason | None = "breaker_open"
         self._misses = 0
+        self._waiting_bytes = 0
         self._retiring: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -100,8 +103,8 @@ class Publisher:
 
     @property
     def in_flight_bytes(self) -> int:
-        """Sent and not yet acknowledged."""
-        return sum(producer.bytes for producer in self._producers)
+        """Sent and not yet acknowledged, or held for what is still to be sent."""
+        return self._waiting_bytes + sum(producer.bytes for producer in self._producers)
 
     def unavailable(self) -> Reason | None:
         """Why a call would be refused at once; None when it would be tried."""
@@ -109,27 +112,55 @@ class Publisher:
             return self._why_unavailable
         return "in_flight" if self.in_flight_bytes >= self._max_in_flight_bytes else None
 
-    async def publish(self, records: Sequence[Record], deadline_seconds: float | None = None) -> list[RecordMetadata]:
-        """Where each record stands, once all are acknowledged by all in-sync replicas.
+    def hold(self, size: int) -> None:
+        """Counts bytes that wait to be sent as in flight; raises `PublishUnavailableError` when there is no room.
+
+        To be given back with `let_go` when they are sent, or given up.
+        """
+        with self._counted():
+            self._admit(size)
+        self._waiting_bytes += size
+
+    def let_go(self, size: int) -> None:
+        self._waiting_bytes -= size
+
+    async def partitions(self, topic: str) -> int:
+        """The number of the topic's partitions. Raises `PublishUnavailableError`."""
+        if self._current is None:
+            raise PublishUnavailableError("breaker_open")
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await self._current.partitions(topic)
+        except (TimeoutError, KafkaError) as error:
+            raise PublishUnavailableError("deadline") from error
+
+    async def publish(self, records: Sequence[Record], deadline_seconds: float | None = None) -> None:
+        """Returns once all records are acknowledged by all in-sync replicas.
 
         Raises `RecordTooLargeError` and `PublishUnavailableError`. When cancelled, records may land all the same.
         """
         started = self._clock.monotonic()
+        with self._counted():
+            producer = self._admit(size := self._size(records))
+            await self._send(producer, records, size, deadline_seconds or self._deadline_seconds)
+        self._metrics.seconds.observe(self._clock.monotonic() - started)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         try:
-            acknowledged = await self._publish(records, deadline_seconds or self._deadline_seconds)
+            yield
         except PublishUnavailableError as error:
             self._metrics.refused.labels(error.reason).inc()
             raise
         except RecordTooLargeError:
             self._metrics.refused.labels("too_large").inc()
             raise
-        self._metrics.seconds.observe(self._clock.monotonic() - started)
-        return acknowledged
 
-    async def _publish(self, records: Sequence[Record], deadline_seconds: float) -> list[RecordMetadata]:
-        producer, size = self._admit(records)
+    async def _send(
+        self, producer: ProducerSession, records: Sequence[Record], size: int, deadline_seconds: float
+    ) -> None:
         try:
-            return await producer.send(records, size, deadline_seconds)
+            await producer.send(records, size, deadline_seconds)
         except TimeoutError:
             self._missed()
             raise PublishUnavailableError("deadline") from None
@@ -143,8 +174,8 @@ class Publisher:
                 raise RecordTooLargeError(str(error)) from error
             raise PublishUnavailableError("failed") from error
 
-    def _admit(self, records: Sequence[Record]) -> tuple[ProducerSession, int]:
-        """Refuses before anything is sent: what is too large, and what there is no room or no Kafka for."""
+    def _size(self, records: Sequence[Record]) -> int:
+        """Refuses what is too large for its topic before anything is sent."""
         size = 0
         for record in records:
             size += (bytes_of_one := _size(record))
@@ -152,16 +183,20 @@ class Publisher:
                 raise RecordTooLargeError(
                     f"a record of {bytes_of_one} bytes is more than the {limit} of {record.topic}"
                 )
+        return size
+
+    def _admit(self, size: int) -> ProducerSession:
+        """Refuses what there is no room or no Kafka for."""
         if self._why_unavailable is not None or self._current is None:
             raise PublishUnavailableError(self._why_unavailable or "breaker_open")
         in_flight = self.in_flight_bytes
         if in_flight and in_flight + size > self._max_in_flight_bytes:
             raise PublishUnavailableError("in_flight")
-        return self._current, size
+        return self._current
 
-    def _acknowledged(self, topic: str, records: int) -> None:
+    def _acknowledged(self, topic: str) -> None:
         self._misses = 0
-        self._metrics.count_published(topic, records)
+        self._metrics.count_published(topic, 1)
 
     def _missed(self) -> None:
         self._misses += 1

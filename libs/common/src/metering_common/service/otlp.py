@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from metering_common.contract.metadata import RecordHeaders
+from metering_common.contract.metadata import EntryMetadata
 from metering_common.service.tracing import Attributes, StageTrace
 
 _FLAGS, _SAMPLED = slice(53, 55), 1  # where a traceparent has them, and the bit
@@ -45,28 +45,24 @@ class OtlpTracing:
             yield _traceparent(span)
 
     def stage(self, name: str, topic: str) -> StageTrace:
-        def tell(headers: Iterable[RecordHeaders], seconds: float) -> None:
-            ended_ns = time.time_ns()
-            for one in headers:
-                if one.traceparent is not None and _is_sampled(one.traceparent):
-                    self._tell(name, topic, one, ended_ns - round(seconds * 1e9), ended_ns)
+        def tell(metadata: Iterable[EntryMetadata], seconds: float) -> None:
+            parents = (one.traceparent for one in metadata if one.traceparent is not None)
+            sampled = [parent for parent in dict.fromkeys(parents) if _is_sampled(parent)]
+            if sampled:
+                self._tell(name, topic, sampled, seconds)
 
         return tell
 
     def shutdown(self) -> None:
         self._provider.shutdown()
 
-    def _tell(self, name: str, topic: str, headers: RecordHeaders, started_ns: int, ended_ns: int) -> None:
-        attributes: Attributes = {
-            "messaging.system": "kafka",
-            "messaging.destination.name": topic,
-            "metering.batch_id": str(headers.batch_id),
-            "metering.item": headers.item,
-            "metering.device_id": headers.device_id,
-            "metering.source": headers.source,
-        }
-        context = _context(headers.traceparent)
-        span = self._tracer.start_span(name, context, SpanKind.CONSUMER, attributes, start_time=started_ns)
+    def _tell(self, name: str, topic: str, traceparents: Iterable[str], seconds: float) -> None:
+        ended_ns = time.time_ns()
+        links = [trace.Link(_span_context(traceparent)) for traceparent in traceparents]
+        attributes: Attributes = {"messaging.system": "kafka", "messaging.destination.name": topic}
+        span = self._tracer.start_span(
+            name, Context(), SpanKind.CONSUMER, attributes, links=links, start_time=ended_ns - round(seconds * 1e9)
+        )
         span.end(ended_ns)
 
 
@@ -90,6 +86,10 @@ def _context(traceparent: str | None) -> Context:
     """Of its own: nothing is taken from what else runs in this process."""
     carrier = {} if traceparent is None else {"traceparent": traceparent}
     return _PROPAGATOR.extract(carrier, Context())
+
+
+def _span_context(traceparent: str) -> trace.SpanContext:
+    return trace.get_current_span(_context(traceparent)).get_span_context()
 
 
 def _traceparent(span: trace.Span) -> str:

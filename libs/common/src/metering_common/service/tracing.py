@@ -1,8 +1,8 @@
 """A measure's trace: a span for its request at ingest-api, or for the poll that brought it, and for each stage behind,
 when a collector is configured.
 
-Nothing is imported or done without one. The request's `traceparent` travels unchanged through Kafka's headers, so what
-a stage sends twice has the same bytes, and the spans of all stages are children of the request's.
+Nothing is imported or done without one. The request's `traceparent` travels unchanged in the entry's metadata, so what
+a stage sends twice has the same bytes. An envelope carries many requests: its span in each stage links their traces.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from metering_common.contract.metadata import RecordHeaders
+from metering_common.contract.metadata import EntryMetadata
 from metering_common.service.settings import TracingSettings
 
 FLUSH_SECONDS = 2.0
@@ -22,8 +22,8 @@ FLUSH_SECONDS = 2.0
 _TRACE_ID = slice(3, 35)  # where a traceparent has it
 
 Attributes = dict[str, str | int | float | bool]
-StageTrace = Callable[[Iterable[RecordHeaders], float], None]
-"""Told of the records that a stage has just finished, and of the seconds it took."""
+StageTrace = Callable[[Iterable[EntryMetadata], float], None]
+"""Called with the metadata of an envelope's entries once a stage has finished them, and the seconds it took."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Tracing(Protocol):
         ...
 
     def stage(self, name: str, topic: str) -> StageTrace:
-        """A span for each record of `topic` that belongs to a sampled trace."""
+        """A span for each envelope of `topic` that links the sampled traces of its entries."""
         ...
 
     def shutdown(self) -> None:
@@ -64,13 +64,13 @@ def trace_id(traceparent: str | None) -> str | None:
     return None if traceparent is None else traceparent[_TRACE_ID]
 
 
-def trace_ids(headers: Iterable[RecordHeaders]) -> list[str]:
-    """Of those records that belong to a trace, each once."""
-    found = (one.traceparent for one in headers if one.traceparent is not None)
+def trace_ids(metadata: Iterable[EntryMetadata]) -> list[str]:
+    """Of those entries that belong to a trace, each once."""
+    found = (one.traceparent for one in metadata if one.traceparent is not None)
     return [traceparent[_TRACE_ID] for traceparent in dict.fromkeys(found)]
 
 
-def no_trace(_headers: Iterable[RecordHeaders], _seconds: float) -> None:
+def no_trace(_metadata: Iterable[EntryMetadata], _seconds: float) -> None:
     """The stage trace of a service without a collector."""
 
 

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from metering_common.contract.metadata import KafkaHeaders, check_schema_version
+from metering_common.contract.envelope import check_schema_version
+from metering_common.contract.metadata import KafkaHeaders
 from metering_common.contract.topics import ECL_ANSWERS
 from metering_common.kafka.publisher import Record
 from metering_ecl_poller.portal.client import Answer

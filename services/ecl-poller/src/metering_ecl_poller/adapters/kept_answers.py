@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from metering_common.contract.metadata import MalformedHeadersError
+from metering_common.contract.envelope import MalformedHeadersError
 from metering_common.contract.topics import ECL_ANSWERS
 from metering_common.kafka import clients as kafka
 from metering_common.service.settings import KafkaSettings

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from uuid import UUID
 
 from metering_common.contract.batch_id import new_batch_id
-from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.envelope import PackedEntry
+from metering_common.contract.metadata import EntryMetadata, RegistryVersion, encode_metadata
 from metering_common.contract.rev import mapping_rev
-from metering_common.contract.topics import RAW
+from metering_common.kafka.envelopes import full_envelopes, raw_record
 from metering_common.kafka.publisher import Publisher, PublishUnavailableError, Record
 from metering_common.registry.documents import Device
 from metering_common.registry.replica import RegistryReplica
@@ -16,7 +18,7 @@ from metering_ecl_poller.domain.elements import Element
 from metering_ecl_poller.metrics import PollerMetrics
 from metering_ecl_poller.portal.client import Answer
 
-MAX_ITEMS = 100  # records of one batch; http_rev's limit, kept here so that a batch is a batch everywhere
+MAX_ITEMS = 100  # entries of one batch; http_rev's limit, kept here so that a batch is a batch everywhere
 DEADLINE_SECONDS = 15.0
 TRIES = 3  # of one publication: a broker that changes leaders is back in seconds
 
@@ -49,40 +51,18 @@ class KafkaOutlet:
     async def hand_over(
         self, device: Device, elements: Sequence[Element], mapping_version: int, traceparent: str | None = None
     ) -> list[str]:
-        """The ids of the batches, once all their records are acknowledged. Raises `PublishUnavailableError`."""
+        """The ids of the batches, once all their entries are acknowledged. Raises `PublishUnavailableError`."""
         version = self._replica.version
         if version is None:
             raise RegistryUnsureError("the registry is not yet read")
         batches = []
         for batch in _hundreds(elements):
-            records = self._records(device, batch, mapping_version, (version, traceparent))
-            batches.append(str(records[0][0]))
-            await self._publish([record for _, record in records])
+            batch_id = new_batch_id(self._clock.now_ms())
+            entries = _entries(device, (batch_id, batch), mapping_version, (version, traceparent))
+            now_ms = self._clock.now_ms()
+            await self._publish([raw_record(part, now_ms) for part in full_envelopes(entries)])
+            batches.append(str(batch_id))
         return batches
-
-    def _records(
-        self, device: Device, batch: Sequence[Element], mapping_version: int, about: tuple[RegistryVersion, str | None]
-    ) -> list[tuple[object, Record]]:
-        batch_id, (version, traceparent) = new_batch_id(self._clock.now_ms()), about
-        records: list[tuple[object, Record]] = []
-        for item, element in enumerate(batch):
-            headers = RecordHeaders(
-                batch_id=batch_id,
-                item=item,
-                items=len(batch),
-                provider_id=device.provider,
-                gateway_id=None,
-                device_id=device.id,
-                source="ecl",
-                received_at_ms=element.answered_ms,
-                rev=mapping_rev(element.answered_ms, mapping_version),
-                registry=version,
-                traceparent=traceparent,
-                clock_doubtful=element.doubtful,
-            )
-            key = str(device.id).encode()
-            records.append((batch_id, Record(RAW, key, element.body, encode_headers(headers))))
-        return records
 
     async def _publish(self, records: Sequence[Record]) -> None:
         """A repetition may double a record: everything behind tolerates that."""
@@ -95,6 +75,36 @@ class KafkaOutlet:
                 await asyncio.sleep(error.retry_after_seconds)
             else:
                 return
+
+
+def _entries(
+    device: Device,
+    batch: tuple[UUID, Sequence[Element]],
+    mapping_version: int,
+    about: tuple[RegistryVersion, str | None],
+) -> list[PackedEntry]:
+    (batch_id, elements), (version, traceparent) = batch, about
+    return [
+        PackedEntry(
+            encode_metadata(
+                EntryMetadata(
+                    batch_id=batch_id,
+                    item=item,
+                    items=len(elements),
+                    provider_id=device.provider,
+                    device_id=device.id,
+                    source="ecl",
+                    received_at_ms=element.answered_ms,
+                    rev=mapping_rev(element.answered_ms, mapping_version),
+                    registry=version,
+                    traceparent=traceparent,
+                    clock_doubtful=element.doubtful,
+                )
+            ),
+            element.body,
+        )
+        for item, element in enumerate(elements)
+    ]
 
 
 def _hundreds(elements: Sequence[Element]) -> Iterator[Sequence[Element]]:

@@ -11,7 +11,7 @@ from metering_ingest_api.adapters.bodies import BodyLimits, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
 from metering_ingest_api.adapters.paths import ANY, Paths
 from metering_ingest_api.adapters.tracing import Trace, untraced
-from metering_ingest_api.application import Batch, IngestService, Submission
+from metering_ingest_api.application import IngestService, Receipt, Submission
 from metering_ingest_api.domain import request_headers
 from metering_ingest_api.domain.in_flight import InFlight, Share
 from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
@@ -97,34 +97,30 @@ class Api:
         self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
         self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
-        batch = await self._ingest_api.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
-        batch_id = str(batch.id)
-        headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{batch_id}"}
-        response = await self._enqueue(exchange, batch, body_read_at, headers)
-        self._count(len(batch.records), batch.measures)
-        exchange.event = "batch.enqueued"
-        exchange.facts |= {"batch_id": batch_id, "records": len(batch.records), "measures": batch.measures}
-        return response
-
-    async def _enqueue(self, exchange: Exchange, batch: Batch, body_read_at: float, headers: dict[str, str]) -> Answer:
-        if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
-            await self._ingest_api.enqueue(batch, body_read_at)
+        wait_seconds = request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))
+        submission = Submission(sender, body, exchange.received_at_ms, body_read_at, exchange.traceparent, wait_seconds)
+        receipt = await self._ingest_api.submit(submission)
+        self._note(exchange, receipt)
+        headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{receipt.batch_id}"}
+        if receipt.wait is None:
             return Answer(201, ACCEPTED, headers)
-        wait = await self._ingest_api.enqueue_and_wait(batch, body_read_at, seconds)
-        exchange.waited_seconds = wait.seconds
-        self._metrics.waits.labels(wait.end).inc()
-        if wait.end != "not_watched":
-            headers["Preference-Applied"] = f"wait={seconds}"
-        return json_response({"success": True, "warnings": wait.findings}, 201, headers)
+        if receipt.wait.end != "not_watched":
+            headers["Preference-Applied"] = f"wait={wait_seconds}"
+        return json_response({"success": True, "warnings": receipt.wait.findings}, 201, headers)
+
+    def _note(self, exchange: Exchange, receipt: Receipt) -> None:
+        self._metrics.entries.inc(receipt.entries)
+        self._metrics.measures.inc(receipt.measures)
+        exchange.event = "batch.enqueued"
+        exchange.facts |= {"batch_id": receipt.batch_id, "entries": receipt.entries, "measures": receipt.measures}
+        if receipt.wait is not None:
+            exchange.waited_seconds = receipt.wait.seconds
+            self._metrics.waits.labels(receipt.wait.end).inc()
 
     async def batch(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
         document = await self._ingest_api.result(sender, exchange.segment)
         return json_response(document, headers={"Cache-Control": "no-store"})
-
-    def _count(self, records: int, measures: int) -> None:
-        self._metrics.records.inc(records)
-        self._metrics.measures.inc(measures)
 
     async def _sender(self, exchange: Exchange) -> Sender:
         """Who asks; the cheap checks that every authenticated path shares come along."""

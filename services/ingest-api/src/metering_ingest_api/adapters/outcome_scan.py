@@ -7,9 +7,9 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from metering_common.contract.batch_id import batch_time_ms
+from metering_common.contract.outcomes import partition_of
 from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.adapters.outcomes import decode, open_consumer, partitions_of
 from metering_ingest_api.domain.batch_results import SKEW_SECONDS, Told, is_complete
@@ -68,34 +68,31 @@ class OutcomesScan:
         self._idle.append((stack, consumer))
 
     async def _scan(self, consumer: AIOKafkaConsumer, batch_id: UUID) -> list[Told]:
-        key = str(batch_id).encode()
-        partition = partition_of(key, await partitions_of(consumer))
+        partitions = await partitions_of(consumer)
+        partition = partitions[partition_of(batch_id, len(partitions))]
         consumer.assign([partition])
         end = (await consumer.end_offsets([partition]))[partition]
         since = await consumer.offsets_for_times({partition: batch_time_ms(batch_id) - SKEW_SECONDS * 1_000})
         if (first := since[partition]) is None:
             return []
         consumer.seek(partition, first.offset)
-        return await self._read(consumer, partition, end, key)
+        return await self._read(consumer, partition, end, batch_id)
 
-    async def _read(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, key: bytes) -> list[Told]:
+    async def _read(
+        self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, batch_id: UUID
+    ) -> list[Told]:
         """Up to the end seen at the beginning, or until the batch is complete."""
         told: list[Told] = []
         size = 0
         while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
             records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
-            self._metrics.outcomes_read.labels("scan").inc(len(records))
             size += sum([len(record.value or b"") for record in records])
             if size > SCAN_BYTES:
                 raise _too_long()
-            own = [(record.timestamp, decode(record)) for record in records if record.key == key]
-            told += [Told(at_ms, outcome) for at_ms, outcome in own if outcome is not None]
+            own = [(record.timestamp, decode(record, {str(batch_id)})) for record in records]
+            told += [Told(at_ms, outcome) for at_ms, outcomes in own for outcome in outcomes]
+            self._metrics.outcomes_read.labels("scan").inc(sum(len(outcomes) for _, outcomes in own))
         return told
-
-
-def partition_of(key: bytes, partitions: list[TopicPartition]) -> TopicPartition:
-    """Where Kafka's default partitioner puts the key."""
-    return partitions[(murmur2(key) & 0x7FFF_FFFF) % len(partitions)]
 
 
 def _too_long() -> Problem:

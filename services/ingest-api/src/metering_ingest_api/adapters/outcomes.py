@@ -1,7 +1,7 @@
 """What the validator said, for those who wait: the outcomes topic's tail while somebody does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
@@ -10,8 +10,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from metering_common.contract import codec, topics
+from metering_common.contract import topics
+from metering_common.contract.envelope import UnreadableFrameError
 from metering_common.contract.messages import Outcome
+from metering_common.contract.outcomes import outcomes_of
 from metering_common.kafka import clients as kafka
 from metering_common.service.clock import Clock
 from metering_common.service.settings import KafkaSettings
@@ -55,7 +57,7 @@ class OutcomesTail:
 
     def __init__(self, settings: KafkaSettings, clock: Clock, metrics: IngestMetrics) -> None:
         self._settings, self._clock, self._metrics = settings, clock, metrics
-        self._waiting: dict[bytes, Expectation] = {}
+        self._waiting: dict[str, Expectation] = {}
         self._following: asyncio.Task[None] | None = None
         self._at_end = asyncio.Event()
         self._idle_since = 0.0
@@ -77,7 +79,7 @@ class OutcomesTail:
         if len(self._waiting) >= MAX_WAITING or not await self._follow():
             yield None
             return
-        key, expectation = str(batch_id).encode(), Expectation()
+        key, expectation = str(batch_id), Expectation()
         self._waiting[key] = expectation
         try:
             yield expectation
@@ -114,9 +116,9 @@ class OutcomesTail:
 
     def _hand_out(self, records: Iterable[ConsumerRecord]) -> None:
         for record in records:
-            self._metrics.outcomes_read.labels("tail").inc()
-            if (expectation := self._waiting.get(record.key)) is not None and (outcome := decode(record)) is not None:
-                expectation.add(outcome)
+            for outcome in decode(record, self._waiting):
+                self._metrics.outcomes_read.labels("tail").inc()
+                self._waiting[str(outcome.batch_id)].add(outcome)
 
     async def _stop(self) -> None:
         if self._following is not None:
@@ -124,13 +126,13 @@ class OutcomesTail:
             await asyncio.wait({self._following})
 
 
-def decode(record: ConsumerRecord) -> Outcome | None:
-    """One that cannot be read hurts only its own batch."""
+def decode(record: ConsumerRecord, wanted: Collection[str]) -> list[Outcome]:
+    """Those of the wanted batches. A record that cannot be read hurts only those whose outcomes it holds."""
     try:
-        return codec.decode_outcome(record.value)
-    except msgspec.DecodeError as error:
+        return list(outcomes_of(record.value, wanted))
+    except (msgspec.DecodeError, UnreadableFrameError) as error:
         log.error("outcomes.unreadable", partition=record.partition, offset=record.offset, error=str(error))  # noqa: TRY400  the trace says nothing
-        return None
+        return []
 
 
 @asynccontextmanager

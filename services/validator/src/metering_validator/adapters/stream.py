@@ -14,12 +14,12 @@ import structlog
 from faust.types import TP, EventT, StreamT
 
 from metering_common.contract import topics
-from metering_common.contract.metadata import KafkaHeaders, RecordPosition
+from metering_common.contract.envelope import ConsumedRecord
+from metering_common.contract.metadata import RecordPosition
 from metering_validator.adapters.batch_limit import BatchLimit
 from metering_validator.adapters.commit_guard import GuardedConsumer, GuardedTransport
 from metering_validator.adapters.faust_settings import faust_settings
 from metering_validator.metrics import Metrics
-from metering_validator.record_results import RawRecord
 from metering_validator.settings import Settings
 
 CRASH_CHECK_SECONDS = 0.5
@@ -30,7 +30,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 class BatchValidator(Protocol):
     """What is done with a batch; see `metering_validator.application`."""
 
-    async def validate(self, records: Sequence[RawRecord]) -> None: ...
+    async def validate(self, records: Sequence[ConsumedRecord]) -> None: ...
 
 
 class FaustCrashedError(Exception):
@@ -104,7 +104,7 @@ class ValidationStream:
         self._idle.clear()
         log.debug("records.taken", records=len(events))
         try:
-            await self._validate.validate([_raw_record(event) for event in events])
+            await self._validate.validate([_record(event) for event in events])
             self._let_go(events)
         except BaseException as error:
             log.critical("records.cannot_go_on", error=repr(error), records=len(events), exc_info=error)
@@ -128,17 +128,12 @@ def _next_offsets(messages: Sequence[Any]) -> dict[TP, int]:
     return offsets
 
 
-def _raw_record(event: EventT[bytes]) -> RawRecord:
+def _record(event: EventT[bytes]) -> ConsumedRecord:
     message = event.message
-    return RawRecord(
+    return ConsumedRecord(
         position=RecordPosition(message.topic, message.partition, message.offset),
         timestamp_ms=round(message.timestamp * 1_000),
         key=message.key,
         value=message.value,
-        headers=_header_list(message.headers),
+        headers=list(cast("Any", message.headers) or ()),  # as aiokafka gives them, pair by pair
     )
-
-
-def _header_list(headers: Any) -> KafkaHeaders:
-    """As aiokafka gives them, pair by pair; equal names keep their order."""
-    return list(headers or ())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from metering_common.contract.metadata import RecordHeaders, RecordPosition
+from metering_common.contract.metadata import EntryMetadata
 from metering_common.registry.documents import Device
 from metering_validator.domain.dictionary import Dictionary
 
@@ -33,8 +33,7 @@ class Limits:
 class Context:
     """What `validate` is given beside the element: nothing in it is the present time."""
 
-    headers: RecordHeaders
-    raw: RecordPosition
+    metadata: EntryMetadata
     device: Device | None
     dictionary: Dictionary
     limits: Limits
@@ -42,17 +41,17 @@ class Context:
     @property
     def window(self) -> Window:
         """The window of the source; a replay has the window of what it replays (only the portal has no gateway)."""
-        source = self.headers.source
+        source = self.metadata.source
         if source == "replay":
-            source = "http" if self.headers.gateway_id is not None else "ecl"
+            source = "http" if self.metadata.gateway_id is not None else "ecl"
         return self.limits.ecl if source == "ecl" else self.limits.http
 
     @property
     def latest(self) -> int:
         """The last second that is not in the future beyond the tolerance."""
-        return min((self.headers.received_at_ms + self.window.future_seconds * 1_000) // 1_000, MILLISECONDS_FROM - 1)
+        return min((self.metadata.received_at_ms + self.window.future_seconds * 1_000) // 1_000, MILLISECONDS_FROM - 1)
 
     @property
     def earliest(self) -> int:
         """The first second that is not too old."""
-        return -((self.window.past_seconds * 1_000 - self.headers.received_at_ms) // 1_000)
+        return -((self.window.past_seconds * 1_000 - self.metadata.received_at_ms) // 1_000)

@@ -1,9 +1,10 @@
-"""What validation says of one record: the validated record, its outcome, and the counts that metrics take from them."""
+"""What validation says of one entry: the validated entry, its outcome, and the counts that metrics take from them."""
 
 from typing import NamedTuple
 
 import msgspec
 
+from metering_common.contract.dead_letters import cut_error
 from metering_common.contract.messages import (
     MAX_OUTCOME_FINDINGS,
     MAX_RAW_TEXT,
@@ -17,14 +18,14 @@ from metering_common.contract.messages import (
     Status,
     Validated,
 )
-from metering_common.contract.metadata import MAX_ERROR_BYTES, RecordHeaders, RecordPosition
+from metering_common.contract.metadata import EntryMetadata
 from metering_validator.domain.catalogue import CATALOGUE
 from metering_validator.domain.context import Context
 from metering_validator.domain.rules import sensor_not_on_list
 
 
 class Result(NamedTuple):
-    """Both answers about one raw record."""
+    """Both answers about one raw entry."""
 
     validated: Validated
     outcome: Outcome
@@ -52,7 +53,6 @@ def result(account: Account, device_number: str, context: Context) -> Result:
     if account.counts.not_taken:
         per_rule[sensor_not_on_list.id] = account.counts.not_taken
     validated = Validated(
-        raw=context.raw,
         status=Status.VALIDATED,
         counts=account.counts,
         rows=account.rows,
@@ -60,17 +60,16 @@ def result(account: Account, device_number: str, context: Context) -> Result:
         refusals_beyond=account.refusals_beyond,
         not_taken=account.not_taken,
     )
-    outcome = _outcome(context.headers, Status.VALIDATED, account.counts, account.refused_per_rule)
+    outcome = _outcome(context.metadata, Status.VALIDATED, account.counts, account.refused_per_rule)
     if account.findings or account.not_taken:
         outcome = _with_findings(outcome, account, device_number, context)
     return Result(validated, outcome, per_rule)
 
 
-def dead_result(headers: RecordHeaders, raw: RecordPosition, error: str) -> Result:
-    """A record that cannot be read has its ledger row and its outcome all the same."""
-    short = error.encode("utf-8", "replace")[:MAX_ERROR_BYTES].decode("utf-8", "ignore")
-    validated = Validated(raw=raw, status=Status.DEAD, counts=Counts(), error=short)
-    return Result(validated, _outcome(headers, Status.DEAD, Counts(), {}), {})
+def dead_result(metadata: EntryMetadata, error: str) -> Result:
+    """An entry that cannot be read has its ledger row and its outcome all the same."""
+    validated = Validated(status=Status.DEAD, counts=Counts(), error=cut_error(error))
+    return Result(validated, _outcome(metadata, Status.DEAD, Counts(), {}), {})
 
 
 def finding(rule_id: str, kind: FindingKind, device: str, timestamp: int | str | None, sensor: str | None) -> Finding:
@@ -89,18 +88,18 @@ def _carried(text: str) -> str:
     return text[:MAX_RAW_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
-def _outcome(headers: RecordHeaders, status: Status, counts: Counts, rules: dict[str, int]) -> Outcome:
+def _outcome(metadata: EntryMetadata, status: Status, counts: Counts, rules: dict[str, int]) -> Outcome:
     return Outcome(
-        batch_id=headers.batch_id,
-        item=headers.item,
-        items=headers.items,
-        provider=headers.provider_id,
-        device=headers.device_id,
-        received_at_ms=headers.received_at_ms,
+        batch_id=metadata.batch_id,
+        item=metadata.item,
+        items=metadata.items,
+        provider=metadata.provider_id,
+        device=metadata.device_id,
+        received_at_ms=metadata.received_at_ms,
         status=status,
         counts=counts,
         rules=rules,
-        replays=headers.replays,
+        replays=metadata.replays,
     )
 
 

@@ -45,7 +45,7 @@ class Value(NamedTuple):
 )
 def device_unknown(context: Context) -> bool:
     """ingest-api finds devices; this holds for what came by another way and for a device removed since."""
-    return context.device is None or context.device.provider != context.headers.provider_id
+    return context.device is None or context.device.provider != context.metadata.provider_id
 
 
 @rule(
@@ -229,7 +229,7 @@ def sensor_fault(number: float, sensor: Sensor) -> bool:
 )
 def clock_doubtful(context: Context) -> bool:
     """The header that the poller sets when a controller's own clock is off."""
-    return context.headers.clock_doubtful
+    return context.metadata.clock_doubtful
 
 
 @rule(

@@ -9,42 +9,49 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from metering_common.contract import codec, topics
-from metering_common.contract.metadata import RecordPosition, RegistryVersion, encode_headers
+from metering_common.contract import topics
+from metering_common.contract.envelope import ConsumedRecord, PackedEntry, read_envelope
+from metering_common.contract.metadata import EntryPosition, RecordPosition, RegistryVersion
+from metering_common.contract.outcomes import all_outcomes
 from metering_common.kafka import clients
-from metering_common.kafka.publisher import Publisher, Record
+from metering_common.kafka.envelopes import raw_record
+from metering_common.kafka.publisher import Publisher
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import EPOCH, NOW, RECEIVED_AT_MS, headers
+from metering_validator.testing.builders import EPOCH, NOW, RECEIVED_AT_MS, packed
 
 DEVICES = 60
 
 
 class Seen(NamedTuple):
-    """What three topics hold."""
+    """What three topics hold, entry by entry."""
 
-    raw: set[RecordPosition]
-    validated: dict[RecordPosition, set[bytes]]
-    """Different bytes per raw record."""
-    validated_records: int
+    raw: set[EntryPosition]
+    validated: dict[EntryPosition, set[bytes]]
+    """Different bytes per raw entry."""
+    validated_entries: int
     outcomes: Counter[UUID]
 
 
 async def publish_load(publisher: Publisher, count: int, seed: int, registry_position: int = 0) -> None:
-    """`count` records of one small measure each, over all partitions; some of their values are refused."""
+    """`count` entries of one small measure each, one to seven per envelope; some of their values are refused."""
     random = Random(seed)  # noqa: S311  no secret
-    records = [_record(random, seed * 1_000_000 + number, registry_position) for number in range(count)]
-    for start in range(0, count, 500):
-        await publisher.publish(records[start : start + 500])
+    entries = [_entry(random, seed * 1_000_000 + number, registry_position) for number in range(count)]
+    records = []
+    while entries:
+        size = random.randrange(1, 8)
+        records.append(raw_record(entries[:size], RECEIVED_AT_MS, random.randrange(12)))
+        del entries[:size]
+    for start in range(0, len(records), 100):
+        await publisher.publish(records[start : start + 100])
 
 
-def _record(random: Random, number: int, registry_position: int) -> Record:
+def _entry(random: Random, number: int, registry_position: int) -> PackedEntry:
     device = random.randrange(DEVICES)
     entries = [{"sensorName": name, "sensorValue": random.choice([1.5, 2, None])} for name in ("Corriente A", "Nadie")]
     element = {"deviceNumber": str(device), "measures": [{"timestamp": NOW - number % 50_000, "sensorValues": entries}]}
     batch_id = UUID(int=(RECEIVED_AT_MS << 80) | (0x7 << 76) | (0x2 << 62) | number)
     registry = RegistryVersion(EPOCH, registry_position)
-    stamped = headers(batch_id=batch_id, device_id=device, registry=registry)
-    return Record(topics.RAW, b"%d" % device, json.dumps(element).encode(), encode_headers(stamped))
+    return packed(json.dumps(element).encode(), batch_id=batch_id, device_id=device, registry=registry)
 
 
 async def look(settings: KafkaSettings) -> Seen:
@@ -52,19 +59,31 @@ async def look(settings: KafkaSettings) -> Seen:
     raw, validated, outcomes = await asyncio.gather(
         *(_read_all(settings, topic) for topic in (topics.RAW, topics.VALIDATED, topics.OUTCOMES))
     )
-    results: dict[RecordPosition, set[bytes]] = {}
-    for record in validated:
-        results.setdefault(codec.decode_validated(record.value).raw, set()).add(record.value)
+    results: dict[EntryPosition, set[bytes]] = {}
+    count = 0
+    for envelope in map(read_envelope, map(_consumed, validated)):
+        for index, entry in enumerate(envelope.entries):
+            results.setdefault(envelope.raw_position(index), set()).add(entry.packed.value)
+            count += 1
     return Seen(
-        raw={RecordPosition(record.topic, record.partition, record.offset) for record in raw},
+        raw={
+            envelope.raw_position(index)
+            for envelope in map(read_envelope, map(_consumed, raw))
+            for index in range(len(envelope.entries))
+        },
         validated=results,
-        validated_records=len(validated),
-        outcomes=Counter(codec.decode_outcome(record.value).batch_id for record in outcomes),
+        validated_entries=count,
+        outcomes=Counter(outcome.batch_id for record in outcomes for outcome in all_outcomes(record.value)),
     )
 
 
+def _consumed(record: ConsumerRecord) -> ConsumedRecord:
+    position = RecordPosition(record.topic, record.partition, record.offset)
+    return ConsumedRecord(position, record.timestamp, record.key, record.value, list(record.headers))
+
+
 async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 120) -> Seen:
-    """Waits until every raw record is validated and told; raises TimeoutError.
+    """Waits until every raw entry is validated and told; raises TimeoutError.
 
     The topics are read side by side: a result may be seen whose outcome came a moment after the other topic's reading.
     """
@@ -82,7 +101,7 @@ def check(seen: Seen, count: int) -> int:
     assert seen.validated.keys() == seen.raw
     assert all(len(different) == 1 for different in seen.validated.values())
     assert len(seen.outcomes) == count
-    return seen.validated_records - count
+    return seen.validated_entries - count
 
 
 async def _read_all(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:

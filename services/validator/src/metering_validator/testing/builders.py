@@ -4,12 +4,12 @@ import json
 from typing import Any
 from uuid import UUID
 
-from metering_common.contract.metadata import RecordHeaders, RecordPosition, RegistryVersion, encode_headers
+from metering_common.contract.envelope import ConsumedRecord, PackedEntry, envelope_headers, pack
+from metering_common.contract.metadata import EntryMetadata, RecordPosition, RegistryVersion, encode_metadata
 from metering_common.contract.topics import RAW
 from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, SensorKind
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
-from metering_validator.record_results import RawRecord
 
 EPOCH = "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11"
 RECEIVED_AT_MS = 1_773_241_518_021
@@ -34,7 +34,7 @@ def documents(*devices: Device) -> list[RegistryDocument]:
     return [Meta(epoch=EPOCH, created_at=NOW - 1000), *SENSORS, *(devices or (DEVICE,))]
 
 
-def headers(**changes: Any) -> RecordHeaders:
+def metadata(**changes: Any) -> EntryMetadata:
     fields: dict[str, Any] = {
         "batch_id": UUID("019a0f3c-7d2e-7c41-9b0e-5f6a7c8d9e0f"),
         "item": 0,
@@ -47,18 +47,16 @@ def headers(**changes: Any) -> RecordHeaders:
         "rev": 7,
         "registry": RegistryVersion(EPOCH, 0),
     }
-    return RecordHeaders(**fields | changes)
+    return EntryMetadata(**fields | changes)
 
 
 def context(
     device: Device | None = DEVICE,
     sensors: tuple[Sensor, ...] = SENSORS,
     limits: Limits | None = None,
-    **header_changes: Any,
+    **changes: Any,
 ) -> Context:
-    return Context(
-        headers(**header_changes), RecordPosition(RAW, 3, 1234), device, Dictionary(sensors), limits or Limits()
-    )
+    return Context(metadata(**changes), device, Dictionary(sensors), limits or Limits())
 
 
 def measure(timestamp: Any, *values: Any) -> dict[str, Any]:
@@ -73,7 +71,16 @@ def element(*measures: dict[str, Any], number: str = "29") -> bytes:
     return json.dumps({"deviceNumber": number, "measures": list(measures)}, ensure_ascii=False).encode()
 
 
-def raw_record(value: bytes | None, offset: int = 0, partition: int = 0, **header_changes: Any) -> RawRecord:
-    return RawRecord(
-        RecordPosition(RAW, partition, offset), RECEIVED_AT_MS, b"29", value, encode_headers(headers(**header_changes))
-    )
+def packed(value: bytes, **changes: Any) -> PackedEntry:
+    return PackedEntry(encode_metadata(metadata(**changes)), value)
+
+
+def raw_envelope(*entries: PackedEntry, offset: int = 0, partition: int = 0) -> ConsumedRecord:
+    """A record of `measurements.raw.v1`, with an id that tells its position."""
+    headers = envelope_headers(UUID(int=partition << 64 | offset), len(entries))
+    return ConsumedRecord(RecordPosition(RAW, partition, offset), RECEIVED_AT_MS, None, pack(entries), headers)
+
+
+def raw_record(value: bytes, offset: int = 0, partition: int = 0, **changes: Any) -> ConsumedRecord:
+    """An envelope of one entry."""
+    return raw_envelope(packed(value, **changes), offset=offset, partition=partition)

@@ -9,13 +9,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
+from metering_common.contract.envelope import Envelope, read_envelope
 from metering_common.contract.metadata import RecordPosition
 from metering_common.contract.topics import REGISTRY
 from metering_common.kafka import clients as kafka
 from metering_common.service.settings import KafkaSettings
+from metering_writer.adapters.decode import consumed_record
 
 READ_SECONDS = 10.0
-FETCH_BYTES = 64 * 1024  # a device's records lie far apart: little is fetched around each; a larger one still comes
+FETCH_BYTES = 64 * 1024  # a device's entries lie far apart: little is fetched around each; a larger record still comes
 
 
 class Archive:
@@ -53,6 +55,11 @@ class Archive:
             return None
         self._next = asked, found.offset + 1
         return found if found.offset == position.offset else None
+
+    async def read_envelope(self, position: RecordPosition) -> Envelope | None:
+        """As `read`, taken apart."""
+        found = await self.read(position)
+        return None if found is None else read_envelope(consumed_record(found))
 
     async def read_all(self, topic: str) -> AsyncIterator[ConsumerRecord]:
         """Everything from the beginning to the end that is seen now."""

@@ -1,71 +1,70 @@
-"""Sixth stop of a measure in the writer: its record's row in the ledger, its refusals, and what a replay closes."""
+"""An entry's row in the ledger, its refusals, and what a replay closes."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from metering_common.contract.messages import Refusal, Status, Validated
+from metering_common.contract.messages import Refusal, Status
+from metering_writer.adapters.copying import copy_binary
 from metering_writer.adapters.session import Session
 from metering_writer.domain.accounts import WriteResult
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
+from metering_writer.domain.ledger_rows import LEDGER_COLUMNS, ledger_rows
 from metering_writer.queries import sql
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LEDGER_COLUMNS = (
-    "batch_id", "item", "items", "device_id", "provider_id", "gateway_id", "source", "received_at", "rev", "status",
-    "measures", "values", "accepted", "refused", "not_taken", "repeated",
-    "written", "corrected", "present", "superseded", "refusals_beyond",
-    "raw_topic", "raw_partition", "raw_offset", "registry_epoch", "registry_position", "clock_doubtful",
-    "traceparent", "replays", "error",
-)  # fmt: skip
 _REFUSAL_COLUMNS = (
     "batch_id", "item", "ordinal", "received_at", "device_id", "provider_id", "sensor_id", "sensor_name", "rule",
     "count", "first_at", "last_at", "samples",
 )  # fmt: skip
 
 
-async def without_known(session: Session, records: Sequence[Record]) -> list[Record]:
-    """Without records whose result is in the ledger already: the first one wins."""
-    if not records:
-        return []
+async def without_known(session: Session, entries: Sequence[ValidatedEntry]) -> list[ValidatedEntry]:
+    """Without entries whose result is in the ledger already: the first one wins."""
     found = await session.fetch(
-        sql.known_records,
-        [record.headers.batch_id for record in records],
-        [record.headers.item for record in records],
-        [received_at(record) for record in records],
+        sql.known_entries,
+        [entry.metadata.batch_id for entry in entries],
+        [entry.metadata.item for entry in entries],
+        [received_at(entry) for entry in entries],
     )
     known = {(row["batch_id"], row["item"]) for row in found}
-    return [record for record in records if record.identity not in known]
+    return [entry for entry in entries if entry.identity not in known]
 
 
-async def write_ledger(session: Session, records: Sequence[Record], write_results: Sequence[WriteResult]) -> None:
-    """One row per record. Raises asyncpg.UniqueViolationError when another transaction wrote one of them meanwhile."""
-    rows = [_ledger_row(record, write_result) for record, write_result in zip(records, write_results, strict=True)]
-    await session.copy_records_to_table("ingest_batch", records=rows, columns=_LEDGER_COLUMNS)
+async def write_ledger(
+    session: Session, entries: Sequence[ValidatedEntry], write_results: Sequence[WriteResult]
+) -> None:
+    """One row per entry, in the order of the key: two writers wait for each other, and never in a circle.
+
+    Raises asyncpg.UniqueViolationError when one of them is there already.
+    """
+    await copy_binary(session, "ingest_batch", LEDGER_COLUMNS, ledger_rows(entries, write_results))
     refusals = [
-        _refusal_row(record, ordinal, refusal)
-        for record in records
-        for ordinal, refusal in enumerate(record.validated.refusals)
+        _refusal_row(entry, ordinal, refusal)
+        for entry in sorted((one for one in entries if one.validated.refusals), key=lambda one: one.identity)
+        for ordinal, refusal in enumerate(entry.validated.refusals)
     ]
     if refusals:
         await session.copy_records_to_table("rejected_measure", records=refusals, columns=_REFUSAL_COLUMNS)
 
 
-async def close_replayed(session: Session, records: Iterable[Record]) -> None:
-    """Ledger rows and refusals of records that these validated again now point to the new result."""
-    for record in records:
-        replayed = record.headers.replays
-        if replayed is None or record.validated.status is not Status.VALIDATED:
-            continue
-        position = replayed.topic, replayed.partition, replayed.offset
-        batch_id, at = record.headers.batch_id, received_at(record)
-        closed = await session.fetch(sql.close_batch, batch_id, record.headers.device_id, at, *position)
+async def close_replayed(session: Session, entries: Iterable[ValidatedEntry]) -> None:
+    """Ledger rows and refusals of entries that these validated again now point to the new result."""
+    replays = [
+        (replayed, entry)
+        for entry in entries
+        if (replayed := entry.metadata.replays) is not None and entry.validated.status is Status.VALIDATED
+    ]
+    for replayed, entry in sorted(replays, key=lambda one: (one[1].metadata.received_at_ms, str(one[0]))):
+        position = replayed.topic, replayed.partition, replayed.offset, replayed.index
+        batch_id, at = entry.metadata.batch_id, received_at(entry)
+        closed = await session.fetch(sql.close_batch, batch_id, entry.metadata.device_id, at, *position)
         await session.executemany(sql.close_refusals, [(batch_id, row["batch_id"], row["item"], at) for row in closed])
 
 
-def received_at(record: Record) -> datetime:
-    return instant_of(record.headers.received_at_ms)
+def received_at(entry: ValidatedEntry) -> datetime:
+    return instant_of(entry.metadata.received_at_ms)
 
 
 def instant_of(unix_ms: int) -> datetime:
@@ -73,23 +72,10 @@ def instant_of(unix_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
-def _ledger_row(record: Record, write_result: WriteResult) -> tuple[object, ...]:
-    headers, validated, counts = record.headers, record.validated, record.validated.counts
+def _refusal_row(entry: ValidatedEntry, ordinal: int, refusal: Refusal) -> tuple[object, ...]:
+    metadata = entry.metadata
     return (
-        headers.batch_id, headers.item, headers.items, headers.device_id, headers.provider_id, headers.gateway_id,
-        headers.source, received_at(record), headers.rev, validated.status.value,
-        counts.measures, counts.values, counts.accepted, counts.refused, counts.not_taken, counts.repeated,
-        *write_result, validated.refusals_beyond,
-        validated.raw.topic, validated.raw.partition, validated.raw.offset,
-        headers.registry.epoch, headers.registry.position, headers.clock_doubtful,
-        headers.traceparent, _text(headers.replays), _error(validated),
-    )  # fmt: skip
-
-
-def _refusal_row(record: Record, ordinal: int, refusal: Refusal) -> tuple[object, ...]:
-    headers = record.headers
-    return (
-        headers.batch_id, headers.item, ordinal, received_at(record), headers.device_id, headers.provider_id,
+        metadata.batch_id, metadata.item, ordinal, received_at(entry), metadata.device_id, metadata.provider_id,
         refusal.sensor, refusal.name, refusal.rule, refusal.count, _instant(refusal.first_at),
         _instant(refusal.last_at), msgspec.json.encode(refusal.samples).decode(),
     )  # fmt: skip
@@ -101,12 +87,3 @@ def _instant(unix_seconds: int | None) -> datetime | None:
         return None if unix_seconds is None else _EPOCH + timedelta(seconds=unix_seconds)
     except OverflowError:
         return None
-
-
-def _text(value: object | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _error(validated: Validated) -> str | None:
-    """NUL cannot stand in PostgreSQL's text."""
-    return validated.error.replace("\0", "\\0") if validated.error is not None else None

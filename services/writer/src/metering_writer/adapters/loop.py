@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiokafka.errors import KafkaError
 
-from metering_common.contract.metadata import UnknownSchemaVersionError
+from metering_common.contract.envelope import UnknownSchemaVersionError
+from metering_common.kafka.dead_share import TooManyDeadError
 from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.adapters.notes import WriterNotes
 from metering_writer.adapters.validated_log import ValidatedLog
 from metering_writer.application import StaleBatchError, Writing
-from metering_writer.domain.error_classification import TooManyDeadError, backoff_seconds
+from metering_writer.domain.error_classification import backoff_seconds
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -53,10 +54,10 @@ class WriterLoop:
 
     async def _turn(self) -> None:
         try:
-            records = await self._validated.batch(lambda: self._leaving)
-            if records:
-                await self._writing.write(records)
-                await self._validated.commit(records)
+            entries = await self._validated.batch(lambda: self._leaving)
+            if entries:
+                await self._writing.write(entries)
+                await self._validated.commit(entries)
             self._failures = 0
         except StaleBatchError as stale:
             log.warning("batch.stale", reason=str(stale))

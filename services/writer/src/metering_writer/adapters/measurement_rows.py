@@ -1,20 +1,22 @@
-"""Fifth stop of a measure in the writer: rows go into `measurement`, new ones by COPY, the rest by upsert or UPDATE."""
+"""Rows go into `measurement`: new ones by COPY, the rest by upsert or UPDATE, each in the order of the key."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from metering_writer.adapters.copying import copy_binary
 from metering_writer.adapters.session import Session
 from metering_writer.domain.accounts import WriteResult, written_by
+from metering_writer.domain.binary_copy import COPY_HEADER, COPY_TRAILER
 from metering_writer.domain.columns import (
     COPY_COLUMNS,
-    COPY_HEADER,
-    COPY_TRAILER,
     Block,
     Mask,
-    copy_blocks,
+    Values,
+    copy_new,
     copy_values,
+    in_key_order,
     values_of,
 )
 from metering_writer.domain.keys import Keys, among, grouped, keys_of, ranges_of, repeated_in, split
@@ -23,9 +25,9 @@ from metering_writer.queries import sql
 
 
 async def write_rows(
-    session: Session, blocks: Sequence[Block], records: int, *, hypertables: bool, via_staging: bool
+    session: Session, blocks: Sequence[Block], entries: int, *, hypertables: bool, via_staging: bool
 ) -> list[WriteResult]:
-    """Writes all rows within the caller's transaction (repeatable read) and gives each record's write_result.
+    """Writes all rows within the caller's transaction (repeatable read) and gives each entry's write_result.
 
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
     comes again with `via_staging`, which does without COPY into the table itself. Rows that stand are updated, and in
@@ -33,20 +35,19 @@ async def write_rows(
     """
     suspects = await _suspects(session, keys_of(blocks), all_suspect=via_staging)
     new, perhaps_present = split(blocks, suspects.measures)
-    write_results = written_by(new, records)
-    to_copy = copy_blocks(new)
+    write_results = written_by(new, entries)
+    new_values: Values | None = None
     if perhaps_present:
-        decided = decide(Candidates.of(values_of(perhaps_present)), suspects.existing, records)
-        write_results = [
-            write_result.plus(other) for write_result, other in zip(write_results, decided.write_results, strict=True)
-        ]
-        staged = [copy_values(decided.better)] if len(decided.better.ts) else []
+        decided = decide(Candidates.of(values_of(perhaps_present)), suspects.existing, entries)
+        write_results = [one.plus(other) for one, other in zip(write_results, decided.write_results, strict=True)]
+        staged = [decided.better] if len(decided.better.ts) else []
         if len(decided.new.ts):
-            (staged if via_staging else to_copy).append(copy_values(decided.new))
+            staged, new_values = ([*staged, decided.new], None) if via_staging else (staged, decided.new)
         if staged:
-            await _write_over(session, staged, sql.upsert_staged if hypertables or via_staging else sql.update_staged)
-    if to_copy:
-        await _copy(session, "measurement", to_copy)
+            statement = sql.upsert_staged if hypertables or via_staging else sql.update_staged
+            await _write_over(session, copy_values(in_key_order(staged)), statement)
+    if rows := copy_new(new, new_values):
+        await copy_binary(session, "measurement", COPY_COLUMNS, [rows])
     return write_results
 
 
@@ -96,19 +97,8 @@ async def _read_existing(session: Session, keys: Keys) -> ExistingRows:
     return parse_existing(read)
 
 
-async def _write_over(session: Session, rows: Sequence[bytes], statement: str) -> None:
+async def _write_over(session: Session, rows: bytes, statement: str) -> None:
     """Through the staging table; the statement says how the rows go on from there."""
     await session.execute(sql.make_staging)
-    await _copy(session, "measurement_staging", rows)
+    await copy_binary(session, "measurement_staging", COPY_COLUMNS, [rows])
     await session.execute(statement)
-
-
-async def _copy(session: Session, table: str, rows: Sequence[bytes]) -> None:
-    await session.copy_to_table(table, source=_stream(rows), columns=COPY_COLUMNS, format="binary")
-
-
-async def _stream(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
-    yield COPY_HEADER
-    for piece in rows:
-        yield piece
-    yield COPY_TRAILER

@@ -1,5 +1,7 @@
 """What operations see of the writing: one log line per batch with its batch ids, metrics, and why it is not ready."""
 
+from itertools import groupby
+
 import structlog
 
 from metering_common.contract.messages import Status
@@ -7,7 +9,7 @@ from metering_common.service.clock import Clock
 from metering_common.service.tracing import StageTrace, no_trace, trace_ids
 from metering_writer.application import StoredBatch
 from metering_writer.domain.accounts import total
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.metrics import WriterMetrics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -25,7 +27,8 @@ class WriterNotes:
     def stored(self, batch: StoredBatch, seconds: float) -> None:
         write_result = total(batch.write_results)
         self._count(batch, seconds)
-        self._trace((record.headers for record in batch.records), seconds)
+        for _, entries in groupby(batch.entries, lambda entry: id(entry.envelope)):
+            self._trace([entry.metadata for entry in entries], seconds)
         for name, count in write_result._asdict().items():
             self._metrics.values.labels(name).inc(count)
         if self._database_failure is not None:
@@ -33,12 +36,13 @@ class WriterNotes:
             self._metrics.database_down.set(0)
             log.info("database.recovered")
         log.info(
-            "records.stored",
-            batch_ids=list(dict.fromkeys(str(record.headers.batch_id) for record in batch.records)),
-            trace_ids=trace_ids(record.headers for record in batch.records),
-            records=len(batch.records),
+            "entries.stored",
+            batch_ids=[str(one) for one in dict.fromkeys([entry.metadata.batch_id for entry in batch.entries])],
+            trace_ids=trace_ids(entry.metadata for entry in batch.entries),
+            entries=len(batch.entries),
             redelivered=batch.redelivered,
             trimmed=batch.trimmed,
+            races=batch.races,
             seconds=round(seconds, 4),
             **write_result._asdict(),
         )
@@ -52,13 +56,13 @@ class WriterNotes:
             log.warning("database.failed", error=failure)
         self._database_failure = failure
 
-    def died(self, record: Record) -> None:
+    def died(self, entry: ValidatedEntry) -> None:
         self._metrics.dead.inc()
         log.error(
-            "record.dead",
-            batch_ids=[str(record.headers.batch_id)],
-            source=str(record.source.position),
-            error=record.fault,
+            "entry.dead",
+            batch_ids=[str(entry.metadata.batch_id)],
+            source=f"{entry.envelope.record.position}/{entry.place}",
+            error=entry.fault,
         )
 
     def stop(self, reason: str) -> None:
@@ -77,15 +81,17 @@ class WriterNotes:
 
     def _count(self, batch: StoredBatch, seconds: float) -> None:
         self._metrics.batch_seconds.observe(seconds)
-        self._metrics.batch_records.observe(len(batch.records))
+        self._metrics.batch_entries.observe(len(batch.entries))
         self._metrics.redelivered.inc(batch.redelivered)
         self._metrics.trimmed.inc(batch.trimmed)
+        self._metrics.races.inc(batch.races)
+        self._metrics.envelopes.inc(sum([entry.is_last for entry in batch.entries]))
         for status in Status:
-            alike = sum(record.validated.status is status for record in batch.records)
-            self._metrics.records.labels(status.value).inc(alike)
+            alike = sum([entry.validated.status is status for entry in batch.entries])
+            self._metrics.entries.labels(status.value).inc(alike)
         now_ms = self._clock.now_ms()
-        for record in batch.records:
-            if record.headers.source == "http":  # what is replayed or polled was received long before
-                self._metrics.queryable_seconds.observe(max(0, now_ms - record.headers.received_at_ms) / 1_000)
-        self._metrics.refused.inc(sum(record.validated.counts.refused for record in batch.records))
-        self._metrics.not_taken.inc(sum(record.validated.counts.not_taken for record in batch.records))
+        for entry in batch.entries:
+            if entry.metadata.source == "http":  # what is replayed or polled was received long before
+                self._metrics.queryable_seconds.observe(max(0, now_ms - entry.metadata.received_at_ms) / 1_000)
+        self._metrics.refused.inc(sum([entry.validated.counts.refused for entry in batch.entries]))
+        self._metrics.not_taken.inc(sum([entry.validated.counts.not_taken for entry in batch.entries]))

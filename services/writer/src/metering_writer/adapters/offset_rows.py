@@ -1,4 +1,4 @@
-"""The partitions' rows in the database: locked first in every transaction, so that only one writer writes a record."""
+"""The partitions' rows in the database, locked first in every transaction: one writer alone writes an envelope."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +10,6 @@ from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters.session import Session
 from metering_writer.application import PartitionsTakenError
 from metering_writer.domain.offsets import Stored
-from metering_writer.domain.records import Record
 from metering_writer.queries import sql
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -55,16 +54,11 @@ class OffsetLocks:
 async def read(session: Session, partitions: Collection[int]) -> dict[int, Stored]:
     """What is stored per partition, without a lock."""
     rows = await session.fetch(sql.read_offsets, VALIDATED, sorted(partitions))
-    return {row["partition"]: Stored(row["next_offset"], row["batch_id"], row["item"]) for row in rows}
+    return {row["partition"]: Stored(row["next_offset"], row["envelope_id"]) for row in rows}
 
 
-async def advance(session: Session, last: Mapping[int, Record]) -> None:
-    """Sets each partition's row behind its last record."""
-    await session.execute(
-        sql.advance_offsets,
-        VALIDATED,
-        list(last),
-        [record.offset + 1 for record in last.values()],
-        [record.headers.batch_id for record in last.values()],
-        [record.headers.item for record in last.values()],
-    )
+async def advance(session: Session, moved: Mapping[int, Stored]) -> None:
+    """Sets each partition's row behind its last envelope."""
+    offsets = [stored.next_offset for stored in moved.values()]
+    ids = [stored.envelope_id for stored in moved.values()]
+    await session.execute(sql.advance_offsets, VALIDATED, list(moved), offsets, ids)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import asyncpg
 
@@ -15,7 +16,7 @@ from metering_writer.adapters.session import Session
 from metering_writer.application import OffsetsBehindError, StoredBatch
 from metering_writer.domain import offsets
 from metering_writer.domain.columns import blocks_of
-from metering_writer.domain.records import Record, first_of_each
+from metering_writer.domain.entries import ValidatedEntry, first_of_each
 from metering_writer.queries import sql
 
 MOST_RACES = 5
@@ -23,8 +24,23 @@ MOST_RACES = 5
 _RACES = (asyncpg.UniqueViolationError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
+class _Attempt(NamedTuple):
+    """How a transaction goes about it; the careful ways cost more, and are taken after a lost race."""
+
+    via_staging: bool = False
+    """No COPY into `measurement` itself."""
+    ask_ledger: bool = False
+    """Look for entries that are stored already, which is known to be so after a redelivery alone."""
+    races: int = 0
+
+    def after(self, race: asyncpg.PostgresError) -> "_Attempt":
+        if isinstance(race, asyncpg.UniqueViolationError) and "ingest_batch" in (race.constraint_name or ""):
+            return self._replace(ask_ledger=True, races=self.races + 1)
+        return self._replace(via_staging=True, races=self.races + 1)
+
+
 class PostgresStore:
-    """Stores records; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
+    """Stores entries; several writers may do so at once, each row of `consumer_offset` lets in one of them."""
 
     def __init__(
         self,
@@ -40,25 +56,24 @@ class PostgresStore:
         self._transaction_seconds = transaction_seconds
         self._locks = OffsetLocks(pool, lock_wait_seconds, owns)
 
-    async def store(self, records: Sequence[Record]) -> StoredBatch:
-        """As `application.Store`. A lost race against another writer is run again, without COPY into the table."""
-        for _ in range(MOST_RACES):
+    async def store(self, entries: Sequence[ValidatedEntry]) -> StoredBatch:
+        """As `application.Store`. A race lost against another writer, or against ourselves before, is run again."""
+        attempt = _Attempt()
+        while True:
             try:
-                return await self._store_once(records, via_staging=False)
-            except asyncpg.UniqueViolationError:
-                return await self._store_once(records, via_staging=True)
-            except _RACES:
-                continue
-        return await self._store_once(records, via_staging=True)
+                return await self._store_once(entries, attempt)
+            except _RACES as race:
+                attempt = attempt.after(race)
+                if attempt.races > MOST_RACES:
+                    raise
 
-    async def prove_healthy(self, record: Record) -> None:
-        """A ledger row and one good value at the record's own place and time, taken back."""
+    async def prove_healthy(self, entry: ValidatedEntry) -> None:
+        """A ledger row and one good value at the entry's own place and time, taken back."""
         timestamp = next(
-            (at for rows in record.validated.rows for at in rows.timestamps), record.headers.received_at_ms // 1000
+            (at for rows in entry.validated.rows for at in rows.timestamps), entry.metadata.received_at_ms // 1000
         )
-        harmless = record._replace(
+        harmless = entry._replace(
             validated=Validated(
-                raw=record.validated.raw,
                 status=Status.VALIDATED,
                 counts=Counts(measures=1, values=1, accepted=1),
                 rows=[Rows(sensors=(0,), timestamps=[timestamp], values=[0.0])],
@@ -68,21 +83,21 @@ class PostgresStore:
             taken_back = session.transaction(isolation="repeatable_read")
             await taken_back.start()
             try:
-                await self._write(session, [harmless], via_staging=False)
+                await self._write(session, [harmless], _Attempt(ask_ledger=True))
             finally:
                 await taken_back.rollback()
 
-    async def _store_once(self, records: Sequence[Record], *, via_staging: bool) -> StoredBatch:
+    async def _store_once(self, entries: Sequence[ValidatedEntry], attempt: _Attempt) -> StoredBatch:
         async with self._session() as session, session.transaction(isolation="repeatable_read"):
-            stored = await self._locks.lock(session, {record.partition for record in records})
-            if behind := offsets.behind(records, stored):
+            stored = await self._locks.lock(session, {entry.partition for entry in entries})
+            if behind := offsets.behind(entries, stored):
                 raise OffsetsBehindError(behind)
-            fresh = offsets.not_yet_stored(records, stored)
+            fresh = offsets.not_yet_stored(entries, stored)
             if not fresh:
-                return StoredBatch([], [], 0, len(records))
-            batch = await self._write(session, fresh, via_staging=via_staging)
-            await offset_rows.advance(session, {record.partition: record for record in fresh})
-        return batch._replace(trimmed=len(records) - len(fresh))
+                return StoredBatch([], [], 0, len(entries), attempt.races)
+            batch = await self._write(session, fresh, attempt)
+            await offset_rows.advance(session, offsets.moved_by(fresh))
+        return batch._replace(trimmed=len(entries) - len(fresh))
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -100,12 +115,19 @@ class PostgresStore:
             finally:
                 session.remove_termination_listener(give_up)
 
-    async def _write(self, session: Session, fresh: Sequence[Record], *, via_staging: bool) -> StoredBatch:
+    async def _write(self, session: Session, fresh: Sequence[ValidatedEntry], attempt: _Attempt) -> StoredBatch:
+        """All that a batch leaves behind but its offsets, table by table."""
         await session.execute(sql.plan_by_keys)
-        records = await ledger.without_known(session, first_of_each(fresh))
+        entries = first_of_each(fresh)
+        if attempt.ask_ledger:
+            entries = await ledger.without_known(session, entries)
         write_results = await write_rows(
-            session, blocks_of(records), len(records), hypertables=self._hypertables, via_staging=via_staging
+            session,
+            blocks_of(entries),
+            len(entries),
+            hypertables=self._hypertables,
+            via_staging=attempt.via_staging,
         )
-        await ledger.write_ledger(session, records, write_results)
-        await ledger.close_replayed(session, records)
-        return StoredBatch(records, write_results, len(fresh) - len(records), 0)
+        await ledger.write_ledger(session, entries, write_results)
+        await ledger.close_replayed(session, entries)
+        return StoredBatch(entries, write_results, len(fresh) - len(entries), 0, attempt.races)

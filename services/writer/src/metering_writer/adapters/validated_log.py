@@ -1,4 +1,4 @@
-"""First stop of a measure in the writer: validated records are read from the offset that the database has, no other."""
+"""Validated envelopes are read from the offset that the database has, no other."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -8,19 +8,20 @@ from typing import NamedTuple
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from metering_common.contract.topics import VALIDATED
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.clock import Clock
 from metering_writer.adapters import offset_rows
-from metering_writer.adapters.decode import decode, identity
+from metering_writer.adapters.decode import decode, envelope_id
 from metering_writer.domain import offsets
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.domain.offsets import Log, Stop, StopReason, Stored
-from metering_writer.domain.records import Record
 from metering_writer.metrics import WriterMetrics
 from metering_writer.queries import sql
 
-RECORDS_PER_POLL = 10  # a batch passes its limits by these at most: a record may have 4 MiB, or 26,000 values
+RECORDS_PER_POLL = 10  # a batch passes its limits by these at most: an envelope may have 10 MiB, or 26,000 values
 POLL_SECONDS = 0.5
 STOPPED_CHECK_SECONDS = 2.0
 COMMIT_SECONDS = 5.0
@@ -32,9 +33,27 @@ class BatchLimits(NamedTuple):
     """A batch is full when one of these is reached."""
 
     rows: int
-    records: int
-    record_bytes: int
+    entries: int
+    entry_bytes: int
     seconds: float
+
+
+class _Batch:
+    """Entries that are stored together, and how near they are to the limits."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.entries: list[ValidatedEntry] = []
+        self._limits = limits
+        self._rows = self._bytes = 0
+
+    def add(self, entries: Sequence[ValidatedEntry]) -> None:
+        self.entries += entries
+        self._rows += sum([entry.validated.counts.accepted for entry in entries])
+        self._bytes += sum([len(entry.envelope.entries[entry.place].packed.value) for entry in entries])
+
+    def is_full(self) -> bool:
+        limits = self._limits
+        return self._rows >= limits.rows or len(self.entries) >= limits.entries or self._bytes >= limits.entry_bytes
 
 
 @dataclass(slots=True)
@@ -92,36 +111,32 @@ class ValidatedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         for partition in self._places.keys() - self._doubtful:
             self._doubt_one(partition, None)
 
-    async def batch(self, is_leaving: Callable[[], bool]) -> list[Record]:
-        """The next records, in the order of their partitions' offsets; empty when nothing came for a while.
+    async def batch(self, is_leaving: Callable[[], bool]) -> list[ValidatedEntry]:
+        """The next envelopes' entries, in the order of their partitions' offsets; empty when nothing came for a while.
 
         Raises what the database raises, and `UnknownSchemaVersionError`.
         """
         await self._look_at_doubtful()
-        records: list[Record] = []
-        rows = size = 0
+        batch = _Batch(self._limits)
         until = self._clock.monotonic() + POLL_SECONDS
-        while (
-            not is_leaving()
-            and (left := until - self._clock.monotonic()) > 0
-            and not self._is_full(records, rows, size)
-        ):
+        while not is_leaving() and (left := until - self._clock.monotonic()) > 0 and not batch.is_full():
             consumed = await self._consumer.getmany(timeout_ms=int(left * 1_000) + 1, max_records=RECORDS_PER_POLL)
-            fresh = [record for part in consumed.values() for record in self._accept(part)]
+            fresh = [entry for part in consumed.values() for entry in self._accept(part)]
             if self._doubtful:  # a rebalance, or a gap: every partition is read again from the database's offset
                 self.doubt()
                 return []
-            if fresh and not records:
+            if fresh and not batch.entries:
                 until = self._clock.monotonic() + self._limits.seconds
-            records += fresh
-            rows += sum(record.validated.counts.accepted for record in fresh)
-            size += sum(len(record.source.value or b"") for record in fresh)
-        self._oldest_ms = min((record.source.timestamp_ms for record in records), default=None)
-        return records
+            batch.add(fresh)
+        self._oldest_ms = min((entry.envelope.record.timestamp_ms for entry in batch.entries), default=None)
+        return batch.entries
 
-    async def commit(self, records: Sequence[Record]) -> None:
+    async def commit(self, entries: Sequence[ValidatedEntry]) -> None:
         """To Kafka too, for those who watch the group's lag; nothing is lost when it fails."""
-        last = {TopicPartition(VALIDATED, record.partition): record.offset + 1 for record in records}
+        last = {
+            TopicPartition(VALIDATED, partition): OffsetAndMetadata(stored.next_offset, str(stored.envelope_id))
+            for partition, stored in offsets.moved_by(entries).items()
+        }
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._consumer.commit(last)
@@ -132,17 +147,13 @@ class ValidatedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """A check for the admin server."""
         return "; ".join(f"partition {number}: {stop.detail}" for number, (stop, _) in self._stopped.items()) or None
 
-    def _is_full(self, records: Sequence[Record], rows: int, size: int) -> bool:
-        limits = self._limits
-        return rows >= limits.rows or len(records) >= limits.records or size >= limits.record_bytes
-
     def _lag_seconds(self) -> float:
         """Grows while the batch in flight cannot be stored."""
         return 0.0 if self._oldest_ms is None else max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1_000)
 
-    def _accept(self, consumed: Sequence[ConsumerRecord]) -> list[Record]:
+    def _accept(self, consumed: Sequence[ConsumerRecord]) -> list[ValidatedEntry]:
         """Those that follow on what is stored. Others make the partition doubtful or stop it."""
-        accepted: list[Record] = []
+        accepted: list[ValidatedEntry] = []
         for one in consumed:
             place = self._places.get(one.partition)
             if place is None:
@@ -151,12 +162,12 @@ class ValidatedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 self._meet_gap(one, place)
                 return accepted
             if place.compare_with is not None:
-                if stop := offsets.stop_by_record(place.compare_with, identity(one)):
+                if stop := offsets.stop_by_record(place.compare_with, envelope_id(one)):
                     self._stop(one.partition, stop, place.compare_with)
                     return accepted
                 place.compare_with = None
             else:
-                accepted.append(decode(one))
+                accepted += decode(one)
             place.expected = one.offset + 1
         return accepted
 
@@ -218,7 +229,7 @@ class ValidatedLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._places.pop(partition, None)
         self._stopped[partition] = stop, stored
         self._look_at_stopped_at = self._clock.monotonic() + STOPPED_CHECK_SECONDS
-        self._metrics.lost_records.inc(stop.lost)
+        self._metrics.lost_envelopes.inc(stop.lost)
         self._show_stopped()
         log.critical("partition.stopped", partition=partition, reason=stop.reason, detail=stop.detail, lost=stop.lost)
 

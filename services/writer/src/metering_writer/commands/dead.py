@@ -5,22 +5,13 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-import msgspec
 from aiokafka import ConsumerRecord
 
-from metering_common.contract.codec import decode_validated
-from metering_common.contract.metadata import (
-    DeadLetterNote,
-    KafkaHeaders,
-    MalformedHeadersError,
-    RecordPosition,
-    decode_dead_letter_headers,
-    decode_headers,
-    encode_headers,
-)
+from metering_common.contract.dead_letters import METADATA, DeadLetterNote, decode_dead_letter_headers
+from metering_common.contract.envelope import ConsumedRecord, Envelope, PackedEntry, pack, read_envelope
+from metering_common.contract.metadata import EntryPosition, KafkaHeaders, RecordPosition, encode_metadata
 from metering_common.contract.topics import DEAD, RAW, VALIDATED
 from metering_common.kafka.publisher import Publisher
-from metering_common.kafka.publisher import Record as KafkaRecord
 from metering_common.service.clock import SystemClock
 from metering_writer.adapters.archive import Archive
 from metering_writer.commands.replay import publish
@@ -37,7 +28,7 @@ NOT_REPLAYABLE = 4  # exit status
 
 def add_to(commands: "Commands") -> None:
     """`dead list`, `dead show` and `dead replay`."""
-    parser = commands.add_parser("dead", help="records that no code could read or store")
+    parser = commands.add_parser("dead", help="entries and records that no code could read or store")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="letter, source, service, time, error").set_defaults(handle=show_all)
     for name, handle, text in (
@@ -56,7 +47,7 @@ async def show_all(settings: ToolSettings, _asked: argparse.Namespace, out: Text
         async for letter in archive.read_all(DEAD):
             _, note = decode_dead_letter_headers(list(letter.headers))
             error = note.error.replace("\n", " ")[:ERROR_LETTERS]
-            out.write(f"{letter.partition}/{letter.offset} {note.source} {note.service} {_time(note)} {error}\n")
+            out.write(f"{letter.partition}/{letter.offset} {note.position} {note.service} {_time(note)} {error}\n")
     return 0
 
 
@@ -79,44 +70,48 @@ async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO)
             out.write(f"there is no dead letter {asked.letter}\n")
             return NOT_FOUND
         again = await _again(archive, letter)
-    if again is None:
-        out.write("it cannot be replayed: neither itself nor the raw record behind it can be found and named\n")
+    if not again:
+        out.write("it cannot be replayed: neither itself nor the raw entry behind it can be found and named\n")
         return NOT_REPLAYABLE
     if not asked.apply:
         out.write(f"dry run: would be sent to {RAW}; add --apply\n")
         return 0
     async with AsyncExitStack() as stack:
-        await publish(await stack.enter_async_context(Publisher.open(settings.kafka, SystemClock())), again)
+        publisher = await stack.enter_async_context(Publisher.open(settings.kafka, SystemClock()))
+        await publish(publisher, again)
     out.write(f"sent to {RAW}\n")
     return 0
 
 
-async def _again(archive: Archive, letter: ConsumerRecord) -> KafkaRecord | None:
-    """A dead raw record goes again as it is; for a dead validated one, the raw record that it was made of."""
+async def _again(archive: Archive, letter: ConsumerRecord) -> list[PackedEntry]:
+    """A dead raw entry goes again as it is; for a dead validated one, the raw entry that it was made of."""
     original, note = decode_dead_letter_headers(list(letter.headers))
-    if note.source.topic == RAW:
-        return await _with_headers(archive, original, note.source, letter)
-    position = _raw_position(letter) if note.source.topic == VALIDATED else None
-    found = await archive.read(position) if position else None
-    return await _with_headers(archive, list(found.headers), position, found) if found and position else None
+    envelope = _as_it_was(letter, original, note)
+    first = note.index or 0
+    if note.source.topic == VALIDATED:
+        raw = await archive.read_envelope(envelope.raw) if envelope.raw.topic == RAW else None
+        if raw is None or not raw.readable:
+            return []
+        chosen = raw.entries if note.index is None else raw.entries[first : first + 1]
+        envelope = raw._replace(entries=chosen)
+    registry_position = await archive.registry_position()
+    return [
+        PackedEntry(
+            encode_metadata(replayed(entry.metadata, EntryPosition.within(envelope.raw, place), registry_position)),
+            entry.packed.value,
+        )
+        for place, entry in enumerate(envelope.entries, first)
+        if entry.fault is None
+    ]
 
 
-async def _with_headers(
-    archive: Archive, original: KafkaHeaders, replays: RecordPosition, record: ConsumerRecord
-) -> KafkaRecord | None:
-    try:
-        headers = decode_headers(original)
-    except MalformedHeadersError:
-        return None
-    again = replayed(headers, replays, await archive.registry_position())
-    return KafkaRecord(RAW, record.key, record.value, encode_headers(again))
-
-
-def _raw_position(letter: ConsumerRecord) -> RecordPosition | None:
-    try:
-        return decode_validated(letter.value or b"").raw
-    except msgspec.DecodeError:
-        return None
+def _as_it_was(letter: ConsumerRecord, original: KafkaHeaders, note: DeadLetterNote) -> Envelope:
+    """The envelope that died, or one of the single entry that did."""
+    value, headers = letter.value or b"", original
+    if note.index is not None:
+        value = pack([PackedEntry(dict(original).get(METADATA, b""), value)])
+        headers = [*[header for header in original if header[0] not in ("entries", METADATA)], ("entries", b"1")]
+    return read_envelope(ConsumedRecord(note.source, letter.timestamp, letter.key, value, headers))
 
 
 def _position(letter: str) -> RecordPosition:

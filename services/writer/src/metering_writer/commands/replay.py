@@ -2,27 +2,22 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 from uuid import UUID
 
 import asyncpg
-from aiokafka import ConsumerRecord
 from rich.console import Console
 from rich.progress import track
 
-from metering_common.contract.metadata import (
-    MalformedHeadersError,
-    RecordHeaders,
-    RecordPosition,
-    decode_headers,
-    encode_headers,
-)
+from metering_common.contract.envelope import Entry, PackedEntry
+from metering_common.contract.metadata import EntryPosition, encode_metadata
 from metering_common.contract.topics import RAW
+from metering_common.kafka.envelopes import full_envelopes, raw_record
 from metering_common.kafka.publisher import Publisher, PublishUnavailableError
-from metering_common.kafka.publisher import Record as KafkaRecord
 from metering_common.postgres import pool as postgres
 from metering_common.service.clock import SystemClock
 from metering_writer.adapters.archive import Archive
@@ -39,7 +34,7 @@ STILL_OPEN = 3  # exit status: sent, but not all of it was validated and stored 
 
 
 class Sent(NamedTuple):
-    """A record that was put on the raw topic again, as the ledger will name it."""
+    """An entry that was put on the raw topic again, as the ledger will name it."""
 
     batch_id: UUID
     received_at: datetime
@@ -53,16 +48,16 @@ def add_to(commands: "Commands") -> None:
     parser.add_argument("--device", type=int, required=True, help="the platform's id of the device")
     parser.add_argument("--from", dest="since", type=_instant, required=True, help="received at or after, ISO 8601")
     parser.add_argument("--to", dest="upto", type=_instant, required=True, help="received before, ISO 8601")
-    parser.add_argument("--rule", help="only records with a refusal by this rule")
+    parser.add_argument("--rule", help="only entries with a refusal by this rule")
     parser.add_argument("--apply", action="store_true", help="do it")
     parser.add_argument("--wait-seconds", type=float, default=60, help="how long to wait for the new results")
     parser.set_defaults(handle=replay)
 
 
 async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO) -> int:
-    """Safe to repeat: what has been validated again is no longer chosen, and a record sent twice is stored once."""
+    """Safe to repeat: what has been validated again is no longer chosen, and an entry sent twice is stored once."""
     async with postgres.pool(settings.database_url, application_name="metering-writer-cli") as pool:
-        chosen = await pool.fetch(sql.records_to_replay, asked.device, asked.since, asked.upto, asked.rule)
+        chosen = await pool.fetch(sql.entries_to_replay, asked.device, asked.since, asked.upto, asked.rule)
         _describe(chosen, out)
         if not asked.apply:
             out.write("dry run: nothing was sent; add --apply\n")
@@ -74,54 +69,61 @@ async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO)
 
 
 class _Choice(NamedTuple):
-    """A record of the ledger, and where its raw bytes are."""
+    """An entry of the ledger, and where its raw bytes are."""
 
     batch_id: UUID
     item: int
-    position: RecordPosition
+    position: EntryPosition
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "_Choice":
-        position = RecordPosition(row["raw_topic"], row["raw_partition"], row["raw_offset"])
+        position = EntryPosition(row["raw_topic"], row["raw_partition"], row["raw_offset"], row["raw_index"])
         return cls(row["batch_id"], row["item"], position)
 
 
 async def send_again(settings: ToolSettings, chosen: Sequence[_Choice], out: TextIO) -> list[Sent]:
-    """Those whose raw bytes Kafka still has, in their order; says how many are gone."""
-    sent: list[Sent] = []
+    """Those whose raw bytes Kafka still has; says how many are gone. `chosen` is in the order of the positions."""
     async with AsyncExitStack() as stack:
         archive = await stack.enter_async_context(Archive.open(settings.kafka))
         publisher = await stack.enter_async_context(Publisher.open(settings.kafka, SystemClock()))
         registry_position = await archive.registry_position()
-        for choice in track(chosen, "sending", console=Console(file=out), disable=not out.isatty()):
-            headers, found = await _read(archive, choice)
-            if headers is None or found is None:
-                continue
-            again = replayed(headers, choice.position, registry_position)
-            await publish(publisher, KafkaRecord(RAW, found.key, found.value, encode_headers(again)))
-            sent.append(Sent(again.batch_id, instant_of(again.received_at_ms)))
-    out.write(f"{len(sent)} records sent, {len(chosen) - len(sent)} no longer in {RAW}\n")
+        sent: list[Sent] = []
+        shown = track(list(_by_record(chosen)), "sending", console=Console(file=out), disable=not out.isatty())
+        for of_one_record in shown:
+            entries = []
+            async for choice, entry in _found(archive, of_one_record):
+                again = replayed(entry.metadata, choice.position, registry_position)
+                entries.append(PackedEntry(encode_metadata(again), entry.packed.value))
+                sent.append(Sent(again.batch_id, instant_of(again.received_at_ms)))
+            await publish(publisher, entries)
+    out.write(f"{len(sent)} entries sent, {len(chosen) - len(sent)} no longer in {RAW}\n")
     return sent
 
 
-async def _read(archive: Archive, choice: _Choice) -> tuple[RecordHeaders | None, ConsumerRecord | None]:
-    """None for what is gone, or is another record: then the topic was recreated."""
-    found = await archive.read(choice.position)
-    if found is None:
-        return None, None
-    try:
-        headers = decode_headers(list(found.headers))
-    except MalformedHeadersError:
-        return None, None
-    return (headers, found) if (headers.batch_id, headers.item) == choice[:2] else (None, None)
+def _by_record(chosen: Sequence[_Choice]) -> Iterator[list[_Choice]]:
+    """Those that stand in one record together."""
+    for _, of_one in groupby(chosen, lambda choice: choice.position.record):
+        yield list(of_one)
 
 
-async def publish(publisher: Publisher, record: KafkaRecord) -> None:
-    """Until it is acknowledged."""
+async def _found(archive: Archive, chosen: Sequence[_Choice]) -> AsyncIterator[tuple[_Choice, Entry]]:
+    """The envelope is read once. Left out is what is gone, or is another entry: then the topic was recreated."""
+    envelope = await archive.read_envelope(chosen[0].position.record)
+    entries = [] if envelope is None or not envelope.readable else envelope.entries
+    for choice in chosen:
+        if choice.position.index < len(entries):
+            entry = entries[choice.position.index]
+            if (entry.metadata.batch_id, entry.metadata.item) == choice[:2]:
+                yield choice, entry
+
+
+async def publish(publisher: Publisher, entries: Sequence[PackedEntry]) -> None:
+    """Onto the raw topic; returns once all are acknowledged."""
+    records = [raw_record(part, SystemClock().now_ms()) for part in full_envelopes(entries)]
     failures = 0
     while True:
         try:
-            await publisher.publish([record])
+            await publisher.publish(records)
         except PublishUnavailableError:
             await asyncio.sleep(backoff_seconds(failures))
             failures += 1
@@ -134,7 +136,7 @@ async def _wait(pool: asyncpg.Pool, sent: Sequence[Sent], seconds: float) -> int
     ids, times = [one.batch_id for one in sent], [one.received_at for one in sent]
     give_up_at = asyncio.get_running_loop().time() + seconds
     while True:
-        still_open = int(await pool.fetchval(sql.records_not_yet_stored, ids, [0] * len(ids), times))
+        still_open = int(await pool.fetchval(sql.entries_not_yet_stored, ids, [0] * len(ids), times))
         if not still_open or asyncio.get_running_loop().time() >= give_up_at:
             return still_open
         await asyncio.sleep(0.2)
@@ -151,7 +153,7 @@ async def _report(pool: asyncpg.Pool, sent: Sequence[Sent], still_open: int, out
 def _describe(chosen: Iterable[asyncpg.Record], out: TextIO) -> None:
     rows = list(chosen)
     refused, not_taken = sum(row["refused"] for row in rows), sum(row["not_taken"] for row in rows)
-    out.write(f"{len(rows)} records with {refused} refused and {not_taken} not taken values\n")
+    out.write(f"{len(rows)} entries with {refused} refused and {not_taken} not taken values\n")
 
 
 def _instant(text: str) -> datetime:

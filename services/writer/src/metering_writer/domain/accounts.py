@@ -5,11 +5,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from metering_writer.domain.columns import Block, Integers
+from metering_writer.domain.binary_copy import Integers
+from metering_writer.domain.columns import Block
 
 
 class WriteResult(NamedTuple):
-    """What became of a record's accepted values."""
+    """What became of an entry's accepted values."""
 
     written: int = 0
     """The key had no value."""
@@ -24,22 +25,22 @@ class WriteResult(NamedTuple):
         return WriteResult(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
-def written_by(blocks: Iterable[Block], records: int) -> list[WriteResult]:
-    """The write_result per record of blocks whose every row is new."""
-    written = np.zeros(records, np.int64)
+def written_by(blocks: Iterable[Block], entries: int) -> list[WriteResult]:
+    """Returns the write_result per entry of blocks whose every row is new."""
+    written = np.zeros(entries, np.int64)
     for block in blocks:
-        written += np.bincount(block.record, minlength=records) * len(block.sensors)
+        written += np.bincount(block.entry, minlength=entries) * len(block.sensors)
     return [WriteResult(written=count) for count in written.tolist()]
 
 
-def counted(records: int, each: Mapping[str, Integers]) -> list[WriteResult]:
-    """The write_result per record, from the records that the values of each write_result came from."""
-    columns = [np.bincount(each[name], minlength=records).tolist() for name in WriteResult._fields]
+def counted(entries: int, each: Mapping[str, Integers]) -> list[WriteResult]:
+    """Returns the write_result per entry, from the entries that the values of each write_result came from."""
+    columns = [np.bincount(each[name], minlength=entries).tolist() for name in WriteResult._fields]
     return [WriteResult(*column) for column in zip(*columns, strict=True)]
 
 
 def total(write_results: Sequence[WriteResult]) -> WriteResult:
-    """All records' together."""
+    """All entries' together."""
     return (
         WriteResult(*(sum(column) for column in zip(*write_results, strict=True))) if write_results else WriteResult()
     )

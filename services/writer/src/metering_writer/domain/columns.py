@@ -1,41 +1,26 @@
-"""Fourth stop of a measure in the writer: accepted rows become sorted blocks of columns and PostgreSQL's COPY bytes."""
+"""Accepted rows become sorted blocks of columns and PostgreSQL's COPY bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metering_writer.domain.records import Record
+from metering_writer.domain.binary_copy import Column, Integers, new_rows, row_type, timestamps
+from metering_writer.domain.entries import ValidatedEntry
 
-POSTGRES_EPOCH_S = 946_684_800  # 2000-01-01 UTC
-COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TRAILER = b"\xff\xff"
-
-COPY_COLUMNS = ("ts", "value", "rev", "device_id", "sensor_id", "quality")
-
-# One row of PostgreSQL's binary COPY: the number of fields, then each field behind its length. Big-endian.
-COPY_ROW = np.dtype(
-    [
-        ("n", ">i2"),
-        ("l1", ">i4"),
-        ("ts", ">i8"),
-        ("l2", ">i4"),
-        ("value", ">f8"),
-        ("l3", ">i4"),
-        ("rev", ">i8"),
-        ("l4", ">i4"),
-        ("device", ">i4"),
-        ("l5", ">i4"),
-        ("sensor", ">i2"),
-        ("l6", ">i4"),
-        ("quality", ">i2"),
-    ]
+MEASUREMENT = (
+    Column("ts", ">i8"),
+    Column("value", ">f8"),
+    Column("rev", ">i8"),
+    Column("device_id", ">i4"),
+    Column("sensor_id", ">i2"),
+    Column("quality", ">i2"),
 )
-_LENGTHS = {"n": len(COPY_COLUMNS), "l1": 8, "l2": 8, "l3": 8, "l4": 4, "l5": 2, "l6": 2}
+"""The columns of `measurement`, for COPY, for staging and for what is looked up."""
+COPY_COLUMNS = tuple(column.name for column in MEASUREMENT)
+COPY_ROW = row_type(MEASUREMENT)
 
-Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
@@ -48,8 +33,8 @@ class Block:
     ts: Integers
     """Unix seconds."""
     rev: Integers
-    record: Integers
-    """Index into the batch's records."""
+    entry: Integers
+    """Index into the batch's entries."""
     values: NDArray[np.float64]
     """One row per measure, one column per sensor."""
     quality: NDArray[np.int16]
@@ -62,7 +47,7 @@ class Block:
             self.device[chosen],
             self.ts[chosen],
             self.rev[chosen],
-            self.record[chosen],
+            self.entry[chosen],
             self.values[chosen],
             self.quality[chosen],
         )
@@ -72,44 +57,56 @@ class Block:
 class _Lists:
     """What is gathered of one sensor list before it becomes arrays."""
 
-    device: list[int] = field(default_factory=list)
     ts: list[int] = field(default_factory=list)
-    rev: list[int] = field(default_factory=list)
-    record: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
     """Empty as long as every value so far is good."""
+    entry: list[int] = field(default_factory=list)
+    measures: list[int] = field(default_factory=list)
+    """How many of `ts` each of `entry` brought."""
 
 
-def blocks_of(records: Sequence[Record]) -> list[Block]:
-    """All rows of the records, which must have passed `records.check`, as one block per list of sensors."""
+def blocks_of(entries: Sequence[ValidatedEntry]) -> list[Block]:
+    """All rows of the entries, which must have passed `entries.check`, as one block per list of sensors."""
     gathered: dict[tuple[int, ...], _Lists] = {}
-    for index, record in enumerate(records):
-        for rows in record.validated.rows:
+    for index, entry in enumerate(entries):
+        for rows in entry.validated.rows:
             if rows.values:
-                lists = gathered.setdefault(rows.sensors, _Lists())
-                measures = len(rows.timestamps)
+                if (lists := gathered.get(rows.sensors)) is None:
+                    lists = gathered[rows.sensors] = _Lists()
                 if rows.quality and not lists.quality:
                     lists.quality.extend([0] * len(lists.values))
                 if lists.quality or rows.quality:
                     lists.quality.extend(rows.quality or [0] * len(rows.values))
-                lists.device.extend([record.headers.device_id] * measures)
                 lists.ts.extend(rows.timestamps)
-                lists.rev.extend([record.headers.rev] * measures)
-                lists.record.extend([index] * measures)
                 lists.values.extend(rows.values)
-    return [_sorted_block(sensors, lists) for sensors, lists in gathered.items()]
+                lists.entry.append(index)
+                lists.measures.append(len(rows.timestamps))
+    device = np.array([entry.metadata.device_id for entry in entries], np.int64)
+    rev = np.array([entry.metadata.rev for entry in entries], np.int64)
+    return [_sorted_block(sensors, lists, device, rev) for sensors, lists in gathered.items()]
 
 
-def _sorted_block(sensors: tuple[int, ...], lists: _Lists) -> Block:
+def _sorted_block(sensors: tuple[int, ...], lists: _Lists, device: Integers, rev: Integers) -> Block:
+    """Measures by (device, time, rev), sensors by their ids: a single block's rows are in the order of the key."""
     shape = (len(lists.ts), len(sensors))
-    device, ts, rev, record = (
-        np.array(column, np.int64) for column in (lists.device, lists.ts, lists.rev, lists.record)
-    )
+    entry = np.repeat(np.array(lists.entry, np.int64), lists.measures)
+    ts = np.array(lists.ts, np.int64)
     values = np.array(lists.values, np.float64).reshape(shape)
     quality = np.array(lists.quality, np.int16).reshape(shape) if lists.quality else np.zeros(shape, np.int16)
-    order = np.lexsort((rev, ts, device))
-    return Block(sensors, device[order], ts[order], rev[order], record[order], values[order], quality[order])
+    order = np.lexsort((rev[entry], ts, device[entry]))
+    by_id = np.argsort(sensors, kind="stable")
+    chosen = np.ix_(order, by_id)
+    entry = entry[order]
+    return Block(
+        tuple(sensors[place] for place in by_id),
+        device[entry],
+        ts[order],
+        rev[entry],
+        entry,
+        values[chosen],
+        quality[chosen],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +118,8 @@ class Values:
     """Unix seconds."""
     sensor: Integers
     rev: Integers
-    record: Integers
-    """Index into the batch's records."""
+    entry: Integers
+    """Index into the batch's entries."""
     value: NDArray[np.float64]
     quality: NDArray[np.int16]
 
@@ -133,7 +130,7 @@ class Values:
             self.ts[chosen],
             self.sensor[chosen],
             self.rev[chosen],
-            self.record[chosen],
+            self.entry[chosen],
             self.value[chosen],
             self.quality[chosen],
         )
@@ -151,44 +148,50 @@ def values_of(blocks: Sequence[Block]) -> Values:
         spread("ts"),
         np.concatenate(sensors),
         spread("rev"),
-        spread("record"),
+        spread("entry"),
         np.concatenate([block.values.ravel() for block in blocks]),
         np.concatenate([block.quality.ravel() for block in blocks]),
     )
 
 
-def copy_blocks(blocks: Iterable[Block]) -> list[bytes]:
+def copy_block(block: Block) -> bytes:
     """Rows of binary COPY, without its header and trailer, filled by broadcasting: no row is ever sorted."""
-    pieces = []
-    for block in blocks:
-        rows = np.empty(block.values.shape, COPY_ROW)
-        rows["ts"] = _microseconds(block.ts)[:, None]
-        rows["value"] = block.values
-        rows["rev"] = block.rev[:, None]
-        rows["device"] = block.device[:, None]
-        rows["sensor"] = np.array(block.sensors)[None, :]
-        rows["quality"] = block.quality
-        pieces.append(_with_lengths(rows))
-    return pieces
+    rows = new_rows(block.values.shape, COPY_ROW)
+    rows["ts"] = timestamps(block.ts)[:, None]
+    rows["value"] = block.values
+    rows["rev"] = block.rev[:, None]
+    rows["device_id"] = block.device[:, None]
+    rows["sensor_id"] = np.array(block.sensors)[None, :]
+    rows["quality"] = block.quality
+    return rows.tobytes()
 
 
 def copy_values(values: Values) -> bytes:
-    """As `copy_blocks`."""
-    rows = np.empty(len(values.value), COPY_ROW)
-    rows["ts"] = _microseconds(values.ts)
+    """As `copy_block`."""
+    rows = new_rows(len(values.value), COPY_ROW)
+    rows["ts"] = timestamps(values.ts)
     rows["value"] = values.value
     rows["rev"] = values.rev
-    rows["device"] = values.device
-    rows["sensor"] = values.sensor
+    rows["device_id"] = values.device
+    rows["sensor_id"] = values.sensor
     rows["quality"] = values.quality
-    return _with_lengths(rows)
-
-
-def _microseconds(ts: Integers) -> Integers:
-    return (ts - POSTGRES_EPOCH_S) * 1_000_000
-
-
-def _with_lengths(rows: NDArray[Any]) -> bytes:
-    for name, length in _LENGTHS.items():
-        rows[name] = length
     return rows.tobytes()
+
+
+def copy_new(blocks: Sequence[Block], values: Values | None) -> bytes:
+    """Blocks and single values together, in the order of the key.
+
+    Two writers that bring the same keys then wait for each other, and never in a circle.
+    """
+    if len(blocks) == 1 and values is None:
+        return copy_block(blocks[0])
+    parts = [values_of(blocks)] if blocks else []
+    if values is not None:
+        parts.append(values)
+    return copy_values(in_key_order(parts)) if parts else b""
+
+
+def in_key_order(parts: Sequence[Values]) -> Values:
+    """All together, by (device, time, sensor)."""
+    together = Values(*[np.concatenate([getattr(part, name) for part in parts]) for name in Values.__slots__])
+    return together.only(np.lexsort((together.sensor, together.ts, together.device)))

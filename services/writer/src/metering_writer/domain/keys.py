@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metering_writer.domain.columns import Block, Integers, Mask
+from metering_writer.domain.binary_copy import Integers
+from metering_writer.domain.columns import Block, Mask
 
 
 class Keys(NamedTuple):

@@ -5,19 +5,14 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 
 
 class Stored(NamedTuple):
-    """A row of `consumer_offset`: what comes next, and which record was the last. No batch id: nothing to compare."""
+    """A row of `consumer_offset`: what comes next, and the id of the last envelope. No id: nothing to compare."""
 
     next_offset: int
-    batch_id: UUID | None
-    item: int | None
-
-    @property
-    def identity(self) -> tuple[UUID, int] | None:
-        return None if self.batch_id is None or self.item is None else (self.batch_id, self.item)
+    envelope_id: UUID | None
 
 
 class Log(NamedTuple):
@@ -65,17 +60,17 @@ def stop_by_bounds(stored: Stored, log: Log) -> Stop | None:
 
 def can_compare(stored: Stored, log: Log) -> bool:
     """Whether the record before the stored offset is still there to be compared."""
-    return stored.identity is not None and log.start < stored.next_offset <= log.end
+    return stored.envelope_id is not None and log.start < stored.next_offset <= log.end
 
 
-def stop_by_record(stored: Stored, found: tuple[UUID, int] | None) -> Stop | None:
+def stop_by_record(stored: Stored, found: UUID) -> Stop | None:
     """Another record before the stored offset: the topic was recreated, with as many records as before or more."""
-    if found == stored.identity:
+    if found == stored.envelope_id:
         return None
     return Stop(
         StopReason.OTHER_RECORD,
         0,
-        f"the record before {stored.next_offset} is {_name(found)}, stored was {_name(stored.identity)}",
+        f"the envelope before {stored.next_offset} is {found}, stored was {stored.envelope_id}",
     )
 
 
@@ -84,18 +79,19 @@ def stop_by_gap(expected: int, found: int) -> Stop:
     return Stop(StopReason.GAP, max(0, found - expected), f"the record {expected} is missing, {found} came instead")
 
 
-def behind(records: Sequence[Record], stored: Mapping[int, int]) -> set[int]:
-    """Partitions whose stored offset is lower than the first record in flight, or gone: to be looked at again."""
+def behind(entries: Sequence[ValidatedEntry], stored: Mapping[int, int]) -> set[int]:
+    """Partitions whose stored offset is lower than the first entry in flight, or gone: to be looked at again."""
     firsts: dict[int, int] = {}
-    for record in records:
-        firsts.setdefault(record.partition, record.offset)
+    for entry in entries:
+        firsts.setdefault(entry.partition, entry.offset)
     return {partition for partition, first in firsts.items() if stored.get(partition, -1) < first}
 
 
-def not_yet_stored(records: Sequence[Record], stored: Mapping[int, int]) -> list[Record]:
+def not_yet_stored(entries: Sequence[ValidatedEntry], stored: Mapping[int, int]) -> list[ValidatedEntry]:
     """Without what another writer has stored in the meantime."""
-    return [record for record in records if record.offset >= stored[record.partition]]
+    return [entry for entry in entries if entry.offset >= stored[entry.partition]]
 
 
-def _name(identity: tuple[UUID, int] | None) -> str:
-    return "unreadable" if identity is None else f"batch {identity[0]} item {identity[1]}"
+def moved_by(entries: Sequence[ValidatedEntry]) -> dict[int, Stored]:
+    """Where each partition stands once these are stored: only an envelope's last entry moves it."""
+    return {entry.partition: Stored(entry.offset + 1, entry.envelope.id) for entry in entries if entry.is_last}

@@ -7,27 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metering_writer.domain.accounts import WriteResult, counted
-from metering_writer.domain.columns import Integers, Mask, Values
+from metering_writer.domain.binary_copy import Column, Integers, parse_rows, row_type
+from metering_writer.domain.columns import MEASUREMENT, Mask, Values
 from metering_writer.domain.keys import Keys, grouped
 
-# One row of `existing_values` in PostgreSQL's binary COPY: place, sensor, value, quality, rev, each behind its length.
-STANDING_ROW = np.dtype(
-    [
-        ("n", ">i2"),
-        ("l1", ">i4"),
-        ("place", ">i8"),
-        ("l2", ">i4"),
-        ("sensor", ">i2"),
-        ("l3", ">i4"),
-        ("value", ">f8"),
-        ("l4", ">i4"),
-        ("quality", ">i2"),
-        ("l5", ">i4"),
-        ("rev", ">i8"),
-    ]
+_EXISTING_ROW = row_type(
+    [Column("place", ">i8"), *[column for column in MEASUREMENT if column.name not in ("ts", "device_id")]]
 )
-_HEADER_BYTES = 19
-_TRAILER_BYTES = 2
 _NONE = -1
 
 T = TypeVar("T", bound=np.generic)
@@ -59,7 +45,7 @@ class Decided(NamedTuple):
     better: Values
     """An earlier received one stands."""
     write_results: list[WriteResult]
-    """Per record of the batch."""
+    """Per entry of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +64,8 @@ class Candidates:
 
 def parse_existing(data: bytes | bytearray) -> ExistingRows:
     """From binary COPY; places come counted from 1."""
-    count = (len(data) - _HEADER_BYTES - _TRAILER_BYTES) // STANDING_ROW.itemsize
-    rows = np.frombuffer(data, STANDING_ROW, count, _HEADER_BYTES)
-    key = (rows["place"].astype(np.int64) - 1) << 16 | rows["sensor"].astype(np.int64)
+    rows = parse_rows(data, _EXISTING_ROW)
+    key = (rows["place"].astype(np.int64) - 1) << 16 | rows["sensor_id"].astype(np.int64)
     order = np.argsort(key, kind="stable")
     columns = [rows[name][order] for name in ("value", "quality", "rev")]
     return ExistingRows(
@@ -88,59 +73,75 @@ def parse_existing(data: bytes | bytearray) -> ExistingRows:
     )
 
 
-def decide(candidates: Candidates, existing: ExistingRows, records: int) -> Decided:
-    """Each value is compared with what stands under its key once all that were received before it are stored.
+def decide(candidates: Candidates, existing: ExistingRows, entries: int) -> Decided:
+    """Each value is compared with what stands under its key once all that come before it in the order are stored.
 
-    Of equal revs the one that stands stays, or else the first in the batch.
+    The order is total (rev, then the better quality, then the greater value), so that the same rows remain whatever
+    came first, also where revs are equal: 13 bits can collide, and a portal's answer has one rev for all its pages.
     """
     key, values = candidates.places << 16 | candidates.values.sensor, candidates.values
     if not (key[1:] > key[:-1]).all():  # a single sorted block without repetitions, as most are, need not be copied
-        order = np.lexsort((values.record, values.rev, key))
+        order = np.lexsort((values.entry, values.value, -values.quality, values.rev, key))
         key, values = key[order], values.only(order)
     there = _find(existing.key, key)
     base = _base(key, values, existing, there)
-    equal = base.exists & (base.value == values.value) & (base.quality == values.quality)
+    own = _Versions(values.rev, values.quality.astype(np.int64), values.value)
+    equal = base.exists & (base.version.value == values.value) & (base.version.quality == values.quality)
+    later = base.exists & ~equal & own.is_after(base.version)
     write_results = {
-        "written": values.record[~base.exists],
-        "corrected": values.record[base.exists & ~equal & (base.rev < values.rev)],
-        "present": values.record[equal],
-        "superseded": values.record[base.exists & ~equal & (base.rev >= values.rev)],
+        "written": values.entry[~base.exists],
+        "corrected": values.entry[later],
+        "present": values.entry[equal],
+        "superseded": values.entry[base.exists & ~equal & ~later],
     }
-    last = _leaders(key, values.rev)[_last_of_each(key)]
+    last = _last_of_each(key)
     stands = there[last] != _NONE
-    wins = stands & (values.rev[last] > _taken(existing.rev, there[last]))
-    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(records, write_results))
+    wins = stands & own.at(last).is_after(_versions_of(existing, there[last]))
+    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(entries, write_results))
+
+
+class _Versions(NamedTuple):
+    """What decides between values of one key, one entry each in every column."""
+
+    rev: Integers
+    quality: Integers
+    value: NDArray[np.float64]
+
+    def at(self, places: Integers) -> "_Versions":
+        return _Versions(self.rev[places], self.quality[places], self.value[places])
+
+    def is_after(self, other: "_Versions") -> Mask:
+        """As `upsert_staged` compares: (rev, -quality, value)."""
+        better = (self.quality < other.quality) | ((self.quality == other.quality) & (self.value > other.value))
+        after: Mask = (self.rev > other.rev) | ((self.rev == other.rev) & better)
+        return after
+
+    def where(self, chosen: Mask, other: "_Versions") -> "_Versions":
+        """The other's where chosen."""
+        return _Versions(*[np.where(chosen, its, mine) for mine, its in zip(self, other, strict=True)])
 
 
 class _Base(NamedTuple):
     """What each value is compared with."""
 
     exists: Mask
-    value: NDArray[np.float64]
-    quality: Integers
-    rev: Integers
+    version: _Versions
 
 
 def _base(key: Integers, values: Values, existing: ExistingRows, there: Integers) -> _Base:
-    """What stands in the database, unless the batch itself brings something received between that and the value."""
-    leaders = _leaders(key, values.rev)
-    index = np.arange(len(key))
-    before = np.where(leaders == index, np.r_[_NONE, leaders[:-1]], leaders)
+    """What stands in the database, unless the batch itself brings something between that and the value."""
+    before = np.arange(len(key)) - 1
     before[(before != _NONE) & (key[before] != key)] = _NONE
-    from_batch = (before != _NONE) & ((there == _NONE) | (_taken(values.rev, before) > _taken(existing.rev, there)))
-    return _Base(
-        from_batch | (there != _NONE),
-        np.where(from_batch, _taken(values.value, before), _taken(existing.value, there)),
-        np.where(from_batch, _taken(values.quality, before), _taken(existing.quality, there)),
-        np.where(from_batch, _taken(values.rev, before), _taken(existing.rev, there)),
+    in_batch = _Versions(
+        _taken(values.rev, before), _taken(values.quality, before).astype(np.int64), _taken(values.value, before)
     )
+    in_database = _versions_of(existing, there)
+    from_batch = (before != _NONE) & ((there == _NONE) | in_batch.is_after(in_database))
+    return _Base(from_batch | (there != _NONE), in_database.where(from_batch, in_batch))
 
 
-def _leaders(key: Integers, rev: Integers) -> Integers:
-    """For each entry of sorted keys and revs, the first one with the same key and rev."""
-    starts = np.ones(len(key), np.bool_)
-    starts[1:] = (key[1:] != key[:-1]) | (rev[1:] != rev[:-1])
-    return np.maximum.accumulate(np.where(starts, np.arange(len(key)), 0))
+def _versions_of(existing: ExistingRows, places: Integers) -> _Versions:
+    return _Versions(_taken(existing.rev, places), _taken(existing.quality, places), _taken(existing.value, places))
 
 
 def _last_of_each(key: Integers) -> Integers:

@@ -5,7 +5,7 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
     set_config('jit', 'off', true);
 
 -- name: lock_offsets
--- The partitions' rows, locked in one order for everybody: whoever holds them is the only one to write their records.
+-- The partitions' rows, locked in one order for everybody: whoever holds them is the only one to write their envelopes.
 SELECT partition, next_offset FROM consumer_offset
 WHERE topic = $1 AND partition = ANY ($2::integer[])
 ORDER BY topic, partition
@@ -13,12 +13,12 @@ FOR UPDATE;
 
 -- name: read_offsets
 -- The partitions' rows, as they are stored.
-SELECT partition, next_offset, batch_id, item FROM consumer_offset
+SELECT partition, next_offset, envelope_id FROM consumer_offset
 WHERE topic = $1 AND partition = ANY ($2::integer[]);
 
 -- name: list_offsets
 -- All rows, for the operator.
-SELECT topic, partition, next_offset, batch_id, item FROM consumer_offset ORDER BY topic, partition;
+SELECT topic, partition, next_offset, envelope_id FROM consumer_offset ORDER BY topic, partition;
 
 -- name: add_offset
 -- A partition that is seen for the first time.
@@ -27,20 +27,20 @@ INSERT INTO consumer_offset (topic, partition, next_offset) VALUES ($1, $2, $3) 
 -- name: set_offset
 -- The operator's word: go on here, and compare nothing.
 INSERT INTO consumer_offset (topic, partition, next_offset) VALUES ($1, $2, $3)
-ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, batch_id = NULL, item = NULL;
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, envelope_id = NULL;
 
 -- name: advance_offsets
--- In the transaction of the rows: what comes next, and which record was the last.
-UPDATE consumer_offset AS kept SET next_offset = moved.next_offset, batch_id = moved.batch_id, item = moved.item
-FROM unnest($2::integer[], $3::bigint[], $4::uuid[], $5::smallint[]) AS moved (partition, next_offset, batch_id, item)
+-- In the transaction of the rows: what comes next, and which envelope was the last.
+UPDATE consumer_offset AS kept SET next_offset = moved.next_offset, envelope_id = moved.envelope_id
+FROM unnest($2::integer[], $3::bigint[], $4::uuid[]) AS moved (partition, next_offset, envelope_id)
 WHERE kept.topic = $1 AND kept.partition = moved.partition;
 
 -- name: blocking_sessions
 -- Ends whatever session holds the lock that the given one waits for: a stopped process keeps its lock while it sleeps.
 SELECT pid, pg_terminate_backend(pid) AS terminated FROM unnest(pg_blocking_pids($1)) AS pid;
 
--- name: known_records
--- Records that have their result already.
+-- name: known_entries
+-- Entries that have their result already.
 SELECT asked.batch_id, asked.item
 FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at),
     LATERAL (
@@ -65,7 +65,7 @@ FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS asked (device_id, sinc
 -- Every value that stands under the (device, time) asked for, with the place of its key in the question.
 -- OFFSET keeps the planner from turning the look-ups round: a batch is later than what statistics know, so that reading
 -- its whole range of times once looks like nothing, and for each row found the whole question would be compared.
-SELECT asked.place, m.sensor_id, m.value, m.quality, m.rev
+SELECT asked.place, m.value, m.rev, m.sensor_id, m.quality
 FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts, place),
     LATERAL (
         SELECT m.sensor_id, m.value, m.quality, m.rev FROM measurement AS m
@@ -75,18 +75,17 @@ FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS asked (device_id, ts
     ) AS m;
 
 -- name: make_staging
--- Where rows wait whose keys are there already; of this session, emptied by every commit.
-CREATE TEMPORARY TABLE IF NOT EXISTS measurement_staging (
-    ts timestamptz, value double precision, rev bigint, device_id integer, sensor_id smallint, quality smallint
-) ON COMMIT DELETE ROWS;
+-- Where rows wait whose keys are there already; of this session, emptied by every commit. They come in the key's order.
+CREATE TEMPORARY TABLE IF NOT EXISTS measurement_staging (LIKE measurement) ON COMMIT DELETE ROWS;
 
 -- name: upsert_staged
--- Of two values for one key the one received later stands; an equal value still raises rev.
+-- Of two values for one key the one received later stands; an equal value still raises rev. Of equal revs the better
+-- quality stands, then the greater value: whichever came first, the same rows remain.
 INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
 SELECT ts, value, rev, device_id, sensor_id, quality FROM measurement_staging
 ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
 SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
-WHERE measurement.rev < excluded.rev;
+WHERE (measurement.rev, -measurement.quality, measurement.value) < (excluded.rev, -excluded.quality, excluded.value);
 
 -- name: update_staged
 -- The same where every key stands: a tenth less work than the upsert, which locks a row before it changes it. Not for
@@ -94,16 +93,18 @@ WHERE measurement.rev < excluded.rev;
 UPDATE measurement SET value = staged.value, rev = staged.rev, quality = staged.quality
 FROM measurement_staging AS staged
 WHERE measurement.device_id = staged.device_id AND measurement.ts = staged.ts
-    AND measurement.sensor_id = staged.sensor_id AND measurement.rev < staged.rev;
+    AND measurement.sensor_id = staged.sensor_id
+    AND (measurement.rev, -measurement.quality, measurement.value) < (staged.rev, -staged.quality, staged.value);
 
 -- name: close_batch
--- The record was validated again: its ledger row says by which batch.
+-- The entry was validated again: its ledger row says by which batch.
 UPDATE ingest_batch SET replayed_as = $1
 WHERE device_id = $2 AND received_at = $3 AND raw_topic = $4 AND raw_partition = $5 AND raw_offset = $6
+    AND raw_index = $7
 RETURNING batch_id, item;
 
 -- name: close_refusals
--- The old refusals of a record that was validated again.
+-- The old refusals of an entry that was validated again.
 UPDATE rejected_measure SET replayed_as = $1
 WHERE batch_id = $2 AND item = $3 AND received_at = $4;
 
@@ -195,9 +196,9 @@ UPDATE sensor SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1:
 -- What is absent from the registry: all but the given ones.
 UPDATE device SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
 
--- name: records_to_replay
--- Records of a device with something refused, or with values not taken, that no replay has validated again yet.
-SELECT b.batch_id, b.item, b.received_at, b.raw_topic, b.raw_partition, b.raw_offset, b.refused, b.not_taken,
+-- name: entries_to_replay
+-- Entries of a device with something refused, or with values not taken, that no replay has validated again yet.
+SELECT b.batch_id, b.item, b.received_at, b.raw_topic, b.raw_partition, b.raw_offset, b.raw_index, b.refused, b.not_taken,
     (SELECT count(*) FROM rejected_measure AS r
         WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at
             AND ($4::text IS NULL OR r.rule = $4)) AS refusals
@@ -207,17 +208,17 @@ WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.repl
         SELECT FROM rejected_measure AS r
         WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at AND r.rule = $4
     ) END
-ORDER BY b.received_at, b.batch_id, b.item;
+ORDER BY b.raw_topic, b.raw_partition, b.raw_offset, b.raw_index;
 
 -- name: replayed_counts
--- What the new results of replayed records say, all together.
+-- What the new results of replayed entries say, all together.
 SELECT coalesce(sum(written), 0) AS written, coalesce(sum(corrected), 0) AS corrected,
     coalesce(sum(present), 0) AS already_present, coalesce(sum(superseded), 0) AS superseded,
     coalesce(sum(refused), 0) AS refused, coalesce(sum(not_taken), 0) AS not_taken
 FROM ingest_batch WHERE batch_id = ANY ($1::uuid[]);
 
--- name: records_not_yet_stored
--- Of the replayed records asked for, how many have no result yet.
+-- name: entries_not_yet_stored
+-- Of the replayed entries asked for, how many have no result yet.
 SELECT count(*) AS open
 FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at)
 WHERE NOT EXISTS (
