@@ -11,12 +11,12 @@ from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from metering_common.contract.envelope import ConsumedRecord
 from metering_common.service.lifecycle import serve
 from metering_common.service.settings import load_settings
 from metering_validator.adapters.process import end_process
 from metering_validator.adapters.stream import ValidationStream
 from metering_validator.metrics import Metrics
-from metering_validator.record_results import RawRecord
 from metering_validator.settings import Settings
 
 WELL_BEHAVED = 100
@@ -36,7 +36,7 @@ class BatchValidator:
         self.validated = 0
         self.stream: ValidationStream | None = None
 
-    async def validate(self, records: Sequence[RawRecord]) -> None:
+    async def validate(self, records: Sequence[ConsumedRecord]) -> None:
         self.validated += len(records)
         if self.validated <= WELL_BEHAVED:
             return

@@ -1,4 +1,4 @@
-"""Invariant 4 for the validator: whatever happens to its process, every raw record is validated, and always alike."""
+"""Invariant 4 for the validator: whatever happens to its process, every raw entry is validated, and always alike."""
 
 import asyncio
 from random import Random
@@ -25,7 +25,7 @@ async def test_a_stop_under_load_finishes_what_is_in_flight_and_nothing_is_valid
     await publish_registry(publisher)
     load = asyncio.create_task(publish_load(publisher, COUNT, seed=1))
     first = replicas.start(**STATIC)
-    await first.logged("records.validated")
+    await first.logged("entries.validated")
     first.ask_to_stop()
     assert await first.ended() == 0
     await load
@@ -42,7 +42,7 @@ async def test_a_drain_that_takes_too_long_ends_by_force_and_commits_nothing_of_
     await stuck.logged("service.started")
     await delete_topic(kafka, topics.OUTCOMES)  # so the batch is in flight for as long as this test likes
     await publish_load(publisher, 50, seed=2)
-    await stuck.logged("records.publish_retried")
+    await stuck.logged("entries.publish_retried")
     stuck.ask_to_stop()
     assert await stuck.ended() == DRAIN_EXCEEDED
     assert await committed_offsets(kafka) == {}
@@ -70,14 +70,14 @@ async def kill_at_random(kafka: KafkaSettings, replicas: Replicas, publisher: Pu
     await publish_registry(publisher)
     load = asyncio.create_task(publish_load(publisher, COUNT, seed))
     for _ in range(2):
-        victim = replicas.start(VALIDATOR_BATCH_RECORDS="40", VALIDATOR_BATCH_WAIT_SECONDS="0.01", **STATIC)
-        await victim.logged("records.validated")
+        victim = replicas.start(VALIDATOR_BATCH_RECORDS="10", VALIDATOR_BATCH_WAIT_SECONDS="0.01", **STATIC)
+        await victim.logged("entries.validated")
         await asyncio.sleep(random.uniform(0, 0.5))
         victim.kill()
     await load
     replicas.start(**STATIC)
     twice = check(await look_until_complete(kafka), COUNT)
-    print(f"seed {seed}: {COUNT} records, none lost, {twice} validated twice")  # noqa: T201  what `make chaos` shows
+    print(f"seed {seed}: {COUNT} entries, none lost, {twice} validated twice")  # noqa: T201  what `make chaos` shows
 
 
 async def test_replicas_that_join_and_leave_lose_nothing(
@@ -85,10 +85,10 @@ async def test_replicas_that_join_and_leave_lose_nothing(
 ) -> None:
     await publish_registry(publisher)
     load = asyncio.create_task(publish_load(publisher, 3 * COUNT, seed=4))
-    first = replicas.start(VALIDATOR_BATCH_RECORDS="100")
-    await first.logged("records.validated")
-    second = replicas.start(VALIDATOR_BATCH_RECORDS="100")
-    third = replicas.start(VALIDATOR_BATCH_RECORDS="100")
+    first = replicas.start(VALIDATOR_BATCH_RECORDS="25")
+    await first.logged("entries.validated")
+    second = replicas.start(VALIDATOR_BATCH_RECORDS="25")
+    third = replicas.start(VALIDATOR_BATCH_RECORDS="25")
     await second.logged("service.started")
     await third.logged("service.started")
     second.ask_to_stop()

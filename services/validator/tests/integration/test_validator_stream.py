@@ -11,13 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from metering_common.contract import topics
-from metering_common.contract.metadata import encode_headers
-from metering_common.kafka.publisher import Publisher, Record
+from metering_common.kafka.envelopes import raw_record
+from metering_common.kafka.publisher import Publisher
 from metering_common.service.settings import KafkaSettings
 from metering_validator.adapters.process import CANNOT_GO_ON
 from metering_validator.testing.account import look_until_complete, publish_load
-from metering_validator.testing.builders import element, headers
+from metering_validator.testing.builders import RECEIVED_AT_MS, element, packed
 from metering_validator.testing.live import WAIT_SECONDS, Replica, Replicas, committed_offsets, publish_registry
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_validator.py")
@@ -26,12 +25,12 @@ SEVERAL_COMMITS = 2.0  # seconds
 
 async def misbehave(kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, mode: str, end: str) -> Replica:
     """100 records are validated and committed; with the next 300 the validate misbehaves."""
-    await publish_load(publisher, 100, seed=1)
+    await publish_load(publisher, 100, seed=1, most=1)
     replica = replicas.start([sys.executable, str(MISBEHAVING), mode, end], VALIDATOR_COMMIT_INTERVAL_SECONDS="0.1")
     async with asyncio.timeout(WAIT_SECONDS):
         while await committed(kafka) < 100:  # noqa: ASYNC110  Kafka does not tell
             await asyncio.sleep(0.05)
-    await publish_load(publisher, 300, seed=2)
+    await publish_load(publisher, 300, seed=2, most=1)
     return replica
 
 
@@ -54,7 +53,7 @@ async def test_what_faust_acknowledges_of_such_a_body_is_not_committed_even_if_t
 ) -> None:
     replica = await misbehave(kafka, replicas, publisher, mode, "carry-on")
     await replica.logged("records.cannot_go_on")
-    await publish_load(publisher, 300, seed=3)
+    await publish_load(publisher, 300, seed=3, most=1)
     await asyncio.sleep(SEVERAL_COMMITS)
     assert replica.process.poll() is None
     assert await committed(kafka) == 100
@@ -65,14 +64,14 @@ async def test_a_batch_is_full_by_its_bytes_as_well_as_by_its_records(
 ) -> None:
     await publish_registry(publisher)
     wide = element(number="9" * 10_000)  # without measures: that is how they are counted below
-    stamps = [encode_headers(headers(batch_id=UUID(int=number))) for number in range(40)]
-    await publisher.publish([Record(topics.RAW, b"29", wide, stamp) for stamp in stamps])
-    await publish_load(publisher, 60, seed=4)
+    entries = [packed(wide, batch_id=UUID(int=number)) for number in range(40)]
+    await publisher.publish([raw_record([entry], RECEIVED_AT_MS) for entry in entries])
+    await publish_load(publisher, 60, seed=4, most=1)
     replica = replicas.start(
         VALIDATOR_BATCH_BYTES="45000", VALIDATOR_BATCH_RECORDS="30", VALIDATOR_BATCH_WAIT_SECONDS="1"
     )
     await look_until_complete(kafka)
-    lines = [json.loads(line) for line in replica.log.read_text().splitlines() if "records.validated" in line]
+    lines = [json.loads(line) for line in replica.log.read_text().splitlines() if "entries.validated" in line]
     assert sum(line["validated"] for line in lines) == 100
     assert max(line["validated"] for line in lines) <= 30
     assert max(line["validated"] - line["measures"] for line in lines) <= 5

@@ -1,8 +1,8 @@
 """Each folder `given_…` holds what comes in, the registry and the clock as files, and what is expected of them.
 
-`comes_in.json` is the record's value, byte for byte; `given.json` says in a sentence what the case is about and holds
-received-at (the only clock) and the headers that matter; `registry.json` is the registry's documents; `expected.json`
-is the validated record and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is
+`comes_in.json` is the entry's value, byte for byte; `given.json` says in a sentence what the case is about and holds
+received-at (the only clock) and the metadata that matter; `registry.json` is the registry's documents; `expected.json`
+is the validated entry and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is
 validated again, as a replay.
 """
 
@@ -14,15 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from metering_common.contract import codec
-from metering_common.contract.metadata import RecordHeaders, RecordPosition
+from metering_common.contract.metadata import EntryMetadata, EntryPosition
 from metering_common.contract.topics import RAW
 from metering_common.registry.documents import Device, Sensor, decode_document
 from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
 from metering_validator.domain.validation import validate
-from metering_validator.testing.builders import headers
+from metering_validator.testing.builders import metadata
 
 pytestmark = pytest.mark.fast
 
@@ -30,27 +29,26 @@ FOLDERS = sorted(Path(__file__).parent.glob("given_*"))
 REPLAYED = [folder for folder in FOLDERS if (folder / "registry_mended.json").exists()]
 
 
-def stamped(given: dict[str, Any]) -> RecordHeaders:
+def stamped(given: dict[str, Any]) -> EntryMetadata:
     received_at = datetime.fromisoformat(given["receivedAt"])
-    return headers(received_at_ms=round(received_at.timestamp() * 1_000), **given.get("headers", {}))
+    return metadata(received_at_ms=round(received_at.timestamp() * 1_000), **given.get("metadata", {}))
 
 
-def case(folder: Path, registry: str, **header_changes: Any) -> tuple[bytes, Context]:
+def case(folder: Path, registry: str, **changes: Any) -> tuple[bytes, Context]:
     given = json.loads((folder / "given.json").read_text())
-    record = msgspec.structs.replace(stamped(given), **header_changes)
+    record = msgspec.structs.replace(stamped(given), **changes)
     documents = [decode_document(msgspec.json.encode(each)) for each in json.loads((folder / registry).read_text())]
     devices = {each.id: each for each in documents if isinstance(each, Device)}
     dictionary = Dictionary(each for each in documents if isinstance(each, Sensor))
-    at = RecordPosition(RAW, 3, 1234)
     value = (folder / "comes_in.json").read_bytes()
-    return value, Context(record, at, devices.get(record.device_id), dictionary, Limits())
+    return value, Context(record, devices.get(record.device_id), dictionary, Limits())
 
 
-def validated_with(folder: Path, registry: str, **header_changes: Any) -> Any:
-    result = validate(*case(folder, registry, **header_changes))
+def validated_with(folder: Path, registry: str, **changes: Any) -> Any:
+    result = validate(*case(folder, registry, **changes))
     return {
-        "validated": json.loads(codec.encode(result.validated)),
-        "outcome": json.loads(codec.encode(result.outcome)),
+        "validated": json.loads(msgspec.json.encode(result.validated)),
+        "outcome": json.loads(msgspec.json.encode(result.outcome)),
     }
 
 
@@ -67,7 +65,7 @@ def test_given_what_is_clean_takes_the_quick_way(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", REPLAYED, ids=lambda folder: folder.name)
 def test_given_and_replayed_after_the_registry_was_mended(folder: Path) -> None:
-    again = validated_with(folder, "registry_mended.json", source="replay", replays=RecordPosition(RAW, 3, 1234))
+    again = validated_with(folder, "registry_mended.json", source="replay", replays=EntryPosition(RAW, 3, 1234, 0))
     assert again == json.loads((folder / "expected_after_replay.json").read_text())
 
 

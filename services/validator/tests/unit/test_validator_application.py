@@ -1,17 +1,20 @@
 """A batch from taking to letting go: what is sent, tried again, counted, and when the process must end instead."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 import structlog
-from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from metering_common.contract import codec, topics
-from metering_common.contract.messages import Status
-from metering_common.contract.metadata import RegistryVersion, encode_headers
+from metering_common.contract import topics
+from metering_common.contract.dead_letters import METADATA, decode_dead_letter_headers
+from metering_common.contract.envelope import ConsumedRecord, Envelope, envelope_headers, read_envelope
+from metering_common.contract.messages import Outcome, Status, Validated, decode_validated
+from metering_common.contract.metadata import RecordPosition, RegistryVersion, encode_metadata
+from metering_common.contract.outcomes import all_outcomes, partition_of
 from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
 from metering_common.registry.documents import document_key, encode_document
 from metering_common.registry.memory import Registry
@@ -26,8 +29,10 @@ from metering_validator.testing.builders import (
     SENSORS,
     documents,
     element,
-    headers,
     measure,
+    metadata,
+    packed,
+    raw_envelope,
     raw_record,
     sensor,
 )
@@ -68,14 +73,30 @@ class Publisher:
     sent: list[Record] = field(default_factory=list)
     calls: int = 0
 
-    async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]:
+    async def partitions(self, topic: str) -> int:
+        assert topic == topics.OUTCOMES
+        return 12
+
+    async def publish(self, records: Sequence[Record]) -> None:
         self.calls += 1
         if self.failures:
             self.failures -= 1
             self.clock.advance(60)
             raise self.error
         self.sent.extend(records)
-        return []
+
+    def of(self, topic: str) -> list[Record]:
+        return [record for record in self.sent if record.topic == topic]
+
+    def envelopes(self) -> list[Envelope]:
+        at = RecordPosition(topics.VALIDATED, 0, 0)
+        return [read_envelope(ConsumedRecord(at, 0, None, one.value, one.headers)) for one in self.of(topics.VALIDATED)]
+
+    def results(self) -> list[Validated]:
+        return [decode_validated(entry.packed.value) for one in self.envelopes() for entry in one.entries]
+
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for record in self.of(topics.OUTCOMES) for outcome in all_outcomes(record.value or b"")]
 
 
 class House:
@@ -109,27 +130,38 @@ def house() -> House:
 GOOD = element(measure(NOW, ("Corriente A", 1), ("Nadie", 2), ("Corriente C", 3)))
 
 
-async def test_each_raw_record_gives_one_validated_record_and_one_outcome_with_its_headers_unchanged(
-    house: House,
-) -> None:
-    await house.validator.validate([raw_record(GOOD, offset=0), raw_record(GOOD, offset=1)])
-    assert [record.topic for record in house.publisher.sent] == [topics.VALIDATED, topics.OUTCOMES] * 2
-    validated, outcome = house.publisher.sent[:2]
-    assert (validated.key, validated.headers) == (b"29", encode_headers(headers()))
-    assert (outcome.key, outcome.headers) == (str(headers().batch_id).encode(), [])
+async def test_a_raw_envelope_gives_a_validated_one_entry_by_entry_with_id_and_metadata_unchanged(house: House) -> None:
+    about = [{"item": item, "items": 3, "traceparent": f"00-{item:032x}-{1:016x}-01"} for item in range(3)]
+    record = raw_envelope(*(packed(GOOD, **one) for one in about), offset=7, partition=3)
+    await house.validator.validate([record])
+    [envelope] = house.publisher.envelopes()
+    assert (envelope.id, envelope.raw) == (read_envelope(record).id, record.position)
+    assert [entry.metadata for entry in envelope.entries] == [metadata(**one) for one in about]
+    assert [result.counts.accepted for result in house.publisher.results()] == [1, 1, 1]
+
+
+async def test_outcomes_are_packed_per_partition_over_the_whole_batch(house: House) -> None:
+    ids = [UUID(int=number << 70) for number in range(60)]
+    await house.validator.validate([raw_record(GOOD, batch_id=one, offset=place) for place, one in enumerate(ids)])
+    records = house.publisher.of(topics.OUTCOMES)
+    assert [record.partition for record in records] == sorted({partition_of(one, 12) for one in ids})
+    for record in records:
+        for outcome in all_outcomes(record.value or b""):
+            assert partition_of(outcome.batch_id, 12) == record.partition
+    assert {outcome.batch_id for outcome in house.publisher.outcomes()} == set(ids)
 
 
 async def test_the_counts_go_into_the_metrics_and_into_one_line_of_the_log(house: House) -> None:
     with capture_logs() as lines:
-        await house.validator.validate([raw_record(GOOD), raw_record(None)])
+        await house.validator.validate([raw_envelope(packed(GOOD), packed(b""))])
     assert house.metric("values", result="accepted") == 1
     assert house.metric("values", result="refused") == 1
     assert house.metric("values", result="not_taken") == 1
-    assert house.metric("records", status="validated") == 1
-    assert house.metric("records", status="dead") == 1
+    assert house.metric("entries", status="validated") == 1
+    assert house.metric("entries", status="dead") == 1
     assert house.metric("findings", rule="RV-03") == 1
-    [line] = [line for line in lines if line["event"] == "records.validated"]
-    assert line["batch_ids"] == [str(headers().batch_id)]
+    [line] = [line for line in lines if line["event"] == "entries.validated"]
+    assert line["batch_ids"] == [str(metadata().batch_id)]
     assert (line["validated"], line["dead"], line["accepted"], line["rules"]) == (1, 1, 1, {"RV-03": 1, "RV-04": 1})
 
 
@@ -139,13 +171,12 @@ class WatchingPublisher(Publisher):
     house: House
     ages: list[float]
 
-    async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]:  # noqa: ARG002  a port
+    async def publish(self, records: Sequence[Record]) -> None:  # noqa: ARG002  a port
         self.clock.advance(5)
         self.ages.append(self.house.lag())
-        return []
 
 
-async def test_the_age_of_the_oldest_record_is_shown_while_it_is_in_flight(house: House) -> None:
+async def test_the_age_of_the_oldest_envelope_is_shown_while_it_is_in_flight(house: House) -> None:
     watching = WatchingPublisher(house.clock)
     watching.house, watching.ages = house, []
     collectors = house.collectors = CollectorRegistry()
@@ -167,7 +198,7 @@ async def test_a_redelivery_under_the_same_registry_produces_the_same_bytes(hous
 async def test_publishing_is_tried_again_until_all_is_acknowledged(house: House) -> None:
     house.publisher.failures = 3
     await house.validator.validate([raw_record(GOOD)])
-    assert (house.publisher.calls, len(house.publisher.sent)) == (4, 2)
+    assert (house.publisher.calls, len(house.publisher.results())) == (4, 1)
     assert house.metric("publish_retries") == 3
 
 
@@ -191,25 +222,75 @@ async def test_an_unknown_schema_version_ends_the_process_before_anything_is_sen
     assert house.publisher.calls == 0
 
 
-async def test_a_dead_record_goes_to_the_dead_letters_with_its_own_bytes_and_headers(house: House) -> None:
-    await house.validator.validate([raw_record(b"{", offset=7)])
-    letter, validated, _outcome = house.publisher.sent
-    assert (letter.topic, letter.key, letter.value) == (topics.DEAD, b"29", b"{")
-    assert letter.headers[: len(validated.headers)] == validated.headers
-    assert dict(letter.headers)["dead-source"] == b"measurements.raw.v1/0/7"
-    assert codec.decode_validated(validated.value or b"").status is Status.DEAD
+async def test_a_poison_entry_is_dead_by_itself_with_its_own_bytes_and_metadata(house: House) -> None:
+    record = raw_envelope(packed(GOOD, item=0), packed(b"{", item=1), packed(GOOD, item=2), offset=7)
+    await house.validator.validate([record])
+    assert [one.status for one in house.publisher.results()] == [Status.VALIDATED, Status.DEAD, Status.VALIDATED]
+    [letter] = house.publisher.of(topics.DEAD)
+    original, note = decode_dead_letter_headers(letter.headers)
+    assert (letter.value, dict(original)[METADATA]) == (b"{", encode_metadata(metadata(item=1)))
+    assert str(note.position) == "measurements.raw.v1/0/7/1"
+    assert [outcome.status for outcome in house.publisher.outcomes()] == [
+        Status.VALIDATED,
+        Status.DEAD,
+        Status.VALIDATED,
+    ]
+
+
+@pytest.mark.parametrize("spoilt", [b"null", b"{}", b'{"batchId":7}', b'"text"'])
+async def test_metadata_that_nobody_can_read_hurt_only_their_entry(house: House, spoilt: bytes) -> None:
+    record = raw_envelope(packed(GOOD), packed(GOOD)._replace(metadata=spoilt), packed(GOOD), offset=7)
+    await house.validator.validate([record])
+    assert [one.status for one in house.publisher.results()] == [Status.VALIDATED, Status.DEAD, Status.VALIDATED]
+    [envelope] = house.publisher.envelopes()
+    stand_in = envelope.entries[1].metadata
+    assert (stand_in.batch_id.version, stand_in.device_id, stand_in.rev, stand_in.stands_for) == (8, 0, 0, 1)
+    [letter] = house.publisher.of(topics.DEAD)
+    assert (letter.value, dict(letter.headers)[METADATA]) == (GOOD, spoilt)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: record._replace(value=None),
+        lambda record: record._replace(value=record.value[:-1]),
+        lambda record: record._replace(value=record.value.replace(b'"lengths":[', b'"lengths":[1,', 1)),
+        lambda record: record._replace(value=b"\xff" + record.value),
+        lambda record: record._replace(headers=[*record.headers[:2], ("entries", b"4")]),
+        lambda record: record._replace(headers=[("schema-version", b"one"), *record.headers[1:]]),
+        lambda record: record._replace(headers=[record.headers[0], ("envelope-id", b"7"), record.headers[2]]),
+    ],
+)
+async def test_a_frame_that_nobody_can_read_is_one_letter_and_one_row_that_closes_the_account(
+    house: House, spoil: Callable[[ConsumedRecord], ConsumedRecord]
+) -> None:
+    record = spoil(raw_envelope(packed(GOOD), packed(GOOD), packed(GOOD), offset=7))
+    await house.validator.validate([record, raw_record(GOOD, offset=8)])
+    assert [one.status for one in house.publisher.results()] == [Status.DEAD, Status.VALIDATED]
+    [letter] = house.publisher.of(topics.DEAD)
+    original, note = decode_dead_letter_headers(letter.headers)
+    assert (letter.value or None, original) == (record.value, record.headers)
+    assert str(note.position) == "measurements.raw.v1/0/7"
+    stand_in = house.publisher.envelopes()[0].entries[0].metadata
+    assert (stand_in.batch_id.version, stand_in.device_id) == (8, 0)
+    assert stand_in.stands_for == int(dict(record.headers)["entries"])
+
+
+def test_the_headers_are_those_that_the_spoilers_above_count_on() -> None:
+    names = [name for name, _ in envelope_headers(UUID(int=1), 3)]
+    assert names == ["schema-version", "envelope-id", "entries"]
 
 
 async def test_99_dead_of_a_minute_are_told_and_the_hundredth_stops_before_it_is_sent(house: House) -> None:
     await house.validator.validate([raw_record(b"{")] * 99)
-    assert len(house.publisher.sent) == 3 * 99
-    with pytest.raises(CannotGoOnError, match="1 %"):
+    assert len(house.publisher.of(topics.DEAD)) == 99
+    with pytest.raises(CannotGoOnError, match="100 of the last minute's 100 entries are dead, the last"):
         await house.validator.validate([raw_record(b"{")])
-    assert len(house.publisher.sent) == 3 * 99
+    assert len(house.publisher.of(topics.DEAD)) == 99
 
 
 async def test_100_dead_among_ten_thousand_are_no_reason_to_stop(house: House) -> None:
-    await house.validator.validate([raw_record(element())] * 9_900)
+    await house.validator.validate([raw_envelope(*[packed(element())] * 100)] * 99)
     await house.validator.validate([raw_record(b"{")] * 100)
     with pytest.raises(CannotGoOnError):
         await house.validator.validate([raw_record(b"{")])
@@ -226,7 +307,7 @@ async def test_the_dictionary_follows_the_registry(house: House) -> None:
     added = sensor(6, "Nadie")
     house.replica.registry.apply("sensor:6", encode_document(added))
     await house.validator.validate([raw_record(GOOD)])
-    rules = [codec.decode_outcome(record.value or b"").rules for record in house.publisher.sent[1::2]]
+    rules = [outcome.rules for outcome in house.publisher.outcomes()]
     assert rules == [{"RV-03": 1}, {}]
     assert added not in SENSORS
 
@@ -256,7 +337,7 @@ async def test_a_position_that_never_comes_is_validated_without_counted_and_slow
         await house.validator.validate([raw_record(GOOD, registry=at(10**9))])
     assert house.replica.waited == [(10**9, 2.0)]
     assert house.metric("validated_behind") == 1
-    assert len(house.publisher.sent) == 6
+    assert len(house.publisher.results()) == 3
 
 
 async def test_one_that_never_comes_does_not_hide_one_that_will(house: House) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from metering_common.contract import codec
-from metering_common.contract.messages import Rows, Validated
+from metering_common.contract.messages import Rows, Validated, decode_validated
 from metering_common.registry.documents import Device, Sensor
 from metering_validator.domain.catalogue import Rule
 from metering_validator.domain.columns import validate_by_columns
@@ -92,9 +92,9 @@ def test_no_element_makes_validation_raise_and_the_accounting_closes(text: str, 
     sent = [len(one.sensor_values) for one in read_element(text.encode()).measures]
     assert (result.validated.counts.measures, result.validated.counts.values) == (len(sent), sum(sent))
     assert result.outcome.counts == result.validated.counts
-    check_account(codec.decode_validated(codec.encode(result.validated)))
-    assert codec.encode(result.outcome)
-    assert codec.encode(validate(text.encode(), context_).validated) == codec.encode(result.validated)
+    check_account(decode_validated(msgspec.json.encode(result.validated)))
+    assert msgspec.json.encode(result.outcome)
+    assert msgspec.json.encode(validate(text.encode(), context_).validated) == msgspec.json.encode(result.validated)
 
 
 moments = st.builds(Moment, st.integers(0, 10**6), st.none() | st.integers(), st.none() | st.integers())
@@ -128,8 +128,8 @@ def test_the_quick_way_says_what_the_rule_by_rule_way_says_to_the_byte(text: str
     assume(quick is not None)
     assert quick is not None
     slow = validate_one_by_one(read_element(text.encode()), context_)
-    assert codec.encode(quick.validated) == codec.encode(slow.validated)
-    assert codec.encode(quick.outcome) == codec.encode(slow.outcome)
+    assert msgspec.json.encode(quick.validated) == msgspec.json.encode(slow.validated)
+    assert msgspec.json.encode(quick.outcome) == msgspec.json.encode(slow.outcome)
     assert quick.findings_per_rule == slow.findings_per_rule
 
 

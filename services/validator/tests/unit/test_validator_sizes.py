@@ -2,13 +2,23 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
-from metering_common.contract import codec, topics
-from metering_validator.domain.validation import validate
-from metering_validator.record_results import LARGEST_VALUE_BYTES
-from metering_validator.testing.builders import NOW, context, element, measure
+from metering_common.contract import topics
+from metering_common.contract.envelope import ENVELOPE_BYTES, read_envelope
+from metering_common.contract.messages import decode_validated
+from metering_common.contract.metadata import EntryMetadata
+from metering_validator.envelope_results import (
+    LEAST_REFUSAL_BYTES,
+    MOST_REFUSAL_BYTES,
+    REFUSALS_PER_RAW_BYTE,
+    validate_envelope,
+    validated_record,
+)
+from metering_validator.testing.builders import NOW, context, element, measure, packed, raw_envelope
 
 pytestmark = pytest.mark.fast
 
@@ -41,10 +51,57 @@ def as_large_as_allowed(filling: Filling) -> bytes:
 FILLINGS = {"names": many_names, "objects": entries({}), "nulls": entries(("CB", None)), "numbers": numbers}
 
 
+def two_rules(count: int) -> bytes:
+    """The most that a raw byte can cost: short names that nobody knows, each with a value that no rule takes."""
+    return element(*(measure("x", *((f"{m:x}{n:x}", "") for n in range(100))) for m in range(count)))
+
+
+def validated(*values: bytes) -> tuple[bytes, list[Any]]:
+    """What is sent for an envelope of these entries, and the entries."""
+    record = raw_envelope(*(packed(value, item=item) for item, value in enumerate(values)))
+    sent = validated_record(validate_envelope(read_envelope(record), lambda about: context(**asdict(about))))
+    assert sent.value is not None
+    back = read_envelope(record._replace(value=sent.value, headers=sent.headers))
+    return sent.value, [decode_validated(entry.packed.value) for entry in back.entries]
+
+
+def asdict(about: EntryMetadata) -> dict[str, Any]:
+    return msgspec.structs.asdict(about)
+
+
+LIMIT = topics.load_contracts()[topics.VALIDATED].max_message_bytes
+
+
 @pytest.mark.parametrize("filling", FILLINGS.values(), ids=FILLINGS)
 def test_the_result_on_the_worst_mebibyte_fits(filling: Filling) -> None:
-    result = validate(as_large_as_allowed(filling), context())
-    limit = topics.load_contracts()[topics.VALIDATED].max_message_bytes
-    assert len(codec.encode(result.validated)) < LARGEST_VALUE_BYTES < limit - 100_000
-    assert len(codec.encode(result.outcome)) < LARGEST_VALUE_BYTES
-    json.loads(codec.encode(result.validated))
+    value, _ = validated(as_large_as_allowed(filling))
+    assert len(value) < LIMIT - 100_000
+
+
+def test_the_worst_request_of_many_elements_fits_and_every_value_is_counted() -> None:
+    """A larger request alone: every element's refusals may take eight times its bytes."""
+    element_of_many = two_rules(5)
+    elements = [element_of_many] * (MEBIBYTE // len(element_of_many))
+    value, results = validated(*elements)
+    assert REFUSALS_PER_RAW_BYTE * MEBIBYTE + 2 * MEBIBYTE <= LIMIT
+    assert len(value) < LIMIT - 100_000
+    for result in results:
+        assert result.counts.refused == 500
+        assert len(json.dumps([refusal.rule for refusal in result.refusals])) > 2
+
+
+def test_small_elements_that_fill_an_envelope_fit() -> None:
+    small = element(measure("x", ("a", ""), ("b", ""), ("c", "")))
+    count = ENVELOPE_BYTES // (len(small) + 350)
+    value, results = validated(*[small] * count)
+    assert len(value) < 4_000_000
+    assert all(result.refusals_beyond == 0 for result in results)
+
+
+@pytest.mark.parametrize("raw_bytes", [100, 50_000, MEBIBYTE])
+def test_refusals_take_their_share_and_the_rest_is_counted(raw_bytes: int) -> None:
+    share = min(MOST_REFUSAL_BYTES, max(LEAST_REFUSAL_BYTES, REFUSALS_PER_RAW_BYTE * raw_bytes))
+    value = two_rules(max(1, raw_bytes // 4_000))
+    _, [result] = validated(value)
+    assert sum(len(msgspec.json.encode(refusal)) + 1 for refusal in result.refusals) <= max(share, 8 * len(value))
+    assert len(result.refusals) > 0

@@ -61,7 +61,8 @@ class WasmSession:
         format: str,  # noqa: A002  asyncpg's
     ) -> None:
         data = b"".join([piece async for piece in source])
-        self._storage.copy(f"COPY {table} ({', '.join(columns)}) FROM '/dev/blob' WITH (FORMAT {format})", data)
+        names = ", ".join(f'"{column}"' for column in columns)
+        self._storage.copy(f"COPY {table} ({names}) FROM '/dev/blob' WITH (FORMAT {format})", data)
 
     async def copy_from_query(
         self,

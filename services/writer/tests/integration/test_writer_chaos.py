@@ -19,9 +19,9 @@ from metering_common.service.retry import RetryPolicy
 from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, BatchValidator, headers, record, rows, until, validated
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, BatchValidator, entry, metadata, rows, until, validated
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import WriterProcess, writer_processes
 
@@ -74,19 +74,19 @@ class Traffic:
     def expected(self) -> Expected:
         return {key: value for key, (_, value) in self._best.items()}
 
-    def _next(self, measures: int) -> Record:
+    def _next(self, measures: int) -> ValidatedEntry:
         """Received at a time of its own, not always later than the one before."""
         partition = self._chance.randrange(PARTITIONS)
         self.records += 1
         received = self._received + self.records + self._chance.choice((0, 0, 0, -40_000, 40_000))
-        about = headers(device=partition, received_at_ms=received)
+        about = metadata(device=partition, received_at_ms=received)
         first = MEASURED_AT + 60 * self._chance.randrange(self._minutes)
         times = [first + 60 * number for number in range(measures)]
         values = [float(self._chance.randrange(3)) for _ in range(measures * len(SENSORS))]
         for place, value in enumerate(values):
             key = (partition, times[place // len(SENSORS)], SENSORS[place % len(SENSORS)])
             self._best[key] = max(self._best.get(key, (-1, 0.0)), (about.rev, value))
-        one = record(about, validated(rows(SENSORS, times, values)), self._offsets[partition], partition)
+        one = entry(about, validated(rows(SENSORS, times, values)), self._offsets[partition], partition)
         self._offsets[partition] += 1
         return one
 

@@ -3,16 +3,15 @@
 from typing import Any, cast
 
 import pytest
-from msgspec.structs import replace
 
 from metering_common.contract.messages import Refusal
-from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.metadata import EntryPosition
 from metering_common.contract.topics import RAW, VALIDATED
 from metering_writer.adapters.store import PostgresStore
 from metering_writer.domain.accounts import WriteResult
-from metering_writer.domain.records import Record, dead
+from metering_writer.domain.entries import ValidatedEntry, dead
 from metering_writer.queries import sql
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, entry, envelope, metadata, rows, validated
 from metering_writer.testing_flavours import WasmTimescale
 from metering_writer.testing_wasm import WasmPool, filled
 
@@ -32,13 +31,15 @@ class Hypertables:
         storage.execute(filled(sql.add_offset, (VALIDATED, 0, 0)))
         self._offset = 0
 
-    async def takes(self, *records: Record) -> list[WriteResult]:
-        placed = [one._replace(source=one.source._replace(position=self._next())) for one in records]
+    async def takes(self, *entries: ValidatedEntry) -> list[WriteResult]:
+        placed = [self._placed(one) for one in entries]
         return list((await self._store.store(placed)).write_results)
 
-    def _next(self) -> RecordPosition:
+    def _placed(self, one: ValidatedEntry) -> ValidatedEntry:
+        """The same entry at the next offset."""
         self._offset += 1
-        return RecordPosition(VALIDATED, 0, self._offset - 1)
+        (placed,) = envelope((one.metadata, one.validated), offset=self._offset - 1)
+        return placed._replace(fault=one.fault)
 
     def values(self) -> list[float]:
         return [row["value"] for row in self._storage.rows("SELECT value FROM measurement ORDER BY ts, sensor_id")]
@@ -60,15 +61,15 @@ def hypertables(timescale_storage: WasmTimescale) -> Hypertables:
     return Hypertables(timescale_storage)
 
 
-def version(value: float, later_ms: int = 0, measured_at: int = MEASURED_AT) -> Record:
-    about = headers(received_at_ms=RECEIVED_AT_MS + later_ms)
-    return record(about, validated(rows((3,), (measured_at,), [value])))
+def version(value: float, later_ms: int = 0, measured_at: int = MEASURED_AT) -> ValidatedEntry:
+    about = metadata(received_at_ms=RECEIVED_AT_MS + later_ms)
+    return entry(about, validated(rows((3,), (measured_at,), [value])))
 
 
 async def test_new_values_corrections_and_resends(hypertables: Hypertables) -> None:
     block = rows((3, 6), range(MEASURED_AT, MEASURED_AT + 5 * 86_400, 86_400))
-    assert await hypertables.takes(record(headers(), validated(block))) == [WriteResult(written=10)]
-    resent = record(headers(received_at_ms=RECEIVED_AT_MS + 1), validated(block))
+    assert await hypertables.takes(entry(metadata(), validated(block))) == [WriteResult(written=10)]
+    resent = entry(metadata(received_at_ms=RECEIVED_AT_MS + 1), validated(block))
     assert await hypertables.takes(resent, version(77.0, 3), version(88.0, 2)) == [
         WriteResult(present=10), WriteResult(corrected=1), WriteResult(corrected=1)
     ]  # fmt: skip
@@ -90,7 +91,7 @@ async def test_late_values_go_into_compressed_chunks(hypertables: Hypertables) -
 
 async def test_a_record_delivered_twice_and_a_dead_one(hypertables: Hypertables) -> None:
     one = version(1.0)
-    await hypertables.takes(one, one, dead(one.source, headers(), "cannot be read"))
+    await hypertables.takes(one, one, dead(one.envelope, 0, "cannot be read"))
     assert hypertables.values() == [1.0]
     assert [hypertables.count(f"ingest_batch WHERE status = '{status}'") for status in ("validated", "dead")] == [1, 1]
     assert hypertables.count("consumer_offset WHERE next_offset = 3") == 1
@@ -98,10 +99,10 @@ async def test_a_record_delivered_twice_and_a_dead_one(hypertables: Hypertables)
 
 async def test_a_replay_closes_what_it_validated_again(hypertables: Hypertables) -> None:
     refusal = Refusal(rule="RV-03", name="Nadie's", count=1)
-    first = record(headers(), validated(rows((3,), values=[1.0]), refusals=[refusal]))
+    first = entry(metadata(), validated(rows((3,), values=[1.0]), refusals=[refusal]))
     await hypertables.takes(first)
-    again = headers(replays=RecordPosition(RAW, 0, 0), rev=first.headers.rev)
-    result = replace(validated(rows((3, 6), values=[1.0, 2.0])), raw=RecordPosition(RAW, 0, 1))
-    assert await hypertables.takes(record(again, result)) == [WriteResult(written=1, present=1)]
+    again = metadata(replays=EntryPosition(RAW, 0, 0, 0), rev=first.metadata.rev)
+    result = validated(rows((3, 6), values=[1.0, 2.0]))
+    assert await hypertables.takes(entry(again, result)) == [WriteResult(written=1, present=1)]
     assert hypertables.count("rejected_measure_open") == 0
     assert hypertables.count(f"ingest_batch WHERE replayed_as = '{again.batch_id}'") == 1

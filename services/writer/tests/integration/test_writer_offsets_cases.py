@@ -14,15 +14,15 @@ from metering_common.postgres.pool import TimedPool
 from metering_common.service.settings import KafkaSettings
 from metering_local.testing import delete_topics
 from metering_writer.commands import offsets as command
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.settings import ToolSettings, WriterSettings
 from metering_writer.testing import (
     MEASURED_AT,
     RECEIVED_AT_MS,
     BatchValidator,
     Outside,
-    headers,
-    record,
+    entry,
+    metadata,
     rows,
     running,
     validated,
@@ -31,10 +31,10 @@ from metering_writer.testing import (
 PARTITION = TopicPartition(VALIDATED, 0)
 
 
-def some_records(count: int, first: int = 0, device: int = 1, partition: int = 0) -> list[Record]:
+def some_records(count: int, first: int = 0, device: int = 1, partition: int = 0) -> list[ValidatedEntry]:
     return [
-        record(
-            headers(device, RECEIVED_AT_MS + number),
+        entry(
+            metadata(device, RECEIVED_AT_MS + number),
             validated(rows(timestamps=(MEASURED_AT + 60 * number,))),
             number,
             partition,
@@ -56,10 +56,10 @@ async def admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     await client.close()
 
 
-async def restore(owner: TimedPool, backup: list[Record]) -> None:
+async def restore(owner: TimedPool, backup: list[ValidatedEntry]) -> None:
     """As from a backup that was made when these records were stored."""
-    kept = [one.headers.batch_id for one in backup]
-    revs = [one.headers.rev for one in backup]
+    kept = [one.metadata.batch_id for one in backup]
+    revs = [one.metadata.rev for one in backup]
     async with owner.acquire() as session, session.transaction():
         await session.execute("DELETE FROM ingest_batch WHERE batch_id <> ALL ($1::uuid[])", kept)
         await session.execute("DELETE FROM measurement WHERE rev <> ALL ($1::bigint[])", revs)
@@ -67,9 +67,9 @@ async def restore(owner: TimedPool, backup: list[Record]) -> None:
             await session.execute("DELETE FROM consumer_offset")
             return
         await session.execute(
-            "UPDATE consumer_offset SET next_offset = $1, batch_id = $2, item = 0 WHERE partition = 0",
+            "UPDATE consumer_offset SET next_offset = $1, envelope_id = $2 WHERE partition = 0",
             len(kept),
-            kept[-1],
+            backup[-1].envelope.id,
         )
 
 
@@ -193,4 +193,4 @@ async def test_the_operator_sees_where_each_partition_stands(
     out = io.StringIO()
     tools = ToolSettings(database_url=settings.database_url, kafka=settings.kafka)
     assert await command.show(tools, Namespace(), out) == 0
-    assert out.getvalue().splitlines()[0] == f"{VALIDATED} 0 2 {batch[-1].headers.batch_id} item 0"
+    assert out.getvalue().splitlines()[0] == f"{VALIDATED} 0 2 {batch[-1].envelope.id}"

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from metering_common.contract.messages import Refusal
-from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.metadata import EntryPosition
 from metering_common.contract.topics import RAW, VALIDATED
 from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters.store import PostgresStore
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.queries import sql
-from metering_writer.testing import RECEIVED_AT_MS, headers, record, rows, validated
+from metering_writer.testing import RECEIVED_AT_MS, entry, metadata, rows, validated
 
 OLD, NEW = 1.0, 2.0
 
@@ -23,9 +23,9 @@ async def store(pool: TimedPool, new_store: Callable[..., PostgresStore]) -> Pos
     return new_store(lock_wait_seconds=1, owns=lambda _: True)
 
 
-def received(value: float, later_ms: int, offset: int, partition: int = 0) -> Record:
-    return record(
-        headers(received_at_ms=RECEIVED_AT_MS + later_ms), validated(rows((3,), values=[value])), offset, partition
+def received(value: float, later_ms: int, offset: int, partition: int = 0) -> ValidatedEntry:
+    return entry(
+        metadata(received_at_ms=RECEIVED_AT_MS + later_ms), validated(rows((3,), values=[value])), offset, partition
     )
 
 
@@ -45,7 +45,7 @@ async def test_a_validator_that_woke_up(store: PostgresStore, pool: TimedPool) -
     first = received(OLD, 0, 0)
     await store.store([first])
     await store.store([received(NEW, 1_000, 1)])
-    woken = record(first.headers, validated(rows((3, 6), values=[OLD, OLD])), 2)
+    woken = entry(first.metadata, validated(rows((3, 6), values=[OLD, OLD])), 2)
     batch = await store.store([woken])
     assert (batch.redelivered, await stands(pool)) == (1, [NEW])
 
@@ -53,11 +53,11 @@ async def test_a_validator_that_woke_up(store: PostgresStore, pool: TimedPool) -
 async def test_a_replay(store: PostgresStore, pool: TimedPool) -> None:
     """The replay of the first record carries its received-at and rev: what replaced it stays."""
     refusal = Refusal(rule="RV-03", name="Frecuencia", count=1)
-    first = record(headers(), validated(rows((3,), values=[OLD]), refusals=[refusal]), 0)
+    first = entry(metadata(), validated(rows((3,), values=[OLD]), refusals=[refusal]), 0)
     await store.store([first])
     await store.store([received(NEW, 1_000, 1)])
-    again = headers(replays=RecordPosition(RAW, 0, 0), rev=first.headers.rev)
-    await store.store([record(again, validated(rows((3,), values=[OLD])), 2)])
+    again = metadata(replays=EntryPosition(RAW, 0, 0, 0), rev=first.metadata.rev)
+    await store.store([entry(again, validated(rows((3,), values=[OLD])), 2)])
     assert await stands(pool) == [NEW]
 
 

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from metering_common.contract.metadata import RegistryVersion, encode_headers
+from metering_common.contract.envelope import PackedEntry
+from metering_common.contract.metadata import EntryMetadata, RegistryVersion, encode_metadata
 from metering_common.contract.topics import RAW, REGISTRY
 from metering_common.kafka import clients as kafka_client
+from metering_common.kafka.envelopes import raw_record
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import (
     Device,
@@ -33,7 +35,7 @@ from metering_common.registry.documents import (
 from metering_common.service.settings import KafkaSettings
 from metering_writer import cli
 from metering_writer.settings import ToolSettings, WriterSettings
-from metering_writer.testing import Outside, headers, running
+from metering_writer.testing import Outside, metadata, running
 
 EPOCH = "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11"
 RECEIVED_AT_MS = int(datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp() * 1_000)
@@ -63,8 +65,14 @@ class House:
         """One measure."""
         named = [{"sensorName": name, "sensorValue": value} for name, value in values.items()]
         element = {"deviceNumber": "29", "measures": [{"timestamp": MEASURED_AT, "sensorValues": named}]}
-        about = replace(headers(received_at_ms=RECEIVED_AT_MS + later_ms), registry=RegistryVersion(EPOCH, 0))
-        await self._send(RAW, [(b"29", json.dumps(element).encode(), encode_headers(about))])
+        about = replace(metadata(received_at_ms=RECEIVED_AT_MS + later_ms), registry=RegistryVersion(EPOCH, 0))
+        await self.receives_together((json.dumps(element).encode(), about))
+
+    async def receives_together(self, *entries: tuple[bytes, EntryMetadata]) -> None:
+        """One envelope."""
+        packed = [PackedEntry(encode_metadata(about), value) for value, about in entries]
+        record = raw_record(packed, RECEIVED_AT_MS)
+        await self._send(RAW, [(None, record.value, record.headers)])
 
     async def _send(self, topic: str, messages: list[Any]) -> None:
         producer = kafka_client.producer(self._kafka)
@@ -128,7 +136,7 @@ async def test_a_mended_registry_brings_back_what_was_refused_and_not_taken(
 
         await house.registers(sensor(3), device(1, 2, 3))
         dry = await command(settings, *replay)
-        assert dry.splitlines()[0] == "1 records with 1 refused and 1 not taken values"
+        assert dry.splitlines()[0] == "1 entries with 1 refused and 1 not taken values"
         assert await values(pool) == {1: 2.0}
 
         report = await command(settings, *replay, "--apply")
@@ -136,7 +144,7 @@ async def test_a_mended_registry_brings_back_what_was_refused_and_not_taken(
         assert await values(pool) == {1: 2.0, 2: 230.0, 3: 50.0}
         assert await outside.count("rejected_measure_open") == 0
 
-        assert (await command(settings, *replay, "--apply")).startswith("0 records")
+        assert (await command(settings, *replay, "--apply")).startswith("0 entries")
         assert await outside.count("ingest_batch") == 3
 
 

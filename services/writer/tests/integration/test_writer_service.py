@@ -6,19 +6,20 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from metering_common.contract.metadata import encode_headers
+from metering_common.contract.envelope import PackedEntry, pack
+from metering_common.contract.metadata import encode_metadata
 from metering_common.contract.topics import VALIDATED
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.settings import KafkaSettings
 from metering_writer.bootstrap import GROUP
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, BatchValidator, Outside, headers, record, rows, running, validated
+from metering_writer.testing import MEASURED_AT, BatchValidator, Outside, entry, metadata, rows, running, validated
 
 
-def some_records(count: int, partition: int = 0, first: int = 0) -> list[Record]:
+def some_records(count: int, partition: int = 0, first: int = 0) -> list[ValidatedEntry]:
     return [
-        record(headers(device=partition), validated(rows(timestamps=(MEASURED_AT + 60 * number,))), number, partition)
+        entry(metadata(device=partition), validated(rows(timestamps=(MEASURED_AT + 60 * number,))), number, partition)
         for number in range(first, first + count)
     ]
 
@@ -69,8 +70,9 @@ async def test_an_unreadable_record_is_set_aside_and_its_neighbours_are_stored(
     settings: WriterSettings, validate: BatchValidator, pool: TimedPool, outside: Outside
 ) -> None:
     good, bad, other = some_records(3)
+    spoilt = PackedEntry(encode_metadata(bad.metadata), b"{")
     await validate.send(good)
-    await validate.send_raw((0, encode_headers(bad.headers), b"{"), (0, [], b"also bad"))
+    await validate.send_raw((0, bad.envelope.record.headers, pack([spoilt])), (0, [], b"also bad"))
     await validate.send(other)
     async with running(settings):
         await outside.stored(4)
@@ -78,7 +80,7 @@ async def test_an_unreadable_record_is_set_aside_and_its_neighbours_are_stored(
     assert [tuple(row) for row in statuses] == [("dead", 2), ("validated", 2)]
 
 
-@pytest.mark.parametrize("limit", [{"batch_records": 20}, {"batch_rows": 40}], ids=str)
+@pytest.mark.parametrize("limit", [{"batch_entries": 20}, {"batch_rows": 40}], ids=str)
 async def test_a_batch_is_written_when_it_is_large_enough(
     settings: WriterSettings, validate: BatchValidator, outside: Outside, limit: dict[str, int]
 ) -> None:
@@ -87,7 +89,7 @@ async def test_a_batch_is_written_when_it_is_large_enough(
     async with running(settings.model_copy(update={"batch_seconds": 600, **limit})):
         await outside.stored(80)
         metrics = await outside.metrics()
-    assert 80 / 29 <= metrics["metering_writer_batch_records_count"] <= 5
+    assert 80 / 29 <= metrics["metering_writer_batch_entries_count"] <= 5
 
 
 async def test_a_batch_is_written_when_its_time_has_come(
@@ -98,7 +100,7 @@ async def test_a_batch_is_written_when_its_time_has_come(
     async with running(settings.model_copy(update={"batch_seconds": 1})):
         await outside.stored(30)
         metrics = await outside.metrics()
-    assert metrics["metering_writer_batch_records_count"] <= 2
+    assert metrics["metering_writer_batch_entries_count"] <= 2
 
 
 async def test_it_says_that_it_is_ready_and_counts(
@@ -111,6 +113,6 @@ async def test_it_says_that_it_is_ready_and_counts(
         await asyncio.sleep(0.1)
         metrics = await outside.metrics()
     assert metrics['metering_writer_values_total{write_result="written"}'] == 8
-    assert metrics['metering_writer_records_total{status="validated"}'] == 4
+    assert metrics['metering_writer_entries_total{status="validated"}'] == 4
     assert metrics["metering_writer_queryable_seconds_count"] == 4
     assert metrics['metering_database_pool_max_connections{pool="metering-writer"}'] == 4

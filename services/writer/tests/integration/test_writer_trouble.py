@@ -17,9 +17,9 @@ from metering_common.service.retry import RetryPolicy
 from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from metering_writer.domain.records import Record
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, BatchValidator, Outside, headers, record, rows, running, validated
+from metering_writer.testing import MEASURED_AT, BatchValidator, Outside, entry, metadata, rows, running, validated
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 
 FULL_BYTES = 16 * 1024 * 1024
@@ -27,11 +27,11 @@ ROWS_BEFORE = 250_000
 BASE_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable  # one that any user may run
 
 
-def some_records(count: int, first: int = 0, measures: int = 1) -> list[Record]:
+def some_records(count: int, first: int = 0, measures: int = 1) -> list[ValidatedEntry]:
     """Two values a measure."""
     return [
-        record(
-            headers(),
+        entry(
+            metadata(),
             validated(rows(timestamps=range(MEASURED_AT + number * 6_000, MEASURED_AT + number * 6_000 + measures))),
             number,
         )

@@ -3,27 +3,37 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 import numpy as np
 import pytest
 
-from metering_common.contract.messages import Status
+from metering_common.contract.messages import Validated, decode_validated, encode_validated
+from metering_common.kafka.dead_share import DeadShare, TooManyDeadError
 from metering_common.service.clock import ManualClock
 from metering_writer.application import DeadLetters, OffsetsBehindError, Store, StoredBatch, Writing
 from metering_writer.domain import offsets
 from metering_writer.domain.accounts import WriteResult, total
-from metering_writer.domain.columns import COPY_ROW, Block, Values, blocks_of, copy_blocks, copy_values, values_of
+from metering_writer.domain.columns import (
+    COPY_ROW,
+    Block,
+    Values,
+    blocks_of,
+    copy_block,
+    copy_new,
+    copy_values,
+    values_of,
+)
+from metering_writer.domain.entries import UnstorableEntryError, ValidatedEntry, check
 from metering_writer.domain.error_classification import (
-    DeathRate,
-    TooManyDeadError,
     backoff_seconds,
-    could_be_the_records_own,
+    could_be_the_entrys_own,
 )
 from metering_writer.domain.keys import keys_of, ranges_of, repeated_in, split
+from metering_writer.domain.ledger_rows import LEDGER_COLUMNS, ledger_rows
 from metering_writer.domain.offsets import Log, StopReason, Stored
-from metering_writer.domain.records import Record, UnstorableRecordError, check, dead
 from metering_writer.domain.versions import Candidates, ExistingRows, decide
 from metering_writer.flavour import WrongFlavourError, refuse_old
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, entry, envelope, metadata, rows, validated
 
 pytestmark = pytest.mark.fast
 BATCH = UUID("019a0f3c-7d2e-7c41-9b0e-5f6a7c8d9e0f")
@@ -52,9 +62,11 @@ def existing(*each: tuple[int, float], sensor: int = 3) -> ExistingRows:
         ([(4, 1.0)], [(5, 2.0)], ["corrected"], [], [2.0]),
         ([(6, 1.0)], [(5, 2.0)], ["superseded"], [], []),
         ([(5, 1.0)], [(5, 1.0)], ["present"], [], []),
-        ([(5, 1.0)], [(5, 2.0)], ["superseded"], [], []),
+        ([(5, 1.0)], [(5, 2.0)], ["corrected"], [], [2.0]),
+        ([(5, 2.0)], [(5, 1.0)], ["superseded"], [], []),
         ((), [(7, 2.0), (5, 1.0)], ["corrected", "written"], [2.0], []),
-        ((), [(5, 1.0), (5, 2.0), (6, 1.0)], ["written", "superseded", "present"], [1.0], []),
+        ((), [(5, 1.0), (5, 2.0), (6, 1.0)], ["written", "corrected", "corrected"], [1.0], []),
+        ((), [(5, 2.0), (5, 1.0)], ["corrected", "written"], [2.0], []),
         ([(6, 9.0)], [(5, 1.0), (7, 9.0), (8, 3.0)], ["superseded", "present", "corrected"], [], [3.0]),
     ],
 )
@@ -78,7 +90,7 @@ def test_every_value_has_one_write_result() -> None:
         found = [(int(chance.integers(0, 5)), float(chance.integers(0, 5)))] if chance.integers(0, 2) else []
         decided = decide(Candidates.of(values(*versions)), existing(*found), 12)
         kept = found[0] if found else None
-        for place in sorted(range(12), key=lambda place: (versions[place][0], place)):
+        for place in sorted(range(12), key=lambda place: (*versions[place], place)):
             write_result, kept = _one_after_another(kept, versions[place])
             assert decided.write_results[place] == WriteResult(**{write_result: 1})
         written = [*decided.new.value.tolist(), *decided.better.value.tolist()] or [found[0][1]]
@@ -88,14 +100,14 @@ def test_every_value_has_one_write_result() -> None:
 def _one_after_another(kept: tuple[int, float] | None, brought: tuple[int, float]) -> tuple[str, tuple[int, float]]:
     if kept is None:
         return "written", brought
-    newer = brought if kept[0] < brought[0] else kept
+    newer = max(kept, brought)
     if kept[1] == brought[1]:
         return "present", newer
-    return ("corrected" if kept[0] < brought[0] else "superseded"), newer
+    return ("corrected" if kept < brought else "superseded"), newer
 
 
 def block(*devices: int) -> Block:
-    batch = [record(headers(device), validated(rows((6, 3), (MEASURED_AT, MEASURED_AT - 60))), 0) for device in devices]
+    batch = [entry(metadata(device), validated(rows((6, 3), (MEASURED_AT, MEASURED_AT - 60))), 0) for device in devices]
     return blocks_of(batch)[0]
 
 
@@ -103,25 +115,35 @@ def test_measures_are_sorted_by_device_and_time_and_keep_their_values() -> None:
     sorted_block = block(7, 2)
     assert sorted_block.device.tolist() == [2, 2, 7, 7]
     assert sorted_block.ts.tolist() == [MEASURED_AT - 60, MEASURED_AT] * 2
-    assert sorted_block.values.tolist() == [[2.0, 3.0], [0.0, 1.0]] * 2
-    assert sorted_block.record.tolist() == [1, 1, 0, 0]
+    assert sorted_block.sensors == (3, 6)
+    assert sorted_block.values.tolist() == [[3.0, 2.0], [1.0, 0.0]] * 2
+    assert sorted_block.entry.tolist() == [1, 1, 0, 0]
 
 
 def test_a_row_is_what_binary_copy_wants() -> None:
-    row = np.frombuffer(copy_blocks([block(7)])[0], COPY_ROW)[0]
-    assert (row["n"], row["l1"], row["l4"], row["l6"]) == (6, 8, 4, 2)
-    assert (row["device"], row["sensor"], row["value"]) == (7, 6, 2.0)
+    row = np.frombuffer(copy_block(block(7)), COPY_ROW)[0]
+    assert (row["n"], row["ts_length"], row["device_id_length"], row["quality_length"]) == (6, 8, 4, 2)
+    assert (row["device_id"], row["sensor_id"], row["value"]) == (7, 3, 3.0)
     assert row["ts"] == (MEASURED_AT - 60 - 946_684_800) * 1_000_000
 
 
 def test_blocks_and_single_values_give_the_same_bytes() -> None:
     blocks = [block(7, 2)]
-    assert b"".join(copy_blocks(blocks)) == copy_values(values_of(blocks))
+    assert copy_new(blocks, None) == copy_block(blocks[0]) == copy_values(values_of(blocks))
+
+
+def test_what_is_copied_stands_in_the_order_of_the_key_whatever_it_is_made_of() -> None:
+    other = blocks_of([entry(metadata(5), validated(rows((4,), (MEASURED_AT,), [9.0])))])
+    single = values_of(blocks_of([entry(metadata(2), validated(rows((1,), (MEASURED_AT + 7,), [8.0])))]))
+    found = np.frombuffer(copy_new([block(7, 2), *other], single), COPY_ROW)
+    keys = [(int(row["device_id"]), int(row["ts"]), int(row["sensor_id"])) for row in found]
+    assert len(keys) == 10
+    assert keys == sorted(keys)
 
 
 def test_quality_that_is_left_out_is_good_also_beside_other_blocks() -> None:
     content = validated(rows((3,), (1,), [1.0]), rows((3,), (2,), [1.0], [3]), rows((3,), (3,), [1.0]))
-    (one,) = blocks_of([record(headers(), content)])
+    (one,) = blocks_of([entry(metadata(), content)])
     assert one.quality.ravel().tolist() == [0, 3, 0]
 
 
@@ -141,30 +163,45 @@ def test_ranges_repetitions_and_the_split() -> None:
         validated(rows((3,), (2**60,), [1.0])),
         validated(rows((70_000,), (1,), [1.0])),
         validated(rows((3,), (1,), [1.0], [99_999])),
-        validated(rows((3,), (1, 2), [1.0])),
     ],
 )
-def test_what_fits_no_column_is_known_before_the_database_is_asked(content: object) -> None:
-    with pytest.raises(UnstorableRecordError):
-        check(record(headers(), content))  # type: ignore[arg-type]  # each is a Validated
+def test_what_fits_no_column_is_known_before_the_database_is_asked(content: Validated) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_validated(encode_validated(content))
 
 
-def test_a_dead_record_with_impossible_headers_gets_made_up_ones() -> None:
-    poison = record(headers(rev=2**63), validated())
-    dead_lettered = dead(poison.source, poison.headers, "no")
-    assert (
-        dead_lettered.headers.device_id,
-        dead_lettered.validated.status,
-        dead_lettered.headers.batch_id.version,
-    ) == (0, Status.DEAD, 8)
-    assert dead_lettered == dead(poison.source, poison.headers, "no")
+@pytest.mark.parametrize("content", [validated(rows((3,), (1, 2), [1.0])), validated(rows((3,), (1,), [1.0], [0, 0]))])
+def test_what_contradicts_itself_is_known_too(content: Validated) -> None:
+    with pytest.raises(UnstorableEntryError):
+        check(content)
+
+
+def test_only_the_last_entry_of_an_envelope_moves_the_offset() -> None:
+    """Bisection must not advance past half an envelope."""
+    first = envelope(*[(metadata(), validated())] * 3, offset=4)
+    second = envelope(*[(metadata(), validated())] * 3, offset=5)
+    assert offsets.moved_by(first[:2]) == {}
+    assert offsets.moved_by([*first, *second[:2]]) == {0: Stored(5, first[0].envelope.id)}
+    assert offsets.moved_by([*first[2:], *second]) == {0: Stored(6, second[0].envelope.id)}
+    assert offsets.behind(first[1:], {0: 4}) == set()
+    assert offsets.not_yet_stored([*first, *second], {0: 5}) == second
+
+
+def test_ledger_rows_are_what_binary_copy_wants_in_the_order_of_the_key() -> None:
+    batch = [entry(metadata(batch_id=UUID(int=number << 64 | number)), validated(rows())) for number in (3, 1, 2)]
+    (data,) = ledger_rows(batch, [WriteResult(written=number) for number in (30, 10, 20)])
+    fields = data.split(b"measurements.raw.v1")
+    assert len(fields) == 4
+    starts = [data.index((number << 64 | number).to_bytes(16)) for number in (1, 2, 3)]
+    assert starts == sorted(starts)
+    assert data[:6] == len(LEDGER_COLUMNS).to_bytes(2) + (16).to_bytes(4)
 
 
 @pytest.mark.parametrize(
     ("stored", "log", "reason", "lost"),
     [
-        (Stored(5, BATCH, 0), Log(0, 4), StopReason.LOG_ENDS_BEFORE, 0),
-        (Stored(5, BATCH, 0), Log(8, 9), StopReason.LOG_STARTS_AFTER, 3),
+        (Stored(5, BATCH), Log(0, 4), StopReason.LOG_ENDS_BEFORE, 0),
+        (Stored(5, BATCH), Log(8, 9), StopReason.LOG_STARTS_AFTER, 3),
     ],
 )
 def test_bounds_that_stop_a_partition(stored: Stored, log: Log, reason: StopReason, lost: int) -> None:
@@ -174,11 +211,11 @@ def test_bounds_that_stop_a_partition(stored: Stored, log: Log, reason: StopReas
 
 
 def test_the_record_before_decides_where_it_is_still_there() -> None:
-    stored = Stored(5, BATCH, 0)
+    stored = Stored(5, BATCH)
     assert [offsets.can_compare(stored, log) for log in (Log(0, 5), Log(4, 9), Log(5, 5))] == [True, True, False]
-    assert not offsets.can_compare(Stored(5, None, None), Log(0, 9))
-    assert offsets.stop_by_record(stored, (BATCH, 0)) is None
-    assert offsets.stop_by_record(stored, (BATCH, 1)) is not None
+    assert not offsets.can_compare(Stored(5, None), Log(0, 9))
+    assert offsets.stop_by_record(stored, BATCH) is None
+    assert offsets.stop_by_record(stored, UUID(int=1)) is not None
 
 
 @pytest.mark.parametrize("version", ["2.26.3", "2.23.0-dev", "1.7.5"])
@@ -203,24 +240,24 @@ class RefusedError(Exception):
 
 @pytest.mark.parametrize(("sqlstate", "own"), [("23514", True), ("22003", True), ("54000", True), ("23505", False)])
 def test_what_makes_a_record_suspect(sqlstate: str, own: bool) -> None:  # noqa: FBT001  a table's column
-    assert could_be_the_records_own(RefusedError(sqlstate)) is own
+    assert could_be_the_entrys_own(RefusedError(sqlstate)) is own
 
 
 @pytest.mark.parametrize("sqlstate", ["53100", "58030", "25006", "57P01", "57014", "40001", "XX000", "P0001"])
 def test_what_never_does(sqlstate: str) -> None:
-    assert not could_be_the_records_own(RefusedError(sqlstate))
-    assert not could_be_the_records_own(TimeoutError())
+    assert not could_be_the_entrys_own(RefusedError(sqlstate))
+    assert not could_be_the_entrys_own(TimeoutError())
 
 
 def test_one_in_a_hundred_and_a_hundred_in_a_minute() -> None:
-    rate = DeathRate()
-    rate.saw(0, 20_000)
+    share = DeadShare()
+    share.add(0, 20_000, 0)
     for second in range(150):
-        rate.saw(second / 10, 0, dead=1)
-    rate.saw(59, 0, dead=40)
+        share.add(second / 10, 0, 1)
+    share.add(59, 0, 40)
     with pytest.raises(TooManyDeadError):
-        rate.saw(59, 0, dead=11)
-    rate.saw(200, 50, dead=99)
+        share.add(59, 0, 11)
+    share.add(200, 50, 99)
 
 
 def test_waiting_grows_and_stays_short() -> None:
@@ -231,11 +268,11 @@ class FakeStore:
     """Keeps records; refuses poisoned ones, and everything while it is away."""
 
     def __init__(self, poisoned: Sequence[int] = (), failures: Sequence[Exception] = ()) -> None:
-        self.kept: list[Record] = []
+        self.kept: list[ValidatedEntry] = []
         self._poisoned, self._failures = set(poisoned), list(failures)
         self.healthy = True
 
-    async def store(self, records: Sequence[Record]) -> StoredBatch:
+    async def store(self, records: Sequence[ValidatedEntry]) -> StoredBatch:
         if self._failures:
             raise self._failures.pop(0)
         if any(one.offset in self._poisoned and one.fault is None for one in records):
@@ -243,7 +280,7 @@ class FakeStore:
         self.kept.extend(records)
         return StoredBatch(records, [WriteResult()] * len(records), 0, 0)
 
-    async def prove_healthy(self, record: Record) -> None:
+    async def prove_healthy(self, record: ValidatedEntry) -> None:
         if not self.healthy:
             self.healthy = True
             self._poisoned.discard(record.offset)
@@ -252,9 +289,9 @@ class FakeStore:
 
 class FakeLetters:
     def __init__(self) -> None:
-        self.sent: list[Record] = []
+        self.sent: list[ValidatedEntry] = []
 
-    async def send(self, records: Sequence[Record]) -> None:
+    async def send(self, records: Sequence[ValidatedEntry]) -> None:
         self.sent.extend(records)
 
 
@@ -267,7 +304,7 @@ class SilentNotes:
     def database_failed(self, error: Exception) -> None:
         self.failures.append(error)
 
-    def died(self, record: Record) -> None: ...
+    def died(self, record: ValidatedEntry) -> None: ...
 
 
 def writing(store: Store, letters: DeadLetters, notes: SilentNotes | None = None) -> Writing:
@@ -279,8 +316,8 @@ def writing(store: Store, letters: DeadLetters, notes: SilentNotes | None = None
     return Writing(store, letters, notes or SilentNotes(), clock, pause)
 
 
-def some_records(count: int) -> list[Record]:
-    return [record(headers(item=number), validated(), number) for number in range(count)]
+def some_records(count: int) -> list[ValidatedEntry]:
+    return [entry(metadata(item=number), validated(), number) for number in range(count)]
 
 
 async def test_the_records_at_fault_die_and_the_others_keep_their_order() -> None:

@@ -32,13 +32,13 @@ class Seen(NamedTuple):
     outcomes: Counter[UUID]
 
 
-async def publish_load(publisher: Publisher, count: int, seed: int, registry_position: int = 0) -> None:
-    """`count` entries of one small measure each, one to seven per envelope; some of their values are refused."""
+async def publish_load(publisher: Publisher, count: int, seed: int, registry_position: int = 0, most: int = 7) -> None:
+    """`count` entries of one small measure each, one to `most` per envelope; some of their values are refused."""
     random = Random(seed)  # noqa: S311  no secret
     entries = [_entry(random, seed * 1_000_000 + number, registry_position) for number in range(count)]
     records = []
     while entries:
-        size = random.randrange(1, 8)
+        size = random.randrange(1, most + 1)
         records.append(raw_record(entries[:size], RECEIVED_AT_MS, random.randrange(12)))
         del entries[:size]
     for start in range(0, len(records), 100):
