@@ -44,7 +44,7 @@ async def test_one_measure_all_the_way(platform: Platform) -> None:
     assert [event for event in EVENTS if event not in follow(platform, batch)] == []
 
 
-EVENTS = ("batch.enqueued", "records.validated", "records.stored")
+EVENTS = ("batch.enqueued", "entries.validated", "entries.stored")
 
 
 def follow(platform: Platform, batch: str) -> str:

@@ -156,8 +156,8 @@ async def test_every_value_sent_is_accounted_for(platform: Platform, at: int) ->
 async def accounts(platform: Platform) -> dict[str, float]:
     """Invariant 1 as the metrics hold it, summed over replicas."""
     return {
-        "received": await platform.metric("ingest-api", "metering_ingest_records_enqueued_total"),
-        "validated": await platform.metric("validator", "metering_validator_records_total"),
+        "received": await platform.metric("ingest-api", "metering_ingest_entries_enqueued_total"),
+        "validated": await platform.metric("validator", "metering_validator_entries_total"),
         "values": await platform.metric("validator", "metering_validator_values_total"),
         "accepted": await platform.metric("validator", "metering_validator_values_total", result="accepted"),
         "stored": await platform.metric("writer", "metering_writer_values_total"),

@@ -13,7 +13,7 @@ def test_the_demo_accounts_for_every_value_and_its_batch_can_be_followed(platfor
     assert batch is not None
     tour = platform.run("follow", batch[1]).stdout
     events = re.findall(r" (batch\.enqueued|records\.validated|records\.stored) ", tour)
-    assert events == ["batch.enqueued", "records.validated", "records.stored"]
+    assert events == ["batch.enqueued", "entries.validated", "entries.stored"]
 
 
 def test_a_batch_that_no_log_names_is_said_so(platform: LocalStack) -> None:

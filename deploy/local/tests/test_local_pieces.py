@@ -171,14 +171,14 @@ def test_a_watt_second_of_difference_is_a_fault_and_a_rounding_is_none(house: Ho
 
 def test_a_batch_is_followed_by_time_through_all_logs(tmp_path: Path) -> None:
     (tmp_path / "writer.log").write_text(
-        '{"event":"records.stored","time":"2026-03-12T10:00:02Z","batch_ids":["b-1","b-2"],"records":2}\n'
-        '{"event":"records.stored","time":"2026-03-12T10:00:03Z","batch_ids":["b-3"]}\n'
+        '{"event":"entries.stored","time":"2026-03-12T10:00:02Z","batch_ids":["b-1","b-2"],"records":2}\n'
+        '{"event":"entries.stored","time":"2026-03-12T10:00:03Z","batch_ids":["b-3"]}\n'
     )
     (tmp_path / "ingest-api-2.log").write_text(
         'a line of a library about b-1\n{"event":"batch.enqueued","time":"2026-03-12T10:00:01Z","batch_id":"b-1","sta\n'
         '{"event":"batch.enqueued","time":"2026-03-12T10:00:01Z","batch_id":"b-1","status":201}\n'
     )
     lines = [line.split() for line in follow.follow_batch(tmp_path, "b-1")]
-    assert [line[2:4] for line in lines[1:]] == [["ingest-api-2", "batch.enqueued"], ["writer", "records.stored"]]
+    assert [line[2:4] for line in lines[1:]] == [["ingest-api-2", "batch.enqueued"], ["writer", "entries.stored"]]
     assert "status=201" in lines[1]
     assert follow.follow_batch(tmp_path, "") == []

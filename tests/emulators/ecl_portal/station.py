@@ -13,7 +13,8 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from metering_common.contract import topics
-from metering_common.contract.metadata import RecordHeaders, decode_headers
+from metering_common.contract.envelope import ConsumedRecord, read_envelope
+from metering_common.contract.metadata import EntryMetadata, RecordPosition
 from metering_common.kafka import clients as kafka_clients
 from metering_common.postgres.pool import pool
 from metering_common.registry.documents import (
@@ -50,14 +51,14 @@ Key = tuple[int, str, int]
 
 @dataclass(frozen=True)
 class Arrived:
-    """One record of measurements.raw.v1."""
+    """One entry of measurements.raw.v1."""
 
-    headers: RecordHeaders
+    metadata: EntryMetadata
     element: dict[str, Any]
 
     def values(self) -> dict[Key, Any]:
         return {
-            (self.headers.device_id, value["sensorName"], measure["timestamp"]): value["sensorValue"]
+            (self.metadata.device_id, value["sensorName"], measure["timestamp"]): value["sensorValue"]
             for measure in self.element["measures"]
             for value in measure["sensorValues"]
         }
@@ -134,7 +135,13 @@ async def read_all(settings: KafkaSettings, topic: str) -> list[Any]:
 
 async def read_raw(settings: KafkaSettings) -> list[Arrived]:
     records = await read_all(settings, topics.RAW)
-    return [Arrived(decode_headers(list(record.headers)), json.loads(record.value)) for record in records]
+    envelopes = [
+        read_envelope(
+            ConsumedRecord(RecordPosition(one.topic, one.partition, one.offset), 0, None, one.value, list(one.headers))
+        )
+        for one in records
+    ]
+    return [Arrived(entry.metadata, json.loads(entry.packed.value)) for one in envelopes for entry in one.entries]
 
 
 def stored(records: Sequence[Arrived]) -> dict[Key, Any]:
@@ -142,8 +149,8 @@ def stored(records: Sequence[Arrived]) -> dict[Key, Any]:
     newest: dict[Key, tuple[int, Any]] = {}
     for record in records:
         for key, value in record.values().items():
-            if key not in newest or record.headers.rev > newest[key][0]:
-                newest[key] = (record.headers.rev, value)
+            if key not in newest or record.metadata.rev > newest[key][0]:
+                newest[key] = (record.metadata.rev, value)
     return {key: value for key, (_, value) in newest.items()}
 
 

@@ -1,11 +1,12 @@
 """Validated records, outcomes and registry documents come back as they went; what is none of them is refused."""
 
+from uuid import UUID
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_common.contract.codec import decode_outcome, decode_validated, encode
 from metering_common.contract.messages import (
     Counts,
     Finding,
@@ -17,8 +18,11 @@ from metering_common.contract.messages import (
     Rows,
     Status,
     Validated,
+    decode_validated,
+    encode_validated,
 )
-from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.metadata import EntryPosition
+from metering_common.contract.outcomes import RECORD_BYTES, all_outcomes, outcomes_of, pack_outcomes, partition_of
 from metering_common.registry.documents import (
     Device,
     Gateway,
@@ -44,7 +48,7 @@ counts = st.builds(Counts, measures=small, values=small, accepted=small, refused
 rows = st.builds(
     Rows,
     sensors=st.lists(small, max_size=4).map(tuple),
-    timestamps=st.lists(numbers, max_size=4),
+    timestamps=st.lists(st.integers(0, 253_402_300_799), max_size=4),
     values=st.lists(finite, max_size=8),
     quality=st.lists(st.integers(0, 3), max_size=8),
 )
@@ -60,7 +64,6 @@ refusals = st.builds(
 )
 validated = st.builds(
     Validated,
-    raw=st.builds(RecordPosition, text, small, numbers),
     status=st.sampled_from(Status),
     counts=counts,
     rows=st.lists(rows, max_size=2),
@@ -90,6 +93,7 @@ outcomes = st.builds(
     counts=counts,
     rules=st.dictionaries(text, small, max_size=3),
     findings=st.lists(findings, max_size=3),
+    replays=st.none() | st.builds(EntryPosition, text, small, numbers, small),
 )
 limits = st.none() | finite
 documents: st.SearchStrategy[RegistryDocument] = st.one_of(
@@ -126,13 +130,40 @@ documents: st.SearchStrategy[RegistryDocument] = st.one_of(
 
 @given(validated)
 def test_a_validated_record_comes_back_as_it_went(message: Validated) -> None:
-    assert decode_validated(encode(message)) == message
-    assert encode(decode_validated(encode(message))) == encode(message)
+    assert decode_validated(encode_validated(message)) == message
+    assert encode_validated(decode_validated(encode_validated(message))) == encode_validated(message)
 
 
-@given(outcomes)
-def test_an_outcome_comes_back_as_it_went(message: Outcome) -> None:
-    assert decode_outcome(encode(message)) == message
+@given(st.lists(outcomes, min_size=1, max_size=8), st.integers(1, 48))
+def test_outcomes_come_back_from_the_partition_of_their_batch(messages: list[Outcome], partitions: int) -> None:
+    packed = list(pack_outcomes(messages, partitions))
+    assert [partition for partition, _ in packed] == sorted(
+        {partition_of(one.batch_id, partitions) for one in messages}
+    )
+    for message in messages:
+        of_its_partition = [value for at, value in packed if at == partition_of(message.batch_id, partitions)]
+        found = [one for value in of_its_partition for one in outcomes_of(value, {str(message.batch_id)})]
+        assert found == [one for one in messages if one.batch_id == message.batch_id]
+
+
+def test_outcomes_of_a_partition_share_records_of_a_bounded_size() -> None:
+    wide = Finding(
+        device_number="x" * 100_000, timestamp=1, sensor_name=None, kind=FindingKind.REFUSED, rule="", message=""
+    )
+    one = Outcome(
+        batch_id=UUID(int=7),
+        item=0,
+        items=9,
+        provider=1,
+        device=1,
+        received_at_ms=1,
+        status=Status.VALIDATED,
+        counts=Counts(),
+        findings=[wide],
+    )
+    values = [value for _, value in pack_outcomes([one] * 9, 1)]
+    assert [len(all_outcomes(value)) for value in values] == [2, 2, 2, 2, 1]
+    assert max(map(len, values)) < RECORD_BYTES + 1_000
 
 
 @given(documents)
@@ -157,12 +188,12 @@ def test_each_document_has_a_key_of_its_own() -> None:
 
 @given(validated)
 def test_a_field_of_a_newer_release_is_ignored(message: Validated) -> None:
-    newer = msgspec.json.decode(encode(message)) | {"ofANewerRelease": 1}
+    newer = msgspec.json.decode(encode_validated(message)) | {"ofANewerRelease": 1}
     assert decode_validated(msgspec.json.encode(newer)) == message
 
 
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_message_raise_one_kind_of_error(value: bytes) -> None:
-    for decode in (decode_validated, decode_outcome, decode_document):
+    for decode in (decode_validated, decode_document):
         with pytest.raises(msgspec.DecodeError):
             decode(value)

@@ -9,10 +9,10 @@ import pytest
 
 from metering_common.contract import schemas, topics
 from metering_common.kafka import topics_cli
+from tests.contract.contract_examples import examples
 
 pytestmark = pytest.mark.fast
 
-EXAMPLES = schemas.FOLDER.parent / "examples"
 VALIDATORS = {
     name.removesuffix(".json"): jsonschema.Draft202012Validator(
         json.loads(content), format_checker=jsonschema.FormatChecker(["uuid"])
@@ -21,21 +21,22 @@ VALIDATORS = {
 }
 
 
-def examples(kind: str) -> list[Any]:
-    return [
-        pytest.param(path.parts[-3], json.loads(path.read_text()), id=f"{path.parts[-3]}/{path.stem}")
-        for path in sorted(EXAMPLES.glob(f"*/{kind}/*.json"))
-    ]
-
-
 def violations(topic: str, example: dict[str, Any]) -> list[str]:
     contract = topics.load_contracts()[topic]
+    entries = example.get("entries", [{"value": example.get("value")}])
     errors: list[str] = []
-    if contract.schema != "none" and example["value"] is not None:
-        errors += [error.message for error in VALIDATORS[contract.schema].iter_errors(example["value"])]
-    if contract.headers == "record":
-        errors += [error.message for error in VALIDATORS["record-headers"].iter_errors(example["headers"])]
+    for entry in entries:
+        if contract.schema != "none" and entry["value"] is not None:
+            errors += broken(contract.schema, entry["value"])
+        if contract.headers == "envelope":
+            errors += broken("entry-metadata", entry["metadata"])
+    if contract.headers == "envelope":
+        errors += broken("envelope-headers", example["headers"])
     return errors
+
+
+def broken(schema: str, value: object) -> list[str]:
+    return [error.message for error in VALIDATORS[schema].iter_errors(value)]
 
 
 def test_the_committed_schemas_are_what_the_code_writes() -> None:

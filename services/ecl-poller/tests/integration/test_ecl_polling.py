@@ -64,7 +64,7 @@ async def test_a_poll_is_a_trace_that_its_records_carry(poller_settings: PollerS
         async with standing(poller_settings.model_copy(update={"tracing": tracing}), 1, 0) as station:
             async with polling(station):
                 await station.hours(1)
-            carried = {record.headers.traceparent for record in await station.raw()}
+            carried = {record.metadata.traceparent for record in await station.raw()}
     polls = [span for span in collector.spans if (span.service, span.name) == ("ecl-poller", "poll")]
     assert [span.attributes["metering.controller"] for span in polls] == [station.controllers[0].serial] * len(polls)
     assert carried
@@ -90,14 +90,14 @@ async def test_a_controller_just_added_is_asked_within_a_minute(poller_settings:
 def records_are_as_designed(station: Station, records: list[Arrived]) -> None:
     for record in records:
         stamps = [measure["timestamp"] for measure in record.element["measures"]]
-        headers = record.headers
+        metadata = record.metadata
         assert len(stamps) <= 100
         assert max(stamps) - min(stamps) <= 86_400
-        assert (headers.source, headers.gateway_id, headers.provider_id) == ("ecl", None, PROVIDER)
-        assert headers.rev == mapping_rev(headers.received_at_ms, 1)
-        assert station.ids[record.element["deviceNumber"]] == headers.device_id
-        assert headers.items <= 100
-        assert not headers.clock_doubtful
+        assert (metadata.source, metadata.gateway_id, metadata.provider_id) == ("ecl", None, PROVIDER)
+        assert metadata.rev == mapping_rev(metadata.received_at_ms, 1)
+        assert station.ids[record.element["deviceNumber"]] == metadata.device_id
+        assert metadata.items <= 100
+        assert not metadata.clock_doubtful
 
 
 async def answers_are_kept_without_the_codes(station: Station) -> None:
@@ -277,7 +277,7 @@ async def test_a_clock_that_was_always_years_behind_is_found_and_told(poller_set
         records = await station.raw()
         found, begin = stored(records), NOON_MS + HOUR_MS - 555 * DAY_MS
         assert differences(since(found, begin), since(station.had(), begin)) == []
-        assert all(record.headers.clock_doubtful for record in records)
+        assert all(record.metadata.clock_doubtful for record in records)
 
 
 def stamped_wrong(station: Station, controller: world.Controller) -> set[int]:
@@ -290,7 +290,7 @@ def doubted(station: Station, controller: world.Controller, records: list[Arrive
     return {
         stamp
         for record in records
-        if record.headers.clock_doubtful and record.headers.device_id == device
+        if record.metadata.clock_doubtful and record.metadata.device_id == device
         for (_, _, stamp) in record.values()
     }
 

@@ -51,7 +51,10 @@ class IngestMetrics:
             "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=collectors
         )
         self.outcomes_read = Counter(
-            "metering_ingest_outcomes_read", "Outcomes read, by tail or scan.", ["by"], registry=collectors
+            "metering_ingest_outcomes_read",
+            "Records of packed outcomes read, by tail or scan.",
+            ["by"],
+            registry=collectors,
         )
         self.scan_seconds = Histogram(
             "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=collectors

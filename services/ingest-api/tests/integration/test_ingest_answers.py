@@ -183,7 +183,7 @@ async def test_the_access_log_has_a_line_per_request_and_no_token(
     enqueued = lines["seen-1"]
     assert (enqueued["event"], enqueued["status"], enqueued["service"]) == ("batch.enqueued", 201, "ingest-api")
     assert enqueued["batch_id"] == answer.headers["Location"].rpartition("/")[2]
-    assert (enqueued["provider"], enqueued["gateway"], enqueued["records"]) == (1, 2, 1)
+    assert (enqueued["provider"], enqueued["gateway"], enqueued["entries"]) == (1, 2, 1)
     assert enqueued["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert "trace_id" not in lines["seen-2"]
     assert lines["seen-2"]["route"] == "/api/v1/devices/number/{number}"

@@ -1,35 +1,47 @@
 """The published paths, asked over HTTP of an ingest-api before a real Kafka."""
 
+import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from aiokafka import ConsumerRecord
-
 from metering_common.contract import topics
-from metering_common.contract.metadata import decode_headers
+from metering_common.contract.envelope import ConsumedRecord, Envelope, read_envelope
+from metering_common.contract.metadata import EntryMetadata, RecordPosition
 from metering_common.contract.rev import http_rev
 from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
 from metering_ingest_api.testing import Answer, IngestApiUnderTest, dictionary, make_token
 
 
-async def raw_records(ingest_api: IngestApiUnderTest, answer: Answer) -> list[ConsumerRecord]:
-    """The answered request's records on the raw topic, by item: as many as they say they are."""
-    batch_id = answer.headers["Location"].rpartition("/")[2].encode()
-    found: dict[int, ConsumerRecord] = {}
+async def envelope_with(ingest_api: IngestApiUnderTest, answer: Answer) -> Envelope:
+    """The envelope on the raw topic that carries the answered request."""
+    batch_id = answer.headers["Location"].rpartition("/")[2]
     async with kafka_clients.consumer(ingest_api.kafka, topics.RAW) as consumer:
-        while not found or len(found) < decode_headers(list(found[min(found)].headers)).items:
-            record = await consumer.getone()
-            if dict(record.headers)["batch-id"] == batch_id:
-                found[decode_headers(list(record.headers)).item] = record
-    return [found[item] for item in sorted(found)]
+        async for record in consumer:
+            at = RecordPosition(record.topic, record.partition, record.offset)
+            envelope = read_envelope(
+                ConsumedRecord(at, record.timestamp, record.key, record.value, list(record.headers))
+            )
+            if batch_id in {str(entry.metadata.batch_id) for entry in envelope.entries}:
+                return envelope
+    raise AssertionError("the topic has an end")
+
+
+async def raw_entries(ingest_api: IngestApiUnderTest, answer: Answer) -> list[tuple[EntryMetadata, bytes]]:
+    """The answered request's entries, in the envelope's order."""
+    envelope = await envelope_with(ingest_api, answer)
+    batch_id = answer.headers["Location"].rpartition("/")[2]
+    return [
+        (entry.metadata, entry.packed.value) for entry in envelope.entries if str(entry.metadata.batch_id) == batch_id
+    ]
 
 
 async def enqueued(ingest_api: IngestApiUnderTest) -> tuple[float, float]:
-    """Records and measures under a 201 so far."""
+    """Entries and measures under a 201 so far."""
     return (
-        await ingest_api.metric("metering_ingest_records_enqueued_total"),
+        await ingest_api.metric("metering_ingest_entries_enqueued_total"),
         await ingest_api.metric("metering_ingest_measures_enqueued_total"),
     )
 
@@ -100,16 +112,15 @@ async def test_measurements_stand_in_kafka_when_the_201_is_sent(
     before = SystemClock().now_ms()
     answer = await ingest_api.post(example_body)
     assert (answer.status, answer.json()) == (201, {"success": True, "warnings": []})
-    (record,) = await raw_records(ingest_api, answer)
-    headers = decode_headers(list(record.headers))
-    assert answer.headers["Location"] == f"/api/v1/measurements/batches/{headers.batch_id}"
-    assert record.key == b"29"
-    assert (headers.item, headers.items, headers.source) == (0, 1, "http")
-    assert (headers.provider_id, headers.gateway_id, headers.device_id) == (1, 2, 29)
-    assert before <= headers.received_at_ms <= SystemClock().now_ms()
-    assert headers.rev == http_rev(headers.received_at_ms, headers.batch_id, 0)
-    assert headers.registry.position > 0
-    assert headers.traceparent is None
+    ((metadata, value),) = await raw_entries(ingest_api, answer)
+    assert answer.headers["Location"] == f"/api/v1/measurements/batches/{metadata.batch_id}"
+    assert json.loads(b"[" + value + b"]") == example_body
+    assert (metadata.item, metadata.items, metadata.source) == (0, 1, "http")
+    assert (metadata.provider_id, metadata.gateway_id, metadata.device_id) == (1, 2, 29)
+    assert before <= metadata.received_at_ms <= SystemClock().now_ms()
+    assert metadata.rev == http_rev(metadata.received_at_ms, metadata.batch_id, 0)
+    assert metadata.registry.position > 0
+    assert metadata.traceparent is None
 
 
 async def test_a_request_is_split_per_device_and_no_byte_is_changed(ingest_api: IngestApiUnderTest) -> None:
@@ -122,13 +133,26 @@ async def test_a_request_is_split_per_device_and_no_byte_is_changed(ingest_api: 
     before = await enqueued(ingest_api)
     answer = await ingest_api.post(b" [" + b" ,\n".join(parts) + b"]\n", headers={"traceparent": trace})
     assert answer.status == 201
-    records = await raw_records(ingest_api, answer)
-    assert [record.value for record in records] == parts
-    headers = [decode_headers(list(record.headers)) for record in records]
-    assert {header.batch_id for header in headers} == {UUID(answer.headers["Location"].rpartition("/")[2])}
-    assert [(header.item, header.items) for header in headers] == [(0, 3), (1, 3), (2, 3)]
-    assert {header.traceparent for header in headers} == {trace}
+    entries = await raw_entries(ingest_api, answer)
+    assert [value for _, value in entries] == parts
+    metadata = [one for one, _ in entries]
+    assert {one.batch_id for one in metadata} == {UUID(answer.headers["Location"].rpartition("/")[2])}
+    assert [(one.item, one.items) for one in metadata] == [(0, 3), (1, 3), (2, 3)]
+    assert {one.traceparent for one in metadata} == {trace}
     assert await enqueued(ingest_api) == (before[0] + 3, before[1] + 3)
+
+
+async def test_requests_that_come_together_share_an_envelope_and_none_is_split(ingest_api: IngestApiUnderTest) -> None:
+    body = [{"deviceNumber": number, "measures": [{"timestamp": 1, "sensorValues": []}]} for number in ("29", "31")]
+    before = await ingest_api.metric("metering_ingest_envelope_entries_count")
+    answers = await asyncio.gather(*[ingest_api.post(body) for _ in range(60)])
+    assert {answer.status for answer in answers} == {201}
+    envelopes = await ingest_api.metric("metering_ingest_envelope_entries_count") - before
+    assert envelopes < 50
+    assert len({answer.headers["Location"] for answer in answers}) == 60
+    for answer in answers[::20]:
+        entries = await raw_entries(ingest_api, answer)
+        assert [(metadata.item, metadata.device_id) for metadata, _ in entries] == [(0, 29), (1, 31)]
 
 
 async def test_unknown_devices_are_all_named_and_nothing_is_enqueued(ingest_api: IngestApiUnderTest) -> None:

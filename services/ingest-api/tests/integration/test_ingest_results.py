@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from metering_common.contract import codec, topics
+from metering_common.contract import topics
 from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.envelope import PackedEntry, pack, unpack
 from metering_common.contract.messages import Counts, Finding, FindingKind, Outcome, Status
+from metering_common.contract.metadata import decode_metadata
+from metering_common.contract.outcomes import pack_outcomes, partition_of
 from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
 from metering_common.service.settings import KafkaSettings
-from metering_ingest_api.adapters.outcome_scan import partition_of
 from metering_ingest_api.testing import IngestApiUnderTest, make_token
 
 REFUSAL = Finding(
@@ -58,9 +60,9 @@ async def tell(validator: AIOKafkaProducer, batch: UUID, item: int, timestamp_ms
         rules={"RV-03": 1},
         findings=findings,
     )
-    await validator.send_and_wait(
-        topics.OUTCOMES, codec.encode(outcome), str(batch).encode(), timestamp_ms=timestamp_ms
-    )
+    partitions = len(await validator.partitions_for(topics.OUTCOMES))
+    ((partition, value),) = pack_outcomes([outcome], partitions)
+    await validator.send_and_wait(topics.OUTCOMES, value, partition=partition, timestamp_ms=timestamp_ms)
 
 
 async def waits(ingest_api: IngestApiUnderTest, end: str) -> float:
@@ -78,10 +80,10 @@ async def answer_to_wait(
     ingest_api: IngestApiUnderTest, validator: AIOKafkaProducer, items: tuple[int, ...], seconds: int
 ) -> Any:
     """Posts with `Prefer: wait` and lets the validator tell the items once the records are in."""
-    before = await ingest_api.metric("metering_published_records_total")
+    before = await ingest_api.metric("metering_published_records_total")  # one envelope
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(ingest_api.post(BODY, headers={"Prefer": f"respond-async, wait={seconds}"}))
-        while await ingest_api.metric("metering_published_records_total") < before + 2:
+        while await ingest_api.metric("metering_published_records_total") < before + 1:
             pass
         batch = await the_batch(ingest_api.kafka)
         for item in items:
@@ -97,7 +99,7 @@ async def the_batch(kafka: KafkaSettings) -> UUID:
         records = []
         while any([await consumer.position(partition) < end for partition, end in ends.items()]):
             records += [record for part in (await consumer.getmany(timeout_ms=50)).values() for record in part]
-    return UUID(max(dict(record.headers)["batch-id"] for record in records).decode())
+    return max(decode_metadata(about).batch_id for record in records for about, _ in unpack(record.value))
 
 
 async def test_who_prefers_to_wait_gets_the_result_with_the_201(
@@ -190,7 +192,7 @@ async def batch_in_a_fresh_partition(kafka: KafkaSettings, now_ms: int) -> tuple
     assert 0 in ends.values(), "earlier tests left outcomes in every partition"
     while True:
         batch = new_batch_id(now_ms)
-        partition = partition_of(str(batch).encode(), partitions)
+        partition = partitions[partition_of(batch, len(partitions))]
         if ends[partition] == 0:
             return batch, partition.partition
 
@@ -201,9 +203,10 @@ async def test_a_batch_is_found_among_very_many_outcomes(
     """A day of other traffic before it in the partition is skipped by time, what came since is read."""
     now_ms = SystemClock().now_ms()
     batch, number = await batch_in_a_fresh_partition(ingest_api.kafka, now_ms)
+    others = pack([PackedEntry(b'"another batch"', b"x" * 500)])
     for age_ms in (90_000_000, 0):
         sent = [
-            await validator.send(topics.OUTCOMES, b"x" * 500, b"other", partition=number, timestamp_ms=now_ms - age_ms)
+            await validator.send(topics.OUTCOMES, others, partition=number, timestamp_ms=now_ms - age_ms)
             for _ in range(3_000)
         ]
         await asyncio.gather(*sent)

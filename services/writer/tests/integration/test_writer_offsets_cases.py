@@ -154,7 +154,7 @@ async def test_a_log_cut_off_before_it_was_stored_is_a_loss_that_is_counted(
     async with running(settings):
         assert "3 records are lost" in await outside.unready("partitions")
         metrics = await outside.metrics()
-        assert metrics["metering_writer_lost_records_total"] == 3
+        assert metrics["metering_writer_lost_envelopes_total"] == 3
         assert metrics['metering_writer_stopped_partitions{reason="log_starts_after"}'] == 1
         await operator_says(settings, 7)
         await outside.stored(7)

@@ -75,7 +75,7 @@ async def went_on(outside: Outside, records: int, values: int) -> None:
     await outside.ready()
     assert await outside.count() == values
     metrics = await outside.metrics()
-    assert metrics["metering_writer_dead_records_total"] == 0
+    assert metrics["metering_writer_dead_entries_total"] == 0
     assert metrics["metering_writer_assignments_total"] == 1
     assert metrics["metering_writer_partitions"] == 12
 

@@ -41,7 +41,7 @@ def dead_letter(envelope: Envelope, index: int, error: str, service: str, died_a
         service=service,
         died_at_ms=died_at_ms,
     )
-    about = [(METADATA, bytes(metadata))] if envelope.readable else []
+    about = [(METADATA, metadata)] if envelope.readable else []
     return DeadLetter(value, encode_dead_letter_headers([*record.headers, *about], note))
 
 

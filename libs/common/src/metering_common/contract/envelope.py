@@ -5,7 +5,7 @@ other. What an entry holds cannot touch its neighbours, whatever it is.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -42,7 +42,7 @@ class UnreadableFrameError(Exception):
 class EnvelopeHeaders(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
     """The Kafka headers of an envelope, each ASCII text."""
 
-    schema_version: Int4
+    schema_version: Literal[1]
     envelope_id: UUID
     """UUIDv7, given at ingest-api, kept through validation."""
     entries: Int4
@@ -54,7 +54,7 @@ class EnvelopeHeaders(msgspec.Struct, frozen=True, kw_only=True, rename="kebab",
 class PackedEntry(NamedTuple):
     """What an envelope holds of an entry: its metadata as one line of JSON, and its bytes."""
 
-    metadata: bytes | msgspec.Raw
+    metadata: bytes
     value: bytes
 
 
@@ -120,7 +120,7 @@ def unpack(value: bytes) -> list[PackedEntry]:
         raise UnreadableFrameError("its lengths do not fit its entries")
     entries = []
     for metadata, length in zip(line.metadata, line.lengths, strict=True):
-        entries.append(PackedEntry(metadata, value[end : end + length]))
+        entries.append(PackedEntry(bytes(metadata), value[end : end + length]))
         end += length
     return entries
 
@@ -213,6 +213,6 @@ def _raw_of(record: ConsumedRecord, text: bytes | None) -> RecordPosition:
         return record.position
 
 
-def repacked(entry: Entry) -> bytes | msgspec.Raw:
+def repacked(entry: Entry) -> bytes:
     """The metadata for the next envelope: unchanged where they can be read."""
     return entry.packed.metadata if entry.fault is None else encode_metadata(entry.metadata)

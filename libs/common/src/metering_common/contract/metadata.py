@@ -103,7 +103,7 @@ def encode_metadata(metadata: EntryMetadata) -> bytes:
     return _encoder.encode(metadata)
 
 
-def decode_metadata(text: bytes | msgspec.Raw) -> EntryMetadata:
+def decode_metadata(text: bytes) -> EntryMetadata:
     """Raises `msgspec.DecodeError`."""
     return _decoder.decode(text)
 

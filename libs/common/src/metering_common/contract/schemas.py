@@ -28,7 +28,6 @@ class _MeasurementElement(msgspec.Struct, rename="camel"):
 
 _MESSAGES: dict[str, Any] = {
     "entry-metadata": EntryMetadata,
-    "envelope-headers": EnvelopeHeaders,
     "measurement-element": _MeasurementElement,
     "validated": Validated,
     "outcome": Outcome,
@@ -39,6 +38,7 @@ _MESSAGES: dict[str, Any] = {
 def generate() -> dict[str, bytes]:
     """File content by file name."""
     schemas = {name: msgspec.json.schema(message) for name, message in _MESSAGES.items()}
+    schemas["envelope-headers"] = _as_texts(msgspec.json.schema(EnvelopeHeaders))
     return {f"{name}.json": _as_file(name, schema) for name, schema in schemas.items()}
 
 
@@ -61,6 +61,17 @@ def write(folder: Path = FOLDER) -> None:
             file.unlink()
     for name, content in generated.items():
         (folder / name).write_bytes(content)
+
+
+def _as_texts(schema: dict[str, Any]) -> dict[str, Any]:
+    """Of what travels in Kafka's headers, where a number is ASCII text too."""
+    for definition in schema["$defs"].values():
+        for name, field in definition["properties"].items():
+            if "enum" in field:
+                definition["properties"][name] = {"enum": [str(value) for value in field["enum"]]}
+            elif field.get("type") == "integer":
+                definition["properties"][name] = {"type": "string", "pattern": "^[0-9]+$"}
+    return schema
 
 
 def _as_file(name: str, schema: dict[str, Any]) -> bytes:

@@ -86,12 +86,12 @@ class OutcomesScan:
         size = 0
         while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
             records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
+            self._metrics.outcomes_read.labels("scan").inc(len(records))
             size += sum([len(record.value or b"") for record in records])
             if size > SCAN_BYTES:
                 raise _too_long()
             own = [(record.timestamp, decode(record, {str(batch_id)})) for record in records]
             told += [Told(at_ms, outcome) for at_ms, outcomes in own for outcome in outcomes]
-            self._metrics.outcomes_read.labels("scan").inc(sum(len(outcomes) for _, outcomes in own))
         return told
 
 

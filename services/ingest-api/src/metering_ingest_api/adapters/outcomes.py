@@ -116,8 +116,8 @@ class OutcomesTail:
 
     def _hand_out(self, records: Iterable[ConsumerRecord]) -> None:
         for record in records:
+            self._metrics.outcomes_read.labels("tail").inc()
             for outcome in decode(record, self._waiting):
-                self._metrics.outcomes_read.labels("tail").inc()
                 self._waiting[str(outcome.batch_id)].add(outcome)
 
     async def _stop(self) -> None:
