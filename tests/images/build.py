@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from metering_cluster.debian import have
 from metering_local.checkout import ROOT, TOOLS
-from tests.images.engine import Engine, engine, have, secrets_of_this_machine
+from tests.images.engine import Engine, engine, secrets_of_this_machine
 
 SERVICES = (*sorted(file.parent.name for file in ROOT.glob("services/*/pyproject.toml")), "jobs")
 BASE = "python:3.11-slim"

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.deploy.cluster.binaries import program
-from tests.deploy.cluster.network import Network
+from metering_cluster.binaries import program
+from metering_cluster.network import Network
 
 API_PORT = 6443
 METRICS_PORT = 4443

@@ -1,6 +1,6 @@
 """A node with the project's images, and the release on it: what the tests find, and what one can look at by hand.
 
-`python -m tests.deploy.cluster.stand` brings both up, prints the environment of kubectl, helm and the platform's tools
+`python -m tests.deploy.stand.standing` brings both up, prints the environment of kubectl, helm and the platform's tools
 as `export` lines, and takes all of it away again when its input ends (Ctrl-D) or it is ended itself.
 """
 
@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from metering_cluster import node
+from metering_cluster.binaries import program
+from metering_cluster.node import Node
 from metering_local.checkout import PROGRAMS
-from tests.deploy.cluster import beside, front, images, node
-from tests.deploy.cluster.binaries import program
-from tests.deploy.cluster.locks import Locks
-from tests.deploy.cluster.node import Node
-from tests.deploy.cluster.release import NAMESPACE, Release, master_key
+from tests.deploy.stand import beside, front, images
+from tests.deploy.stand.locks import Locks
+from tests.deploy.stand.release import NAMESPACE, Release, master_key
 
 
 @contextmanager
 def standing_node() -> Iterator[Node]:
     """A node that pods run on, with the project's images."""
     with node.running() as running:
-        running.import_image(images.pause_archive(running.places.state))
         running.import_image(images.project_archive())
         yield running
 

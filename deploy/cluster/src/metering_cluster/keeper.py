@@ -1,6 +1,6 @@
 """Holds what a cluster changes of the machine, and puts it back however the tests end, kill -9 among the ways.
 
-`python -m tests.deploy.cluster.keeper` makes a folder and a network and prints both as one line of JSON; it starts the
+`python -m metering_cluster.keeper` makes a folder and a network and prints both as one line of JSON; it starts the
 command that its standard input names (one line of JSON) and ends it when that input ends, as it does with the process
 at its other end. Then processes, mounts, links, chains, cgroups, kernel settings and files are as they were before.
 """
@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from metering_cluster import cgroups, network
+from metering_cluster.network import Network
 from metering_local.checkout import ROOT
 from metering_local.tether import tethered
-from tests.deploy.cluster import cgroups, network
-from tests.deploy.cluster.network import Network
 
 KERNEL = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 """What the kubelet sets for the whole machine."""
@@ -72,7 +72,7 @@ def main() -> None:
         network.opened() as net,
         cgroups.removed(net.namespace),
     ):
-        print(json.dumps({"folder": folder, "number": net.number}), flush=True)  # noqa: T201  the answer
+        print(json.dumps({"folder": folder, "number": net.number}), flush=True)
         if line := sys.stdin.readline():
             _run(**json.loads(line))
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metering_cluster.kubectl import Kubectl, until
+from metering_cluster.node import Node
 from tests.deploy.chart import CHART
-from tests.deploy.cluster.beside import Beside
-from tests.deploy.cluster.images import REPOSITORY, tag
-from tests.deploy.cluster.kubectl import Kubectl, until
-from tests.deploy.cluster.locks import CA_SECRET, PRINCIPALS
-from tests.deploy.cluster.node import Node
+from tests.deploy.stand.beside import Beside
+from tests.deploy.stand.images import REPOSITORY, tag
+from tests.deploy.stand.locks import CA_SECRET, PRINCIPALS
 
 NAMESPACE = NAME = "metering"
 COMPONENTS = ("auth", "ingest-api", "validator", "writer", "ecl-poller")

@@ -1,21 +1,18 @@
 """The project's images as archives that the cluster's containerd imports, kept by the hash of what they are made of."""
 
 import hashlib
-import json
 import os
 import subprocess
-import tarfile
-from io import BytesIO
 from pathlib import Path
 
+from metering_cluster.binaries import cache
 from metering_local.checkout import ROOT, TOOLS
-from tests.deploy.cluster.binaries import cache, program
-from tests.deploy.cluster.daemons import PAUSE_IMAGE
 from tests.images.build import build_all
 from tests.images.engine import engine
 
 SOURCES = (
     "requirements.lock",
+    "VERSION",
     "pyproject.toml",
     "contracts",
     "deploy/docker",
@@ -47,31 +44,6 @@ def tag() -> str:
         if "/tests/" not in name and (file := ROOT / name).is_file():
             digest.update(name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
-
-
-def pause_archive(folder: Path) -> Path:
-    """An image with one static program, made by hand: no engine is needed for it."""
-    archive = folder / "pause.tar"
-    layer = BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.add(program("pause"), "pause")
-    digest = hashlib.sha256(layer.getvalue()).hexdigest()
-    config = {
-        "architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/pause"], "User": "65535"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-    }  # fmt: skip
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    with tarfile.open(archive, "w") as tar:
-        _add(tar, "layer.tar", layer.getvalue())
-        _add(tar, "config.json", json.dumps(config).encode())
-        _add(tar, "manifest.json", json.dumps(manifest).encode())
-    return archive
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    tar.addfile(entry, BytesIO(content))
 
 
 def _build(archive: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from metering_cluster.network import Network
 from metering_jobs.databases import make_databases
 from metering_local import kafka, postgres, postgres_tls
 from metering_local.checkout import PROGRAMS
@@ -19,8 +20,7 @@ from metering_local.free_ports import free_port
 from metering_local.kafka import KafkaFiles, KafkaServer
 from metering_local.kafka_security import ADMIN
 from metering_local.postgres import SUPERUSER, THROW_AWAY, PostgresServer
-from tests.deploy.cluster.locks import NEXT, Locks
-from tests.deploy.cluster.network import Network
+from tests.deploy.stand.locks import NEXT, Locks
 
 LISTENER = "PODS"
 

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from typing import Any
 
-from tests.deploy.cluster.daemons import METRICS_NAME, METRICS_PORT, Places
+from metering_cluster.daemons import METRICS_NAME, METRICS_PORT, Places
 
 SYSTEM = "kube-system"
 NAME = METRICS_NAME.partition(".")[0]

@@ -11,14 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.deploy.cluster import cgroups, daemons, keeper, metrics_api
-from tests.deploy.cluster.binaries import cache
-from tests.deploy.cluster.certificates import Authority
-from tests.deploy.cluster.daemons import Places
-from tests.deploy.cluster.keeper import Kept
-from tests.deploy.cluster.kubectl import Kubectl
-from tests.deploy.cluster.network import Network
-from tests.images.engine import have
+from metering_cluster import cgroups, daemons, keeper, metrics_api
+from metering_cluster.binaries import cache
+from metering_cluster.certificates import Authority
+from metering_cluster.daemons import Places
+from metering_cluster.debian import have
+from metering_cluster.keeper import Kept
+from metering_cluster.kubectl import Kubectl
+from metering_cluster.network import Network
+from metering_cluster.pause import pause_archive
 
 DEBIAN = ("containerd", "runc", "containernetworking-plugins")
 READY_SECONDS = 240
@@ -59,6 +60,7 @@ def running() -> Iterator[Node]:
         kept.start(_first_process(places), _log(places, "first"))
         node = Node(places, Kubectl(places.admin))
         _wait_until_ready(node, kept)
+        node.import_image(pause_archive(places.state))
         node.kubectl.apply(*metrics_api.manifests(places))
         yield node
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.deploy.cluster.binaries import program
+from metering_cluster.binaries import program
 
 Done = subprocess.CompletedProcess[str]
 
