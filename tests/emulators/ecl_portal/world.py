@@ -71,7 +71,7 @@ class Controller:
 
 @dataclass(frozen=True)
 class Row:
-    """One sample of all channels. `true_ms` is when it was measured, `stamp_ms` what the controller's clock said."""
+    """One sample of all channels. `true_ms` is when it was measured, `stamp_ms` the controller's own clock then."""
 
     true_ms: int
     stamp_ms: int

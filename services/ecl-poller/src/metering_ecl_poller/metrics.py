@@ -29,7 +29,7 @@ class PollerMetrics:
             ["call", "status"],
             registry=registry,
         )
-        self.samples = Counter("metering_ecl_samples", "Samples handed over, overlaps included.", registry=registry)
+        self.samples = Counter("metering_ecl_samples", "Samples published, overlaps included.", registry=registry)
         self.records = Counter(
             "metering_ecl_records", "Records acknowledged on measurements.raw.v1.", registry=registry
         )
@@ -58,4 +58,4 @@ class PollerMetrics:
                 self.clock_doubtful.labels(state)
         for result in RESULTS:
             self.polls.labels(result)
-        self.in_hand = Gauge("metering_ecl_polls_in_hand", "Controllers being asked.", registry=registry)
+        self.in_flight = Gauge("metering_ecl_polls_in_flight", "Controllers being asked.", registry=registry)

@@ -1,10 +1,10 @@
-"""Whether a controller's clock can be believed: what the three times of its samples tell (guide, section 7.3)."""
+"""Checks a controller's clock by the three times of its samples (guide, section 7.3)."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from metering_ecl_poller.portal.models import Sample
+from metering_ecl_poller.domain.portal.models import Sample
 
 TOLERANCE_MS = 10 * 60_000  # the portal collects just after the hour, within minutes
 AHEAD_TOLERANCE_MS = 2 * 60_000
@@ -25,7 +25,7 @@ class ClockState(StrEnum):
 
 
 Doubtful = frozenset[tuple[int, int]]
-"""Received time and time stamp of the samples whose time stamps cannot be believed."""
+"""Received time and time stamp of the samples whose time stamps cannot be trusted."""
 
 
 class ClockFinding(NamedTuple):
@@ -51,8 +51,8 @@ def check_clock(samples: Iterable[Sample], now_ms: int, interval_ms: int) -> Clo
     doubtful: set[tuple[int, int]] = set()
     for received, stamps in collections.items():
         right = _state(received, max(stamps), now_ms, interval_ms) is ClockState.RIGHT
-        believed = _without_jump(stamps, interval_ms) if right else set()
-        doubtful |= {(received, stamp) for stamp in stamps - believed}
+        trusted = _without_jump(stamps, interval_ms) if right else set()
+        doubtful |= {(received, stamp) for stamp in stamps - trusted}
     last = max(collections)
     newest = max(collections[last])
     return ClockFinding(_state(last, newest, now_ms, interval_ms), last - newest, frozenset(doubtful))
@@ -60,14 +60,14 @@ def check_clock(samples: Iterable[Sample], now_ms: int, interval_ms: int) -> Clo
 
 def _without_jump(stamps: set[int], interval_ms: int) -> set[int]:
     """From the newest back, as far as no interval is missing."""
-    believed: set[int] = set()
+    trusted: set[int] = set()
     before = max(stamps)
     for stamp in sorted(stamps, reverse=True):
         if before - stamp > interval_ms * JUMP_FACTOR:
             break
-        believed.add(stamp)
+        trusted.add(stamp)
         before = stamp
-    return believed
+    return trusted
 
 
 def _state(received_ms: int, stamp_ms: int, now_ms: int, interval_ms: int) -> ClockState:
