@@ -47,25 +47,25 @@ check: .venv/.made ## Check format, lint, types and import contracts, and run th
 	@$(BIN)/lint-imports --no-cache > .import-linter.log 2>&1 && rm .import-linter.log || { cat .import-linter.log; exit 1; }
 	@$(BIN)/python -u -m pytest -q -m fast
 
-lock: .venv/.made ## Resolve all packages anew into requirements.lock
+lock: .venv/.made ## Resolve all packages again into requirements.lock
 	@$(BIN)/python -m metering_local.lock | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
 
 bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
 	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=. $(BIN)/python -u $$bench || exit 1; done
 
-contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md anew from the code they describe
+contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md again from the code they describe
 	@$(BIN)/metering-topics schemas --write
 	@$(BIN)/python -m metering_validator.rules_page > docs/rules.md
 	@$(BIN)/python deploy/observability/metrics_page.py > docs/metrics.md
 
-chart: .venv/.made ## Render the Helm chart's committed manifests anew (builds helm from its Go module the first time)
+chart: .venv/.made ## Render the Helm chart's committed manifests again (builds helm from its Go module the first time)
 	@$(BIN)/python -m tests.deploy.chart
 
 chaos: .venv/.made ## Kill processes at random for some minutes and count; prints every seed and its count
 	@$(BIN)/python -u -m pytest -v -s -m chaos $(T)
 
-dashboards: .venv/.made ## Write deploy/observability/dashboards anew from boards/
+dashboards: .venv/.made ## Write deploy/observability/dashboards again from boards/
 	@$(BIN)/python deploy/observability/dashboards.py
 
 test-wire: .venv/.made ## Run everything on a Kafka and a PostgreSQL with their locks on, and try what is not allowed

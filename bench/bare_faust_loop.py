@@ -1,4 +1,4 @@
-"""The fastest loop found for Faust (docs/adr/0002-faust-without-tables.md): it only sends each record on as judged."""
+"""The fastest loop found for Faust (docs/adr/0002-faust-without-tables.md): it only sends each record on as validated."""
 
 import asyncio
 import os
@@ -6,8 +6,9 @@ from typing import Any
 
 import uvloop
 
-from metering_common import kafka, topics
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka
+from metering_common.service.settings import KafkaSettings
 from metering_validator.adapters.faust_settings import faust_settings
 from metering_validator.adapters.stream import TablelessApp
 from metering_validator.settings import Settings
@@ -22,7 +23,7 @@ async def main() -> None:
 
     async def send_on(stream: Any) -> None:
         async for events in stream.take_events(500, within=0.05):
-            sent = [await producer.send(topics.JUDGED, key=event.key, value=event.value) for event in events]
+            sent = [await producer.send(topics.VALIDATED, key=event.key, value=event.value) for event in events]
             await asyncio.gather(*sent)
 
     raw = app.topic(topics.RAW, key_serializer="raw", value_serializer="raw")

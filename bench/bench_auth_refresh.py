@@ -32,8 +32,9 @@ from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.registry import owners
 from metering_auth.settings import StoreSettings
 from metering_auth.testing import AuthClient
-from metering_common import postgres, topics
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.postgres import pool as postgres
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.free_ports import free_port

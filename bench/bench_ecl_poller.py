@@ -25,9 +25,10 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from metering_common import kafka as kafka_clients
-from metering_common import postgres, topics
-from metering_common.registry_documents import (
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka_clients
+from metering_common.postgres import pool as postgres
+from metering_common.registry.documents import (
     Device,
     Meta,
     Provider,
@@ -36,7 +37,7 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.adapters.portal.address import build_url
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore

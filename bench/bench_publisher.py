@@ -18,10 +18,11 @@ from typing import Any
 
 import uvloop
 
-from metering_common import kafka, topics
-from metering_common.clock import SystemClock
-from metering_common.publisher import Publisher, Record
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 
 TURNS = 3

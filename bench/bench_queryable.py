@@ -1,4 +1,4 @@
-"""From 201 to queryable, through everything: gateway's request, door, validator, writer, SQL; at half of what it can.
+"""From 201 to queryable, through everything: gateway's request, ingest-api, validator, writer, SQL; at half of what it can.
 
     python bench/bench_queryable.py [--measures 100] [--seconds S]
 
@@ -34,7 +34,7 @@ GATEWAYS = 8
 CONNECTIONS = 16
 DAY = 86_400
 LATENCY_BOUND_SECONDS = 1.0
-PATIENCE_SECONDS = 60
+WAIT_SECONDS = 60
 SETTLE_SECONDS = 40  # Linux writes what is 30 s old, and looks every 5 s (vm.dirty_expire_centisecs, _writeback_)
 SENSORS = [sensor["name"] for sensor in json.loads(DICTIONARY.read_text("utf-8"))]
 LOOK_EVERY_SECONDS = 0.01
@@ -80,7 +80,7 @@ class Table:
 
     async def holds(self, device: int, at: int) -> None:
         """Returns when the row can be selected."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await self._awaited.setdefault((device, at), asyncio.get_running_loop().create_future())
 
     async def look(self) -> None:
@@ -93,7 +93,7 @@ class Table:
 
 
 class Way:
-    """The front door and the table at the end."""
+    """The public API and the table at the end."""
 
     def __init__(self, url: str, client: aiohttp.ClientSession, table: Table, measures: int) -> None:
         self._url, self._client, self._table, self._measures = url, client, table, measures

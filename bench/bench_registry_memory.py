@@ -21,10 +21,9 @@ from typing import Any
 import psutil
 from aiokafka import TopicPartition
 
-from metering_common import kafka, topics
-from metering_common.clock import SystemClock
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import (
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka
+from metering_common.registry.documents import (
     Device,
     Gateway,
     Meta,
@@ -33,7 +32,9 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 
 AIM_MB = 400

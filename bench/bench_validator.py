@@ -1,6 +1,6 @@
 """How fast the validator is, as ratios (to the bare typed decode, to a bare Faust loop, of one partition to all).
 
-`python bench/bench_validator.py`. First without Kafka, on one core: bytes of a raw record in, bytes of its judged
+`python bench/bench_validator.py`. First without Kafka, on one core: bytes of a raw record in, bytes of its validated
 record and its outcome out, by turns with msgspec's typed decode. Then with a Kafka of its own: the whole process, by
 turns with a Faust loop that does nothing but send each record on, over the same records of one measure. Where the rest
 goes is printed too. Then a backlog of one device, so of one partition beside silent ones, against one of all. At last
@@ -26,16 +26,16 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from metering_common import codec, topics
-from metering_common import kafka as clients
-from metering_common.clock import SystemClock
-from metering_common.headers import decode_headers, encode_headers
-from metering_common.publisher import Publisher, Record
-from metering_common.registry_documents import Device, Meta, RegistryDocument, Sensor, document_key, encode_document
-from metering_common.settings import KafkaSettings
+from metering_common.contract import codec, topics
+from metering_common.contract.metadata import decode_headers, encode_headers
+from metering_common.kafka import clients
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, document_key, encode_document
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
-from metering_validator.domain.judgement import judge
-from metering_validator.judging import RawRecord, judge_record
+from metering_validator.domain.validation import validate
+from metering_validator.record_results import RawRecord, validate_record
 from metering_validator.testing import builders
 
 LEAST_OF_DECODE = {100: 0.2}
@@ -84,7 +84,7 @@ def varied_bodies(measures: int) -> list[bytes]:
 
 
 def largest_body() -> bytes:
-    """As much as the door lets in, of which Kafka packs very many into one answer."""
+    """As much as ingest-api lets in, of which Kafka packs very many into one answer."""
     return _element([[(sensor.name, 230.25) for sensor in ALL]] * 500)
 
 
@@ -111,25 +111,25 @@ def compare_with_decode(measures: int, seconds: float) -> float:
     value, context = body(measures), builders.context(device(29), ALL)
     headers = encode_headers(builders.headers())
     record = RawRecord(context.raw, 0, b"29", value, headers)
-    decoder, verdict = msgspec.json.Decoder(BareElement), judge(value, context)
+    decoder, result = msgspec.json.Decoder(BareElement), validate(value, context)
     spoiled = value[:-1] + b',"x":NaN}'
-    assert verdict.judged.counts.accepted == measures * SENSORS
+    assert result.validated.counts.accepted == measures * SENSORS
     parts: dict[str, Callable[[], object]] = {
         "bare typed decode": lambda: decoder.decode(value),
-        "whole judgement": lambda: judge_record(record, context, 0),
+        "whole validation": lambda: validate_record(record, context, 0),
         "  of which reading": lambda: context.dictionary.reader.read(value),
-        "  of which judging": lambda: judge(value, context),
-        "  of which encoding the judged record": lambda: codec.encode(verdict.judged),
-        "  of which encoding the outcome": lambda: codec.encode(verdict.outcome),
+        "  of which validating": lambda: validate(value, context),
+        "  of which encoding the validated record": lambda: codec.encode(result.validated),
+        "  of which encoding the outcome": lambda: codec.encode(result.outcome),
         "beside it: decoding the headers": lambda: decode_headers(headers),
-        "the long way, if something is amiss": lambda: judge(spoiled, context),
+        "the long way, if something is amiss": lambda: validate(spoiled, context),
     }
     taken = microseconds(parts, seconds)
     values = measures * SENSORS
     print(f"\nbody of {measures}, {len(value):,} bytes, {values:,} values; without Kafka, one core")
     for name, one in taken.items():
         print(f"  {name:40} {one:9.1f} µs  {values / one:6.2f} M values/s")
-    return taken["bare typed decode"] / taken["whole judgement"]
+    return taken["bare typed decode"] / taken["whole validation"]
 
 
 class Run(NamedTuple):
@@ -247,7 +247,7 @@ class Mark(NamedTuple):
 
 
 async def until(settings: KafkaSettings, count: int, process: psutil.Process) -> Mark:
-    """When the judged topic has so many records."""
+    """When the validated topic has so many records."""
     peak = 0
     async with clients.consumer(settings) as consumer:
         while True:
@@ -265,8 +265,8 @@ async def ends(settings: KafkaSettings) -> int:
 
 
 async def _ends(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> int:
-    partitions = topics.load_contracts()[topics.JUDGED].environments[settings.environment].partitions
-    found = await consumer.end_offsets([TopicPartition(topics.JUDGED, number) for number in range(partitions)])
+    partitions = topics.load_contracts()[topics.VALIDATED].environments[settings.environment].partitions
+    found = await consumer.end_offsets([TopicPartition(topics.VALIDATED, number) for number in range(partitions)])
     return sum(found.values())
 
 
@@ -290,7 +290,7 @@ def main() -> int:
     for measures in (100, 1):
         ratio = compare_with_decode(measures, options.seconds)
         holds.append(
-            report(f"judgement / bare typed decode, bodies of {measures}", ratio, LEAST_OF_DECODE.get(measures))
+            report(f"validation / bare typed decode, bodies of {measures}", ratio, LEAST_OF_DECODE.get(measures))
         )
     print(f"\nbody of 1, {options.events:,} events through Kafka; one process each")
     by_time, by_cpu = uvloop.run(compare_with_faust(options.events, options.rounds))

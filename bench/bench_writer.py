@@ -27,10 +27,10 @@ from typing import NamedTuple
 import psutil
 from pydantic import SecretStr
 
-from metering_common import postgres
-from metering_common.codec import decode_judged, encode
-from metering_common.postgres import TimedPool
-from metering_common.topics import JUDGED
+from metering_common.contract.codec import decode_validated, encode
+from metering_common.contract.topics import VALIDATED
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
 from metering_local import postgres as local_postgres
 from metering_local.postgres import SUPERUSER
 from metering_writer.adapters.store import PostgresStore
@@ -38,7 +38,7 @@ from metering_writer.domain.columns import COPY_COLUMNS, COPY_HEADER, COPY_TRAIL
 from metering_writer.domain.records import Record
 from metering_writer.flavour import ask_flavour
 from metering_writer.queries import sql
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, judged, record, rows
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
 from metering_writer.testing_flavours import migrate
 
 SENSORS = tuple(range(1, 31))
@@ -84,7 +84,7 @@ def batch(devices: Sequence[int], offsets: Iterator[int], *, shifted_by: float =
     """150,000 values: 100 measures of 30 sensors of each of 50 devices, received just now."""
     times = [MEASURED_AT + 60 * number for number in range(MEASURES)]
     values = [230.0 + number % 97 + shifted_by for number in range(MEASURES * len(SENSORS))]
-    content = judged(rows(SENSORS, times, values))
+    content = validated(rows(SENSORS, times, values))
     return [record(headers(device, next(_received)), content, next(offsets)) for device in devices]
 
 
@@ -94,7 +94,7 @@ class Bench:
     def __init__(self, pool: TimedPool, server_pid: int | None, *, hypertables: bool) -> None:
         self._pool = pool
         self._server_pid = server_pid
-        self._store = PostgresStore(pool, lock_patience_seconds=5, owns=lambda _: True, hypertables=hypertables)
+        self._store = PostgresStore(pool, lock_wait_seconds=5, owns=lambda _: True, hypertables=hypertables)
 
     async def turn(self, number: int) -> dict[str, Pair]:
         """One pair of each ratio."""
@@ -158,7 +158,7 @@ class Bench:
         return devices
 
     async def _known(self, devices: Sequence[int], measured_at: int) -> None:
-        first = judged(rows(SENSORS, [measured_at], [1.0] * len(SENSORS)))
+        first = validated(rows(SENSORS, [measured_at], [1.0] * len(SENSORS)))
         await self._store.store([record(headers(device, next(_received)), first, next(_offsets)) for device in devices])
 
 
@@ -174,7 +174,7 @@ async def run(dsn: str, turns_asked: int, server_pid: int | None = None) -> int:
         async with pool.acquire() as session:
             flavour = await ask_flavour(session)
             version = await session.fetchval("SELECT version()")
-        await pool.execute(sql.add_offset, JUDGED, 0, 0)
+        await pool.execute(sql.add_offset, VALIDATED, 0, 0)
         bench = Bench(pool, server_pid, hypertables=flavour != "plain")
         await bench.turn(0)  # the first turn makes files, caches and prepared statements
         turns = [await bench.turn(number) for number in range(turns_asked)]
@@ -216,11 +216,11 @@ def quartiles(ratios: Sequence[float]) -> list[float]:
 
 
 def decode_rate() -> float:
-    """Values per second of the one step before the store that costs: reading the judged record's JSON."""
-    values = [encode(one.judged) for one in batch(range(RECORDS), itertools.count())]
+    """Values per second of the one step before the store that costs: reading the validated record's JSON."""
+    values = [encode(one.validated) for one in batch(range(RECORDS), itertools.count())]
     started = time.perf_counter()
     for value in values:
-        decode_judged(value)
+        decode_validated(value)
     return ROWS / (time.perf_counter() - started)
 
 

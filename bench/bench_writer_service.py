@@ -2,9 +2,9 @@
 
     python bench/bench_writer_service.py [--megabytes N] [--seconds S]
 
-Starts a Kafka and a PostgreSQL of its own. Backlogs of every shape, the smallest records and the largest that the door
-lets in among them. The latency is that of a record from Kafka's acknowledgement on the judged topic until it stands in
-SQL, at half the rate that the usual backlog was stored with (bench_queryable.py: the same from the door's 201).
+Starts a Kafka and a PostgreSQL of its own. Backlogs of every shape, the smallest records and the largest that ingest-api
+lets in among them. The latency is that of a record from Kafka's acknowledgement on the validated topic until it stands in
+SQL, at half the rate that the usual backlog was stored with (bench_queryable.py: the same from ingest-api's 201).
 """
 
 import argparse
@@ -21,19 +21,20 @@ from typing import NamedTuple
 
 import psutil
 
-from metering_common import kafka as kafka_client
-from metering_common import postgres, topics
-from metering_common.codec import encode
-from metering_common.headers import encode_headers
-from metering_common.messages import MAX_RAW_TEXT, MAX_REFUSAL_GROUPS, Judged, RawValue, Refusal
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
-from metering_common.topics import JUDGED
+from metering_common.contract import topics
+from metering_common.contract.codec import encode
+from metering_common.contract.messages import MAX_RAW_TEXT, MAX_REFUSAL_GROUPS, RawValue, Refusal, Validated
+from metering_common.contract.metadata import encode_headers
+from metering_common.contract.topics import VALIDATED
+from metering_common.kafka import clients as kafka_client
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.testing import kafka_settings, make_database, make_test_owner
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, judged, record, rows
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
 from metering_writer.testing_flavours import migrate
 from metering_writer.testing_processes import WriterProcess, writer_processes
 
@@ -45,23 +46,23 @@ MOST_RECORDS = 20_000
 _devices = itertools.count(1)
 
 
-def measures(count: int) -> Judged:
+def measures(count: int) -> Validated:
     times = [MEASURED_AT + 60 * number for number in range(count)]
-    return judged(rows(SENSORS, times, [230.25 + number % 97 for number in range(count * len(SENSORS))]))
+    return validated(rows(SENSORS, times, [230.25 + number % 97 for number in range(count * len(SENSORS))]))
 
 
-def refusals(groups: int, samples: int) -> Judged:
-    """As many as a judged record holds, each with all its raw values at their greatest length."""
+def refusals(groups: int, samples: int) -> Validated:
+    """As many as a validated record holds, each with all its raw values at their greatest length."""
     raw = [RawValue(timestamp="1773241500", value="9" * MAX_RAW_TEXT)] * samples
     names = (f"{number:0{MAX_RAW_TEXT}}" for number in range(groups))
-    return judged(refusals=[Refusal(rule="RV-03", name=name, count=samples, samples=raw) for name in names])
+    return validated(refusals=[Refusal(rule="RV-03", name=name, count=samples, samples=raw) for name in names])
 
 
 USUAL = "100 measures of 30 sensors"
-SHAPES: dict[str, Judged] = {
+SHAPES: dict[str, Validated] = {
     "1 measure of 30 sensors": measures(1),
     USUAL: measures(100),
-    "26,000 values, as many as 1 MiB can say": judged(
+    "26,000 values, as many as 1 MiB can say": validated(
         rows((1,), [MEASURED_AT + number for number in range(26_000)], [number + 0.123 for number in range(26_000)])
     ),
     "nothing but refusals, 1,000 of them": refusals(MAX_REFUSAL_GROUPS, samples=3),
@@ -78,7 +79,7 @@ class Backlog(NamedTuple):
 
 
 class Load:
-    """Puts judged records on the topic, each of a device of its own."""
+    """Puts validated records on the topic, each of a device of its own."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._producer = kafka_client.producer(settings)
@@ -96,12 +97,12 @@ class Load:
         return await asyncio.gather(*(self._send(value, next(_devices)) for _ in range(count)))
 
     async def _send(self, value: bytes, device: int) -> tuple[int, float]:
-        about = encode_headers(record(headers(device, RECEIVED_AT_MS + device), judged()).headers)
-        await self._producer.send_and_wait(JUDGED, value, partition=device % PARTITIONS, headers=about)
+        about = encode_headers(record(headers(device, RECEIVED_AT_MS + device), validated()).headers)
+        await self._producer.send_and_wait(VALIDATED, value, partition=device % PARTITIONS, headers=about)
         return device, time.perf_counter()
 
 
-async def backlog(pool: TimedPool, writer: WriterProcess, load: Load, shape: Judged, megabytes: int) -> Backlog:
+async def backlog(pool: TimedPool, writer: WriterProcess, load: Load, shape: Validated, megabytes: int) -> Backlog:
     """The writer is started when all of it is there, and stays."""
     value = encode(shape)
     before = await _stored(pool)
@@ -177,7 +178,7 @@ def report(stored: dict[str, Backlog], waited: Sequence[float]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=80, help="of judged records in each backlog")
+    parser.add_argument("--megabytes", type=int, default=80, help="of validated records in each backlog")
     parser.add_argument("--seconds", type=float, default=15, help="of half load")
     asked = parser.parse_args()
     options = {"max_wal_size": "4GB", "shared_buffers": "512MB"}

@@ -13,7 +13,7 @@ command -v "$python" >/dev/null 2>&1 || fail "Python 3.11 or newer is needed and
 
 log=.venv.log
 trap 'rm -f .venv.uv' EXIT
-# A virtual environment of another Python, or one broken half way, is made anew.
+# A virtual environment of another Python, or one broken half way, is recreated.
 .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || rm -rf .venv
 [ -d .venv ] || "$python" -m venv .venv >"$log" 2>&1 ||
   fail "$python cannot make a virtual environment (on Debian: apt-get install python3-venv): $(tail -n 1 "$log")"

@@ -105,7 +105,7 @@ def document(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def write() -> None:
-    """All files anew; what is no dashboard any more goes."""
+    """All files again; what is no dashboard any more goes."""
     FOLDER.mkdir(exist_ok=True)
     for file in FOLDER.glob("*.json"):
         file.unlink()

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from metering_auth.metrics import IdentityMetrics, RegistryMetrics
-from metering_common.metrics import (
+from metering_common.service.metrics import (
     AdminMetrics,
     LoopMetrics,
     PoolMetrics,
@@ -99,7 +99,7 @@ def page() -> str:
     return HEAD + "".join(_group(*group) for group in GROUPS) + _foreign()
 
 
-def _read(registry: CollectorRegistry) -> Iterator[Declared]:
+def _read(collectors: CollectorRegistry) -> Iterator[Declared]:
     for collector in registry._collector_to_names:  # noqa: SLF001  the registry tells names and help, but no labels
         if isinstance(collector, MetricWrapperBase):
             kind = str(collector._type)  # noqa: SLF001  as above

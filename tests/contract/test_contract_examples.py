@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from metering_common import codec, headers, registry_documents
+from metering_common.contract import codec
 
 pytestmark = pytest.mark.fast
 
 EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
-RECORD_TOPICS = ("measurements.raw.v1", "measurements.judged.v1")
+RECORD_TOPICS = ("measurements.raw.v1", "measurements.validated.v1")
 
 
 def examples(kind: str) -> list[Any]:
@@ -33,8 +33,8 @@ def value_bytes(example: dict[str, Any]) -> bytes:
 def round_trip_value(topic: str, value: bytes) -> bytes:
     """What the topic's consumer reads, as its producer writes it."""
     match topic:
-        case "measurements.judged.v1":
-            return codec.encode(codec.decode_judged(value))
+        case "measurements.validated.v1":
+            return codec.encode(codec.decode_validated(value))
         case "measurements.outcomes.v1":
             return codec.encode(codec.decode_outcome(value))
         case "registry.v1":

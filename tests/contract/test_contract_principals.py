@@ -3,7 +3,7 @@
 import pytest
 
 from metering_auth.registry.relay import TRANSACTIONAL_ID
-from metering_common import topics
+from metering_common.contract import topics
 from metering_validator.settings import Settings
 from metering_writer.bootstrap import GROUP
 
@@ -14,7 +14,7 @@ CONTRACTS = topics.load_contracts()
 
 def test_the_contracts_name_the_groups_of_the_code() -> None:
     assert CONTRACTS[topics.RAW].groups == {"validator": Settings.model_fields["group_id"].default}
-    assert CONTRACTS[topics.JUDGED].groups == {"writer": GROUP}
+    assert CONTRACTS[topics.VALIDATED].groups == {"writer": GROUP}
 
 
 def test_the_contracts_name_the_transactional_id_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""Every example goes through the services that write and read its topic: door, validator, writer, registry replica."""
+"""Every example goes through the services that write and read its topic: ingest-api, validator, writer, registry replica."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from metering_common import codec, elements, headers
-from metering_common.headers import RecordPosition
-from metering_common.messages import Status
-from metering_common.registry_documents import Device, Sensor, SensorKind, encode_document
-from metering_common.registry_memory import Registry
+from metering_common.contract import codec
+from metering_common.contract.messages import Status
+from metering_common.contract.metadata import RecordPosition
+from metering_common.registry.documents import Device, Sensor, SensorKind, encode_document
+from metering_common.registry.memory import Registry
 from metering_ecl_poller.adapters.kafka import answers
-from metering_ingest_api.domain import verdicts
+from metering_ingest_api.domain import batch_results, elements
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
-from metering_validator.judging import RawRecord, judge_record
+from metering_validator.record_results import RawRecord, validate_record
 from metering_writer.adapters import decode
 
 pytestmark = pytest.mark.fast
 
 EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
-RAW, JUDGED, OUTCOMES = "measurements.raw.v1", "measurements.judged.v1", "measurements.outcomes.v1"
+RAW, VALIDATED, OUTCOMES = "measurements.raw.v1", "measurements.validated.v1", "measurements.outcomes.v1"
 SENSORS = [
     Sensor(id=6, position=6, name="Corriente A", unit="A", kind=SensorKind.INSTANTANEOUS),
     Sensor(
@@ -45,50 +45,50 @@ def value_bytes(example: dict[str, Any]) -> bytes:
     return json.dumps(example["value"], ensure_ascii=False).encode()
 
 
-def judged_by_the_validator(example: dict[str, Any]) -> tuple[bytes, bytes]:
-    """The bytes that the validator writes of a raw example: judged record and outcome."""
+def validated_by_the_validator(example: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The bytes that the validator writes of a raw example: validated record and outcome."""
     record = RawRecord(RecordPosition(RAW, 3, 1234), 0, b"29", value_bytes(example), kafka_headers(example))
     context = Context(headers.decode_headers(record.headers), record.position, DEVICE, Dictionary(SENSORS), Limits())
-    outputs = {output.topic: output.value or b"" for output in judge_record(record, context, 0).outputs}
-    return outputs[JUDGED], outputs[OUTCOMES]
+    outputs = {output.topic: output.value or b"" for output in validate_record(record, context, 0).outputs}
+    return outputs[VALIDATED], outputs[OUTCOMES]
 
 
 def consumed(value: bytes, kafka_headers: headers.KafkaHeaders) -> Any:
-    return ConsumerRecord(JUDGED, 3, 7, 1773241518021, 0, b"29", value, None, 2, len(value), tuple(kafka_headers))
+    return ConsumerRecord(VALIDATED, 3, 7, 1773241518021, 0, b"29", value, None, 2, len(value), tuple(kafka_headers))
 
 
 @pytest.mark.parametrize("example", examples(RAW, "valid"))
-def test_the_door_would_enqueue_these_very_bytes(example: dict[str, Any]) -> None:
+def test_ingest_api_would_enqueue_these_very_bytes(example: dict[str, Any]) -> None:
     value = value_bytes(example)
     assert [element.value for element in elements.split(b"[" + value + b"," + value + b"]")] == [value, value]
 
 
 @pytest.mark.parametrize("example", [each for each in examples(RAW, "invalid") if each.values[0]["why"] == "element"])
-def test_the_door_refuses_what_is_no_element(example: dict[str, Any]) -> None:
+def test_ingest_api_refuses_what_is_no_element(example: dict[str, Any]) -> None:
     with pytest.raises(elements.ShapeError):
         elements.split(b"[" + value_bytes(example) + b"]")
 
 
 @pytest.mark.parametrize("example", examples(RAW, "valid"))
-def test_what_the_validator_makes_of_it_the_writer_and_the_door_read(example: dict[str, Any]) -> None:
-    once, again = judged_by_the_validator(example), judged_by_the_validator(example)
+def test_what_the_validator_makes_of_it_the_writer_and_ingest_api_read(example: dict[str, Any]) -> None:
+    once, again = validated_by_the_validator(example), validated_by_the_validator(example)
     assert once == again
     record = decode.decode(consumed(once[0], kafka_headers(example)))
-    assert (record.fault, record.judged.status) == (None, Status.JUDGED)
+    assert (record.fault, record.validated.status) == (None, Status.VALIDATED)
     outcome = codec.decode_outcome(once[1])
-    assert outcome.counts == record.judged.counts
-    assert verdicts.is_complete([outcome])
+    assert outcome.counts == record.validated.counts
+    assert batch_results.is_complete([outcome])
 
 
-@pytest.mark.parametrize("example", examples(JUDGED, "valid"))
-def test_the_writer_reads_every_judged_record_alike_each_time(example: dict[str, Any]) -> None:
+@pytest.mark.parametrize("example", examples(VALIDATED, "valid"))
+def test_the_writer_reads_every_validated_record_alike_each_time(example: dict[str, Any]) -> None:
     arrived = consumed(value_bytes(example), kafka_headers(example))
     assert decode.decode(arrived).fault is None
     assert decode.decode(arrived) == decode.decode(arrived)
 
 
-@pytest.mark.parametrize("example", examples(JUDGED, "invalid"))
-def test_an_unreadable_judged_record_is_dead_with_its_fault(example: dict[str, Any]) -> None:
+@pytest.mark.parametrize("example", examples(VALIDATED, "invalid"))
+def test_an_unreadable_validated_record_is_dead_with_its_fault(example: dict[str, Any]) -> None:
     assert decode.decode(consumed(value_bytes(example), kafka_headers(example))).fault is not None
 
 

@@ -1,4 +1,4 @@
-"""The chart as helm renders it for each committed values file; `python -m tests.deploy.chart` writes that anew."""
+"""The chart as helm renders it for each committed values file; `python -m tests.deploy.chart` writes that again."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from tests.deploy.manifests import CASES, RENDERED
 
 CHART = RENDERED.parent / "metering"
 KUBERNETES = "1.33.13"
-"""A helm that was not built by its makers believes in a very old one."""
+"""A helm that was not built by its makers trusts in a very old one."""
 
 
 def render(case: str) -> dict[str, str]:

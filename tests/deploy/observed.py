@@ -27,7 +27,7 @@ from metering_local.testing_stack import LocalStack, local_stack
 
 RULES = ROOT / "deploy/observability/prometheus/rules"
 CONFIGURATION = ROOT / "deploy/observability/prometheus/prometheus.yml"
-PATIENCE_SECONDS = 600
+WAIT_SECONDS = 600
 UP_TRIES = 5  # on a machine that does much else `up` gives up before it is ready; repeated it goes on
 SERVICES = ("ingest-api", "validator", "writer", "auth", "ecl-poller")
 
@@ -113,7 +113,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 def make_mistakes(url: str) -> None:
-    """What door and auth answer with problems, several of them twice, so that Prometheus sees them grow."""
+    """What ingest-api and auth answer with problems, several of them twice, so that Prometheus sees them grow."""
     for _ in range(3):
         for path, token in (
             ("/api/v1/server-time", None),
@@ -213,7 +213,7 @@ def running(command: list[str], log: Any, environment: dict[str, str]) -> Iterat
 
 def until(observed: Observed, query: str) -> None:
     """Waits until the query gives something."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
             if observed.ask(query):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.observability import metrics_page
-from metering_common.topics import JUDGED, RAW, load_contracts
+from metering_common.contract.topics import RAW, VALIDATED, load_contracts
 from metering_local.checkout import ROOT
 
 PROMETHEUS = ROOT / "deploy/observability/prometheus"
@@ -95,7 +95,7 @@ def test_a_rule_names_only_metrics_that_are_declared(rule: dict[str, Any]) -> No
 def test_the_limits_of_age_follow_the_contracts() -> None:
     [rule] = [rule for rule in rules("alert") if rule["alert"] == "MeteringRecordsNearRetention"]
     contracts = load_contracts()
-    for topic in (JUDGED, RAW):
+    for topic in (VALIDATED, RAW):
         days = contracts[topic].retention_days
         assert days is not None
         assert f"0.25 * {days * 86_400}" in rule["expr"]

@@ -9,7 +9,7 @@ from tests.deploy.manifests import CASES, Manifest, load, of_kind, pods, selects
 
 pytestmark = pytest.mark.fast
 
-KAFKA, DATABASE, DNS, PORTAL, FRONT, TRACES = "Kafka", "PostgreSQL", "DNS", "the portal", "the front door", "traces"
+KAFKA, DATABASE, DNS, PORTAL, FRONT, TRACES = "Kafka", "PostgreSQL", "DNS", "the portal", "the public API", "traces"
 API, ADMIN = 8080, 9090
 MAY_SEND = {
     "ingest-api": {KAFKA, DNS},
@@ -57,7 +57,7 @@ def test_each_component_sends_where_the_picture_says(case: str) -> None:
     manifests = load(case)
     for component, labels in components(manifests):
         ports = [port["port"] for rule in rules(manifests, labels, "egress") for port in rule["ports"]]
-        sends = {PORTS[port] for port in ports} - ({PORTAL} if component == "prober" else set())  # HTTPS, to the door
+        sends = {PORTS[port] for port in ports} - ({PORTAL} if component == "prober" else set())  # HTTPS, to ingest-api
         traces = {TRACES} if case == "production" and component not in JOBS else set()
         assert sends == MAY_SEND[component] | traces, component
 
@@ -94,8 +94,8 @@ def test_the_ingress_sends_the_published_paths_where_they_belong() -> None:
             for rule in ingress["spec"]["rules"]
             for path in rule["http"]["paths"]
         }
-        auth, door = "metering-auth", "metering-ingest-api"
-        assert paths == {"/api/v1/auth/": auth, "/oauth/": auth, "/.well-known/": auth, "/": door}
+        auth, ingest_api = "metering-auth", "metering-ingest-api"
+        assert paths == {"/api/v1/auth/": auth, "/oauth/": auth, "/.well-known/": auth, "/": ingest_api}
 
 
 def test_the_ingress_bounds_requests_and_repeats_none() -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
 UIDS = {
     "metering-overview",
     "metering-way",
-    "metering-door",
+    "metering-ingest-api",
     "metering-validator",
     "metering-writer",
     "metering-auth",

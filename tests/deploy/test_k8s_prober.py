@@ -1,4 +1,4 @@
-"""The prober in the cluster: by the cluster's names to the front door, with its token on a volume that outlives it."""
+"""The prober in the cluster: by the cluster's names to the public API, with its token on a volume that outlives it."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.e2e.platform import Platform, eventually
 pytestmark = pytest.mark.kubernetes
 
 NOBODY = 10_001
-DOOR = "front-door"
+INGEST_API = "public API"
 PROBER = "prober"
 
 
@@ -38,23 +38,23 @@ def volume(release: Release) -> Iterator[None]:
 
 
 @pytest.fixture
-def door(release: Release, tmp_path: Path) -> Iterator[str]:
+def ingest_api(release: Release, tmp_path: Path) -> Iterator[str]:
     """The load balancer under a name of the cluster's; its URL for pods."""
     host = release.node.network.host
-    balancer = front.running(tmp_path / DOOR, release.address("auth"), release.address("ingest-api"), host)
+    balancer = front.running(tmp_path / INGEST_API, release.address("auth"), release.address("ingest-api"), host)
     with balancer as url:
         port = int(url.rpartition(":")[2])
-        release.kubectl.apply(*named(DOOR, host, port))
-        yield f"http://{DOOR}"
-    release.kubectl.run("delete", f"service/{DOOR}")
+        release.kubectl.apply(*named(INGEST_API, host, port))
+        yield f"http://{INGEST_API}"
+    release.kubectl.run("delete", f"service/{INGEST_API}")
 
 
 @pytest.mark.usefixtures("volume")
 async def test_a_prober_is_enrolled_reads_its_series_back_and_keeps_its_token(
-    release: Release, platform: Platform, door: str
+    release: Release, platform: Platform, ingest_api: str
 ) -> None:
     try:
-        await asyncio.to_thread(release.upgrade, {"components": {PROBER: prober(door)}})
+        await asyncio.to_thread(release.upgrade, {"components": {PROBER: prober(ingest_api)}})
         await asyncio.to_thread(release.await_rollout, PROBER)
         assert await metric(release, "metering_prober_enrolled") == 0
         give_token(release, issued_token(platform))

@@ -1,4 +1,4 @@
-"""Law 4 on a cluster: pods are replaced, killed, stopped, starved while gateways send; nothing is lost or doubled."""
+"""Invariant 4 on a cluster: pods are replaced, killed, stopped, starved while gateways send; nothing is lost or doubled."""
 
 import asyncio
 import os
@@ -77,7 +77,7 @@ async def test_pods_that_wait_for_kafka_are_left_alone(release: Release, platfor
         await asyncio.to_thread(until, "requests are taken again", lambda: load.taken > taken + 20)
         await asyncio.to_thread(release.await_ready)
     assert release.restarts() == before
-    # The door refuses with 503; where none is ready any more the balancer has nobody to ask.
+    # ingest-api refuses with 503; where none is ready any more the balancer has nobody to ask.
     assert set(load.failures) <= {"503", "502"}
     await load.await_stored(180)
 

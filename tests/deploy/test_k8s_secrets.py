@@ -44,8 +44,8 @@ async def test_new_passwords_of_the_databases_reach_every_service(release: Relea
             with pytest.raises(asyncpg.InvalidPasswordError):
                 await asyncpg.connect(before[role])
             assert await opens(postgres.dsn(role, database))
-        anew = Platform(platform.environment | release.tools())
-        async with sending(anew, "passwords-after", devices=1) as again:
+        again = Platform(platform.environment | release.tools())
+        async with sending(again, "passwords-after", devices=1) as again:
             await asyncio.sleep(2)
         assert again.failures == {}
         await again.await_stored()
@@ -64,9 +64,9 @@ async def test_auths_master_key_is_changed_while_gateways_send(release: Release,
             await asyncio.to_thread(finish_master_key, release, "auth")
         assert load.failures == {}
         await load.await_stored()
-        anew = Platform(platform.environment | release.tools())
-        site = await register(anew, "after the master key", "29")
-        assert await status(anew, site) == 201
+        again = Platform(platform.environment | release.tools())
+        site = await register(again, "after the master key", "29")
+        assert await status(again, site) == 201
     finally:
         await asyncio.to_thread(release.install)
 
@@ -78,8 +78,8 @@ async def test_the_pollers_master_key_is_changed(release: Release, platform: Pla
             await asyncio.to_thread(begin_master_key, release, "ecl-poller")
             assert told(release, "ecl-poller", "metering-ecl", "controller", "rewrap") == {"rewrapped": 1}
             await asyncio.to_thread(finish_master_key, release, "ecl-poller")
-            anew = Platform(platform.environment | release.tools())
-            [opened] = anew.run("metering-ecl", "controller", "test", serial)
+            again = Platform(platform.environment | release.tools())
+            [opened] = again.run("metering-ecl", "controller", "test", serial)
             assert opened["opens"], opened
         finally:
             await asyncio.to_thread(release.install)

@@ -1,4 +1,4 @@
-"""The chart against a Kafka and a PostgreSQL that believe nobody, and the change of what they believe, under load."""
+"""The chart against a Kafka and a PostgreSQL that trust nobody, and the change of what they trust, under load."""
 
 import asyncio
 import os
@@ -64,13 +64,13 @@ async def test_the_authority_of_both_servers_is_changed_and_nothing_is_lost(
     """The only broker is restarted for it, so requests may be refused for that while; they are sent again."""
     old, new = locks(secured).authority, locks(secured).next_authority()
     async with sending(platform, "authority", resend=True) as load:
-        await asyncio.to_thread(believe, secured, old, new)
+        await asyncio.to_thread(trust, secured, old, new)
         assert load.failures == {}
         locks(secured).authority = new
         await asyncio.to_thread(secured.beside.take_new_certificates)
         taken = load.taken
         await asyncio.to_thread(until, "requests are taken again", lambda: load.taken > taken + 20)
-        await asyncio.to_thread(believe, secured, new)
+        await asyncio.to_thread(trust, secured, new)
     assert set(load.failures) <= {"503"}
     await load.await_stored()
     for component in COMPONENTS:
@@ -82,7 +82,7 @@ def locks(release: Release) -> Locks:
     return release.beside.locks
 
 
-def believe(release: Release, *authorities: Authority) -> None:
+def trust(release: Release, *authorities: Authority) -> None:
     locks(release).trust(*authorities)
     release.write_secrets()
     release.renew_pods()

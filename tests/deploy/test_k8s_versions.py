@@ -48,8 +48,8 @@ async def test_uninstall_leaves_secrets_topics_and_data_and_an_install_goes_on(
     finally:
         await asyncio.to_thread(release.install)
     with front.running(tmp_path / "again", release.address("auth"), release.address("ingest-api")) as url:
-        anew = Platform(platform.environment | {"METERING_API_URL": url})
-        async with sending(anew, "after", devices=1) as again:
+        again = Platform(platform.environment | {"METERING_API_URL": url})
+        async with sending(again, "after", devices=1) as again:
             await asyncio.sleep(2)
         assert again.failures == {}
         await again.await_stored()

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.observability import metrics_page
 from metering_auth import cli as auth_cli
-from metering_common import topics_cli
+from metering_common.kafka import topics_cli
 from metering_ecl_poller import cli as ecl_cli
 from metering_local.checkout import ROOT
 from metering_writer import cli as writer_cli

@@ -18,21 +18,21 @@ async def test_one_measure_all_the_way(platform: Platform) -> None:
     # 2. The contract says what may be sent
     spec = await fetch(f"{platform.api_url}/api/v1/spec", "")
     assert "/measurements" in str(spec["paths"])
-    # 3. The door reads the request
+    # 3. ingest-api reads the request
     status, problem = await post(platform, "no token", body)
     assert (status, problem["code"]) == (401, "token_invalid")
-    # 4. The door splits it per device
+    # 4. ingest-api splits it per device
     status, problem = await post(platform, site.token, [*body, element("30", {at: []})])
     assert (status, problem["errors"][0]["pointer"]) == (422, "/1/deviceNumber")
-    # 5. The door makes a promise
+    # 5. ingest-api makes a promise
     status, answer, location = await post_and_locate(platform, site.token, body)
     assert (status, answer) == (201, {"success": True, "warnings": []})
-    # 6. The validator judges
-    verdict = await eventually(
-        lambda: fetch(platform.api_url + location, site.token), lambda verdict: verdict["status"] != "pending"
+    # 6. The validator validates
+    result = await eventually(
+        lambda: fetch(platform.api_url + location, site.token), lambda result: result["status"] != "pending"
     )
-    # 7. The verdict travels on
-    counts = verdict["counts"]
+    # 7. The result travels on
+    counts = result["counts"]
     assert (counts["accepted"], counts["refused"]) == (1, 0)
     # 8. The writer stores it once
     batch = location.rsplit("/", 1)[1]
@@ -44,7 +44,7 @@ async def test_one_measure_all_the_way(platform: Platform) -> None:
     assert [event for event in EVENTS if event not in follow(platform, batch)] == []
 
 
-EVENTS = ("batch.enqueued", "records.judged", "records.stored")
+EVENTS = ("batch.enqueued", "records.validated", "records.stored")
 
 
 def follow(platform: Platform, batch: str) -> str:

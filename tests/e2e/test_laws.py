@@ -1,4 +1,4 @@
-"""Laws 1 and 3 from outside: what was sent is counted here, what became of it is counted in SQL and in the metrics."""
+"""Invariants 1 and 3 from outside: what was sent is counted here, what became of it is counted in SQL and in the metrics."""
 
 import json
 import time
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from metering_common.batch_id import new_batch_id
-from metering_common.headers import RecordHeaders, RegistryVersion, encode_headers
-from metering_common.rev import rev_at_the_door
+from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.rev import http_rev
 from tests.e2e.gateway import Site, element, post, register
 from tests.e2e.platform import Platform, eventually
 
@@ -47,7 +47,7 @@ async def send(platform: Platform, site: Site, measures: dict[Any, list[tuple[st
 
 @pytest.fixture
 def at() -> int:
-    """A recent whole minute: judgement is against the platform's own clock, which no outsider sets."""
+    """A recent whole minute: validation is against the platform's own clock, which no outsider sets."""
     return int(time.time()) // 60 * 60 - 3 * 3600
 
 
@@ -82,7 +82,7 @@ async def test_of_two_values_the_one_received_later_wins_in_whatever_order_they_
 async def late_landing(
     platform: Platform, site: Site, *, received_at_ms: int, measures: dict[Any, list[tuple[str, Any]]]
 ) -> None:
-    """A record of a request that the door received earlier and Kafka took only now."""
+    """A record of a request that ingest-api received earlier and Kafka took only now."""
     batch = new_batch_id(received_at_ms)
     headers = RecordHeaders(
         batch_id=batch,
@@ -93,7 +93,7 @@ async def late_landing(
         device_id=site.device,
         source="http",
         received_at_ms=received_at_ms,
-        rev=rev_at_the_door(received_at_ms, batch, 0),
+        rev=http_rev(received_at_ms, batch, 0),
         registry=RegistryVersion("", 0),
     )
     producer = AIOKafkaProducer(bootstrap_servers=platform.environment["METERING_KAFKA"], acks="all")
@@ -146,7 +146,7 @@ async def test_every_value_sent_is_accounted_for(platform: Platform, at: int) ->
     after = await accounts(platform)
     assert {name: after[name] - before[name] for name in after} == {
         "received": len(requests),
-        "judged": len(requests),
+        "validated": len(requests),
         "values": sent,
         "accepted": sums["accepted"],
         "stored": sums["accepted"],
@@ -154,11 +154,11 @@ async def test_every_value_sent_is_accounted_for(platform: Platform, at: int) ->
 
 
 async def accounts(platform: Platform) -> dict[str, float]:
-    """Law 1 as the metrics hold it, summed over replicas."""
+    """Invariant 1 as the metrics hold it, summed over replicas."""
     return {
         "received": await platform.metric("ingest-api", "metering_ingest_records_enqueued_total"),
-        "judged": await platform.metric("validator", "metering_validator_records_total"),
+        "validated": await platform.metric("validator", "metering_validator_records_total"),
         "values": await platform.metric("validator", "metering_validator_values_total"),
-        "accepted": await platform.metric("validator", "metering_validator_values_total", verdict="accepted"),
+        "accepted": await platform.metric("validator", "metering_validator_values_total", result="accepted"),
         "stored": await platform.metric("writer", "metering_writer_values_total"),
     }

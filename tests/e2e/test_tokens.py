@@ -62,9 +62,9 @@ async def statuses(platform: Platform, token: str) -> set[int]:
     return {(await ask(platform, token, "/server-time"))[0] for _ in range(SEEN_BY_BOTH_REPLICAS)}
 
 
-async def test_two_key_rotations_under_load_cost_no_401_at_either_door(platform: Platform) -> None:
+async def test_two_key_rotations_under_load_cost_no_401_at_either_ingest_api(platform: Platform) -> None:
     """Gateways refresh and ask all the time while the signing key changes twice. At the end a token
-    of each of the three keys is shown to both doors.
+    of each of the three keys is shown to both ingest-api replicas.
     """
     site = await register(platform, "rotated", "29")
     tokens = [first_token(platform, site.provider, name) for name in ("one", "two", "three")]
@@ -83,7 +83,7 @@ async def test_two_key_rotations_under_load_cost_no_401_at_either_door(platform:
     for token in {kid_of(token): token for token in load.access_tokens}.values():
         assert await statuses(platform, token) == {200}
     assert load.refused == []
-    print(f"{len(load.access_tokens)} refreshes, {load.asked} requests at two doors, no 401")  # noqa: T201  the figure
+    print(f"{len(load.access_tokens)} refreshes, {load.asked} requests at two ingest-api replicas, no 401")  # noqa: T201  the figure
 
 
 class Load:

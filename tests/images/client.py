@@ -1,4 +1,4 @@
-"""The demo's client against containers: two days of a house through the front door, and what became of every value."""
+"""The demo's client against containers: two days of a house through the public API, and what became of every value."""
 
 import asyncio
 import json

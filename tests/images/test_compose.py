@@ -1,4 +1,4 @@
-"""docker-compose.yml brought up for real: order, wiring, the demo's client through the front door, a stop of each."""
+"""docker-compose.yml brought up for real: order, wiring, the demo's client through the public API, a stop of each."""
 
 import json
 import time
@@ -105,7 +105,7 @@ def test_it_can_be_brought_up_again(containers: Containers) -> None:
     assert {service: containers.id(service) for service in OURS} == before
 
 
-def test_a_gateway_reaches_nothing_but_the_front_door(containers: Containers) -> None:
+def test_a_gateway_reaches_nothing_but_the_public_api(containers: Containers) -> None:
     published = {
         service: containers.inspect(service)["NetworkSettings"]["Ports"] for service in (*OURS, "caddy", "kafka-1")
     }

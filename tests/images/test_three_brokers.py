@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from metering_common.topics import load_contracts
+from metering_common.contract.topics import load_contracts
 from tests.images.client import faults_of_the_demo
 from tests.images.platform import Containers
 

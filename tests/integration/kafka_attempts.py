@@ -7,8 +7,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, for_code
 
-from metering_common import kafka
-from metering_common.settings import KafkaSettings
+from metering_common.kafka import clients as kafka
+from metering_common.service.settings import KafkaSettings
 
 ANSWER_SECONDS = 30
 

@@ -1,4 +1,4 @@
-"""A measure of the site, sent through the door of the secured platform and looked up in SQL."""
+"""A measure of the site, sent through ingest-api of the secured platform and looked up in SQL."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ async def eventually(read: Callable[[], Any], wanted: Callable[[Any], bool]) -> 
 
 
 async def send(secured: SecuredPlatform, site: Site, at: int, **headers: str) -> str:
-    """One value of the site's device through the door; the batch's id."""
+    """One value of the site's device through ingest-api; the batch's id."""
     body = [{"deviceNumber": site.number, "measures": [
         {"timestamp": at, "sensorValues": [{"sensorName": "Corriente A", "sensorValue": 1.4}]}]}]  # fmt: skip
     sent = {"authorization": f"Bearer {site.token}", "accept": "application/json"} | headers

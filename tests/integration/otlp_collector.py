@@ -1,4 +1,4 @@
-"""An OTLP/HTTP collector as small as it can be: it keeps the spans that it is sent, and believes in protobuf only."""
+"""An OTLP/HTTP collector as small as it can be: it keeps the spans that it is sent, and trusts in protobuf only."""
 
 import gzip
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The whole platform against a Kafka and a PostgreSQL that believe nobody: TLS, a principal or a role per service."""
+"""The whole platform against a Kafka and a PostgreSQL that trust nobody: TLS, a principal or a role per service."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_local import kafka, postgres
 from metering_local.authority import Authority
 from metering_local.free_ports import free_port

@@ -10,9 +10,10 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from pydantic import SecretStr
 
-from metering_common import kafka, topics
-from metering_common.patience import RefusedError
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka
+from metering_common.service.retry import RefusedError
+from metering_common.service.settings import KafkaSettings
 from metering_jobs.databases import DATABASES, ROLES
 from metering_local.authority import Authority
 from metering_local.kafka_security import ADMIN
@@ -83,7 +84,7 @@ async def test_a_service_reads_and_writes_no_topic_but_its_own(secured: SecuredP
 
 async def test_groups_and_transactions_are_their_owners_only(secured: SecuredPlatform) -> None:
     validator, writer = secured.kafka_settings("validator"), secured.kafka_settings("writer")
-    joined = attempt.join(validator, topics.RAW, "writer"), attempt.join(writer, topics.JUDGED, "validator")
+    joined = attempt.join(validator, topics.RAW, "writer"), attempt.join(writer, topics.VALIDATED, "validator")
     assert [await attempt.outcome(each) for each in joined] == ["GroupAuthorizationFailedError"] * 2
     fencing = attempt.begin_transactions(writer, "auth-registry-relay")
     assert await attempt.outcome(fencing) == "TransactionalIdAuthorizationFailed"
@@ -186,7 +187,7 @@ async def test_auths_role_cannot_rewrite_the_audit(secured: SecuredPlatform) -> 
             await sql(secured, "auth_service", "auth", statement)
 
 
-async def test_one_trace_shows_the_door_the_validator_and_the_writer(
+async def test_one_trace_shows_ingest_api_the_validator_and_the_writer(
     secured: SecuredPlatform, site: Site, collector: Collector
 ) -> None:
     trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -196,14 +197,17 @@ async def test_one_trace_shows_the_door_the_validator_and_the_writer(
         return collector.of_trace(trace)
 
     told = await eventually(spans, lambda spans: spans.keys() == {"ingest-api", "validator", "writer"})
-    door, judged, stored = told["ingest-api"], told["validator"], told["writer"]
-    assert (door.name, door.parent) == ("POST /api/v1/measurements", parent)
-    assert [(judged.name, judged.parent), (stored.name, stored.parent)] == [("judge", door.id), ("store", door.id)]
+    ingest_api, validated, stored = told["ingest-api"], told["validator"], told["writer"]
+    assert (ingest_api.name, ingest_api.parent) == ("POST /api/v1/measurements", parent)
+    assert [(validated.name, validated.parent), (stored.name, stored.parent)] == [
+        ("validate", ingest_api.id),
+        ("store", ingest_api.id),
+    ]
     assert {span.attributes["metering.batch_id"] for span in told.values()} == {batch}
-    assert door.attributes["http.response.status_code"] == "201"
-    assert door.started_ns < judged.ended_ns < stored.ended_ns
+    assert ingest_api.attributes["http.response.status_code"] == "201"
+    assert ingest_api.started_ns < validated.ended_ns < stored.ended_ns
     kept = "SELECT traceparent FROM ingest_batch WHERE batch_id = $1::text::uuid"
-    assert await sql(secured, "storage_reader", "storage", kept, batch) == f"00-{trace}-{door.id}-01"
+    assert await sql(secured, "storage_reader", "storage", kept, batch) == f"00-{trace}-{ingest_api.id}-01"
     lines = {service: [line for line in secured.log(service).splitlines() if trace in line] for service in told}
     assert all(batch in line for found in lines.values() for line in found)
     assert {service: len(found) for service, found in lines.items()} == dict.fromkeys(told, 1)

@@ -10,8 +10,8 @@ import aiohttp
 import asyncpg
 import pytest
 
-from metering_common import kafka
-from metering_common.patience import RefusedError
+from metering_common.kafka import clients as kafka
+from metering_common.service.retry import RefusedError
 from metering_local import postgres_tls
 from metering_local.authority import Authority
 from metering_local.kafka import java_environment, tool_command
@@ -94,7 +94,7 @@ async def test_a_master_key(secured: SecuredPlatform, site: Site, service: str, 
 
 
 async def test_the_authority_of_kafka_and_postgresql(secured: SecuredPlatform, site: Site) -> None:
-    """Both authorities are believed, then the servers change, then the old one is believed no more."""
+    """Both authorities are trusted, then the servers change, then the old one is trusted no more."""
     new = Authority(secured.folder / "next authority")
     secured.authority.file.write_text(secured.authority.file.read_text() + new.file.read_text())
     secured.roll(*SERVICES)
@@ -110,7 +110,7 @@ async def test_the_authority_of_kafka_and_postgresql(secured: SecuredPlatform, s
 
 
 async def test_the_signing_keys_and_one_that_was_stolen(secured: SecuredPlatform, site: Site) -> None:
-    """The next key signs once every door knows it; what the withdrawn one signed is believed by nobody."""
+    """The next key signs once every ingest-api knows it; what the withdrawn one signed is trusted by nobody."""
 
     def signing() -> Any:
         keys = secured.told("auth", "metering-admin", "key", "list")
@@ -135,7 +135,7 @@ async def test_the_signing_keys_and_one_that_was_stolen(secured: SecuredPlatform
 
 
 async def status_with(secured: SecuredPlatform, token: str) -> int:
-    """What the door answers to whoever shows this token."""
+    """What ingest-api answers to whoever shows this token."""
     headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
     url = f"{secured.url('ingest-api')}/api/v1/server-time"
     async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as response:

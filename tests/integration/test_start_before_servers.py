@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from metering_common import topics
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.service.settings import KafkaSettings
 from metering_local.kafka import KafkaServer
 from metering_local.postgres import PostgresServer
 from metering_local.process import HOST

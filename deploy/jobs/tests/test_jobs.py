@@ -53,7 +53,7 @@ async def test_every_role_reaches_its_database_and_no_other(server: PostgresServ
             assert await opens(server, role, f"{role}{AWKWARD}", database.name) is allowed
 
 
-async def test_run_again_it_sets_the_passwords_anew(server: PostgresServer) -> None:
+async def test_run_again_it_sets_the_passwords_again(server: PostgresServer) -> None:
     for suffix in ("-first", "-second"):
         assert run(server.dsn("postgres", "postgres"), "databases", **passwords(suffix)).returncode == 0
     assert await opens(server, "storage_writer", "storage_writer-second", "storage")

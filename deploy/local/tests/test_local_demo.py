@@ -12,8 +12,8 @@ def test_the_demo_accounts_for_every_value_and_its_batch_can_be_followed(platfor
     batch = re.search(r"BATCH=([0-9a-f-]{36})", done.stdout)
     assert batch is not None
     tour = platform.run("follow", batch[1]).stdout
-    events = re.findall(r" (batch\.enqueued|records\.judged|records\.stored) ", tour)
-    assert events == ["batch.enqueued", "records.judged", "records.stored"]
+    events = re.findall(r" (batch\.enqueued|records\.validated|records\.stored) ", tour)
+    assert events == ["batch.enqueued", "records.validated", "records.stored"]
 
 
 def test_a_batch_that_no_log_names_is_said_so(platform: LocalStack) -> None:

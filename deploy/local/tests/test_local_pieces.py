@@ -33,7 +33,7 @@ def test_no_two_processes_listen_at_the_same_place(tmp_path: Path) -> None:
     assert all(20_000 <= port < 20_000 + PORT_COUNT for _, port in listeners)
 
 
-def test_the_balancer_asks_both_doors_for_their_readiness(tmp_path: Path) -> None:
+def test_the_balancer_asks_both_ingest_apis_for_their_readiness(tmp_path: Path) -> None:
     text = caddyfile(Stack(tmp_path, 20_000))
     assert "127.0.0.1:20001 127.0.0.2:20001" in text
     assert "health_uri /readyz" in text
@@ -47,7 +47,7 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert stack.secrets.auth_master_key != stack.secrets.ecl_master_key
 
 
-def test_a_folder_that_was_deleted_and_made_anew_meets_no_data_of_before(tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_and_recreated_meets_no_data_of_before(tmp_path: Path) -> None:
     """As root the data lies elsewhere when others cannot go into the folder, as they cannot into pytest's."""
     (tmp_path / "state").mkdir()
     data = Stack(tmp_path / "state", 20_000).postgres.data

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_local import process
 from metering_local.kafka import KafkaServer
 from metering_local.postgres import PostgresServer
@@ -36,7 +36,7 @@ async def consume_one(bootstrap: str, topic: str) -> bytes:
 
 
 async def test_all_topics_of_the_contracts_are_there(kafka: KafkaSettings) -> None:
-    assert {"measurements.raw.v1", "measurements.judged.v1", "registry.v1"} <= await topics(kafka)
+    assert {"measurements.raw.v1", "measurements.validated.v1", "registry.v1"} <= await topics(kafka)
 
 
 @pytest.mark.parametrize("value", [b"one", b"two"])

@@ -66,7 +66,7 @@ def test_up_recovers_when_the_supervisor_was_killed(platform: LocalStack) -> Non
     assert platform.status()["ready"] is True
 
 
-def test_the_load_balancer_goes_on_with_one_door(platform: LocalStack) -> None:
+def test_the_load_balancer_goes_on_with_one_ingest_api(platform: LocalStack) -> None:
     pid = platform.pids()["ingest-api-1"]
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)

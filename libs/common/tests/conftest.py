@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from metering_common import topics
+from metering_common.contract import topics
 from metering_local import kafka as local_kafka
 from metering_local.kafka import KafkaServer
 from metering_local.process import is_listening

@@ -17,7 +17,7 @@ CREATE TABLE signing_key (
 );
 COMMENT ON COLUMN signing_key.private_sealed IS 'PKCS#8 DER, AES-256-GCM under the master key whose id it starts with';
 COMMENT ON COLUMN signing_key.announced_at IS 'when its public key was first seen to be on registry.v1';
-COMMENT ON COLUMN signing_key.accept_until IS 'Unix seconds after which the door no longer believes it';
+COMMENT ON COLUMN signing_key.accept_until IS 'Unix seconds after which ingest-api no longer trusts it';
 CREATE UNIQUE INDEX signing_key_one_active ON signing_key (state) WHERE state = 'active';
 
 CREATE TABLE token_family (

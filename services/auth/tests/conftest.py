@@ -25,9 +25,9 @@ from metering_auth.bootstrap import build
 from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.settings import AuthSettings
 from metering_auth.testing import AuthClient
-from metering_common import postgres
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 from metering_local.free_ports import free_port
 from metering_local.testing import FreshDatabase
 

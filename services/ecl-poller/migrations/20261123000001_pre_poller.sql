@@ -68,7 +68,7 @@ CREATE TABLE gap (
 COMMENT ON TABLE gap IS 'nothing between the sample at from_at and the one at to_at, for good, and why';
 
 CREATE SEQUENCE mapping_version AS integer MAXVALUE 1048575;
-COMMENT ON SEQUENCE mapping_version IS 'the low 20 bits of rev: see metering_common.rev';
+COMMENT ON SEQUENCE mapping_version IS 'the low 20 bits of rev: see metering_common.contract.rev';
 
 CREATE TABLE mapping (
     serial     text NOT NULL REFERENCES controller ON DELETE CASCADE,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.settings import PollerSettings
 from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal.connected import ConnectedPortal, connect
@@ -37,7 +37,7 @@ def ecl_database(database: FreshDatabase) -> FreshDatabase:
 
 @pytest.fixture
 def poller_settings(ecl_database: FreshDatabase, kafka: KafkaSettings) -> PollerSettings:
-    """Short pauses, so that tests are short; long patience, so that a busy machine is no fault of the portal's."""
+    """Short pauses, so that tests are short; long retry, so that a busy machine is no fault of the portal's."""
     return PollerSettings(
         database_url=ecl_database.dsn_for("ecl_service"),
         key_encryption_key=SecretStr(base64.urlsafe_b64encode(bytes(32)).decode()),

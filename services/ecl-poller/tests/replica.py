@@ -8,8 +8,8 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_ecl_poller.adapters.runner import Runner
 from metering_ecl_poller.bootstrap import build
 from metering_ecl_poller.settings import PollerSettings

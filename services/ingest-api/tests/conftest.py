@@ -1,4 +1,4 @@
-"""A door in front of a real Kafka and the registry that it knows its senders by."""
+"""A ingest-api in front of a real Kafka and the registry that it knows its senders by."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,15 +7,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from metering_common import topics
-from metering_common.registry_memory import Registry
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.registry.memory import Registry
+from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.testing import (
     Address,
-    DoorProcess,
-    DoorUnderTest,
+    IngestApiProcess,
+    IngestApiUnderTest,
     dictionary,
-    door_process,
+    ingest_process,
     known_world,
     publish,
     put,
@@ -35,10 +35,10 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-async def door(process: DoorProcess, kafka_server: KafkaServer) -> AsyncIterator[DoorUnderTest]:
-    """A gateway's session with the module's door: what a test leaves behind in Kafka, the next one finds."""
+async def ingest_api(process: IngestApiProcess, kafka_server: KafkaServer) -> AsyncIterator[IngestApiUnderTest]:
+    """A gateway's session with the module's ingest-api: what a test leaves behind in Kafka, the next one finds."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield DoorUnderTest(process.port, process.admin_port, session, kafka_settings(kafka_server))
+        yield IngestApiUnderTest(process.port, process.admin_port, session, kafka_settings(kafka_server))
 
 
 @pytest.fixture
@@ -49,18 +49,20 @@ def example_body() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def process(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoorProcess]:
-    """One door for a module, as production runs it, with short deadlines."""
+def process(kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestApiProcess]:
+    """One ingest-api for a module, as production runs it, with short deadlines."""
     settings = kafka_settings(kafka_server)
     asyncio.run(prepare_topics(settings))
     deadlines = {"INGEST_HEADER_SECONDS": "1", "INGEST_BODY_SECONDS": "2", "INGEST_KEEPALIVE_SECONDS": "3"}
-    with door_process(kafka_server.bootstrap, tmp_path_factory.mktemp("door"), free_address(), **deadlines) as running:
+    with ingest_process(
+        kafka_server.bootstrap, tmp_path_factory.mktemp("ingest_api"), free_address(), **deadlines
+    ) as running:
         yield running
 
 
 @pytest.fixture
 def address() -> Address:
-    """Where a door of a test's own may listen."""
+    """Where an ingest-api of a test's own may listen."""
     return free_address()
 
 

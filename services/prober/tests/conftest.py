@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from metering_common import postgres
-from metering_common.postgres import TimedPool
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
 from metering_local.checkout import PROGRAMS, ROOT
 from metering_local.testing import FreshDatabase
 
@@ -44,11 +44,11 @@ async def reader(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Callable[[datetime], tuple[ssl.SSLContext, Path]]:
-    """Makes one for 127.0.0.1 that ends at a time: a server's context, and the file to believe it by."""
+    """Makes one for 127.0.0.1 that ends at a time: a server's context, and the file to trust it by."""
 
     def make(ends: datetime) -> tuple[ssl.SSLContext, Path]:
         key, file = ec.generate_private_key(ec.SECP256R1()), tmp_path / "certificate.pem"
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "door")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ingest_api")])
         made = x509.CertificateBuilder(name, name, key.public_key(), 1, ends - timedelta(days=90), ends)
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         signed = made.add_extension(address, critical=False).sign(key, hashes.SHA256())

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from metering_common.clock import SystemClock
-from metering_common.publisher import Publisher
-from metering_common.settings import KafkaSettings
+from metering_common.kafka.publisher import Publisher
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_validator.testing.live import Replicas, Tap
 
 

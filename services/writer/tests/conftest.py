@@ -1,4 +1,4 @@
-"""Fixtures for the writer's tests: a migrated storage database, and judged records as the validator makes them."""
+"""Fixtures for the writer's tests: a migrated storage database, and validated records as the validator makes them."""
 
 import json
 import subprocess
@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.network import Network
 
-from metering_common import postgres
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.postgres_user import binaries, has_timescaledb
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.adapters.store import PostgresStore
 from metering_writer.flavour import ask_flavour
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import Judge
+from metering_writer.testing import BatchValidator
 from metering_writer.testing_flavours import (
     KEEP_EVERYTHING,
     ROLES,
@@ -62,8 +62,8 @@ async def owner(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
 
 
 @pytest.fixture
-def judge(kafka: KafkaSettings) -> Judge:
-    return Judge(kafka)
+def validate(kafka: KafkaSettings) -> BatchValidator:
+    return BatchValidator(kafka)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def settings(storage: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int)
         kafka=kafka,
         batch_seconds=0.05,
         session_timeout_seconds=6,
-        lock_patience_seconds=0.5,
+        lock_wait_seconds=0.5,
         lease_seconds=1,
     )
 

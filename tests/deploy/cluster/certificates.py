@@ -1,4 +1,4 @@
-"""The cluster's authority and what it signs: made anew for every cluster, in its own folder."""
+"""The cluster's authority and what it signs: recreated for every cluster, in its own folder."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address

@@ -23,7 +23,7 @@ http://:{port} {{
 		reverse_proxy {auth}:80
 	}}
 	handle {{
-		reverse_proxy {door}:80 {{
+		reverse_proxy {ingest_api}:80 {{
 			lb_retries 0
 			transport http {{
 				keepalive 30s
@@ -36,11 +36,13 @@ http://:{port} {{
 
 
 @contextmanager
-def running(folder: Path, auth: str, door: str, host: str = HOST) -> Iterator[str]:
-    """Its base URL at `host`, an address of this machine; `auth` and `door` are the Services' addresses."""
+def running(folder: Path, auth: str, ingest_api: str, host: str = HOST) -> Iterator[str]:
+    """Its base URL at `host`, an address of this machine; `auth` and `ingest_api` are the Services' addresses."""
     folder.mkdir()
     port = free_port()
-    (folder / "Caddyfile").write_text(CADDYFILE.format(port=port, auth=auth, door=door, hosts=" ".join({HOST, host})))
+    (folder / "Caddyfile").write_text(
+        CADDYFILE.format(port=port, auth=auth, ingest_api=ingest_api, hosts=" ".join({HOST, host}))
+    )
     command = tethered([str(PROGRAMS / "caddy"), "run", "--config", str(folder / "Caddyfile")], "SIGTERM")
     home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     server = ServerProcess(command, port, folder / "caddy.log", os.environ | home)

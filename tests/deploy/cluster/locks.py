@@ -1,4 +1,4 @@
-"""What a Kafka and a PostgreSQL that believe nobody ask of a release: certificates, and a principal per component."""
+"""What a Kafka and a PostgreSQL that trust nobody ask of a release: certificates, and a principal per component."""
 
 import secrets
 from pathlib import Path
@@ -33,7 +33,7 @@ class Locks:
 
     @property
     def trusted_file(self) -> Path:
-        """The authorities that everybody believes now, one after the other."""
+        """The authorities that everybody trusts now, one after the other."""
         return self._folder / "trusted.pem"
 
     def trust(self, *authorities: Authority) -> None:

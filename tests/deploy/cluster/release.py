@@ -54,7 +54,7 @@ class Release:
         self.write_secrets()
 
     def write_secrets(self) -> None:
-        """As `secret_texts` has them now; pods see it when they are made anew."""
+        """As `secret_texts` has them now; pods see it when they are recreated."""
         made = [_secret(f"{NAME}-{component}", texts) for component, texts in self.secret_texts().items()]
         if locks := self.beside.locks:
             made.append(_secret(CA_SECRET, {"ca.crt": locks.trusted_file.read_text()}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from metering_common.clock import ManualClock
+from metering_common.service.clock import ManualClock
 from metering_ecl_poller.adapters.portal.client import PortalClient
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.domain.portal.account import PortalAccount

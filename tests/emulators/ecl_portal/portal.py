@@ -165,8 +165,8 @@ async def _broken(request: web.Request, fault: PortalFault, trace: dict[str, Any
         case "http500":
             return web.Response(status=500, text="<html>Server Error in '/' Application.</html>")
         case "http429":
-            patience = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return web.Response(status=429, text="too many requests", headers=patience)
+            retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            return web.Response(status=429, text="too many requests", headers=retry)
         case "not_json":
             return web.Response(text="<html>Vedligeholdelse</html>", content_type="text/html")
         case "wrong_shape":

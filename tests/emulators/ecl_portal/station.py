@@ -12,11 +12,11 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics
-from metering_common.headers import RecordHeaders, decode_headers
+from metering_common.contract import topics
+from metering_common.contract.metadata import RecordHeaders, decode_headers
+from metering_common.kafka import clients as kafka_clients
 from metering_common.postgres import pool
-from metering_common.registry_documents import (
+from metering_common.registry.documents import (
     Device,
     Meta,
     Provider,
@@ -25,7 +25,7 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.bootstrap import build, keyring
 from metering_ecl_poller.domain.mapping import ControllerMapping, with_units

@@ -11,7 +11,7 @@ import asyncpg
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.settings import WRONG_SETTINGS, SettingsGroup, load_settings
+from metering_common.service.settings import WRONG_SETTINGS, SettingsGroup, load_settings
 from metering_jobs.databases import ROLES, make_databases
 from metering_jobs.migrate import FOLDERS, migrate
 

@@ -42,7 +42,7 @@
 - {name: PROBER_STATE_DIRECTORY, value: /state}
 - {name: PROBER_TOKEN_FILE, value: /etc/metering/token/refresh-token}
 {{- if $component.caSecret.name }}
-- {name: PROBER_CA_FILE, value: /etc/metering/front-door/{{ $component.caSecret.key }}}
+- {name: PROBER_CA_FILE, value: /etc/metering/public API/{{ $component.caSecret.key }}}
 {{- end }}
 {{- end }}
 {{- with $root.Values.tracing.endpoint }}

@@ -59,7 +59,7 @@ containers:
       - {name: state, mountPath: /state}
       - {name: token, mountPath: /etc/metering/token, readOnly: true}
 {{- end }}
-{{- range $where := list "kafka" "postgresql" "front-door" }}
+{{- range $where := list "kafka" "postgresql" "public API" }}
 {{- if include "metering.caSecret" (list $root $name $where) }}
       - {name: {{ $where }}-ca, mountPath: /etc/metering/{{ $where }}, readOnly: true}
 {{- end }}
@@ -81,7 +81,7 @@ volumes:
       items: [{key: refresh-token, path: refresh-token}]
       optional: true
 {{- end }}
-{{- range $where := list "kafka" "postgresql" "front-door" }}
+{{- range $where := list "kafka" "postgresql" "public API" }}
 {{- with include "metering.caSecret" (list $root $name $where) }}
   - name: {{ $where }}-ca
     secret: {secretName: {{ . }}}
@@ -89,13 +89,13 @@ volumes:
 {{- end }}
 {{- end }}
 
-{{- /* (list $ "component" "kafka", "postgresql" or "front-door"): the Secret with the authority, if the component needs it. */ -}}
+{{- /* (list $ "component" "kafka", "postgresql" or "public API"): the Secret with the authority, if the component needs it. */ -}}
 {{- define "metering.caSecret" -}}
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
 {{- if eq (index . 2) "kafka" -}}
 {{- if not (has $name (list "migrations" "prober")) }}{{ $values.kafka.tls.caSecret.name }}{{ end -}}
-{{- else if eq (index . 2) "front-door" -}}
+{{- else if eq (index . 2) "public API" -}}
 {{- if eq $name "prober" }}{{ $values.components.prober.caSecret.name }}{{ end -}}
 {{- else if has $name (list "auth" "writer" "ecl-poller" "migrations" "prober") -}}
 {{- $values.postgresql.caSecret.name -}}
@@ -133,7 +133,7 @@ readinessProbe:
   timeoutSeconds: 5
   failureThreshold: 2
 {{- if eq $name "auth" }}
-# Endpoints are taken away while the pod still serves; the door does the same by INGEST_UNREADY_SECONDS.
+# Endpoints are taken away while the pod still serves; ingest-api does the same by INGEST_UNREADY_SECONDS.
 lifecycle:
   preStop: {sleep: {seconds: 5}}
 {{- end }}

@@ -1,4 +1,4 @@
-"""The load balancer's configuration: one address before auth and two doors, tuned for many small requests.
+"""The load balancer's configuration: one address before auth and two ingest-api replicas, tuned for many small requests.
 
 python -m metering_local.caddyfile > deploy/docker/Caddyfile     # that of docker-compose.yml
 """
@@ -33,7 +33,7 @@ TEMPLATE = """\
 		reverse_proxy {auth}
 	}}
 	handle {{
-		reverse_proxy {doors} {{
+		reverse_proxy {ingest_apis} {{
 			lb_policy round_robin
 			# A request that reached no replica is tried once more; one that did is never repeated from here.
 			lb_retries 1
@@ -75,7 +75,7 @@ def caddyfile(stack: Stack) -> str:
         address=f"http://{HOST}:{ports.api}",
         bind=HOST,
         auth=f"{HOST}:{ports.auth_http}",
-        doors=f"{HOST}:{ports.ingest_http} {SECOND_HOST}:{ports.ingest_http}",
+        ingest_apis=f"{HOST}:{ports.ingest_http} {SECOND_HOST}:{ports.ingest_http}",
         admin=ports.ingest_admin,
     )
 
@@ -88,7 +88,7 @@ def compose_caddyfile() -> str:
         address="http://:8080",
         bind="0.0.0.0",  # noqa: S104  of its container
         auth="auth:8080",
-        doors="ingest-api-1:8080 ingest-api-2:8080",
+        ingest_apis="ingest-api-1:8080 ingest-api-2:8080",
         admin=9090,
     )
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from metering_common.output import Printing
+from metering_common.service.output import Printing
 from metering_local import supervisor
 from metering_local.demo_site import ToolError
 from metering_local.down import bring_down

@@ -1,4 +1,4 @@
-"""Enrols the prober of docker-compose.yml, which sends measures through the front door like any gateway.
+"""Enrols the prober of docker-compose.yml, which sends measures through the public API like any gateway.
 
 By the tools inside the containers, once: the token lies in the prober's volume from then on.
 """

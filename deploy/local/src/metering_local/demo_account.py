@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from metering_common.postgres import load_queries
+from metering_common.postgres.pool import load_queries
 from metering_local.demo_house import BAD_MEASURES, ENERGY, House
 from metering_local.demo_site import Site
 
@@ -69,18 +69,18 @@ def _unsent(account: Account, house: House) -> list[str]:
 
 
 def _unbalanced(account: Account) -> list[str]:
-    """Law 1, added up here and not taken from anybody."""
+    """Invariant 1, added up here and not taken from anybody."""
     ledger = account.ledger
-    judged = sum(ledger[part] for part in ("accepted", "refused", "not_taken", "repeated"))
+    validated = sum(ledger[part] for part in ("accepted", "refused", "not_taken", "repeated"))
     stored = sum(ledger[part] for part in ("written", "corrected", "present", "superseded"))
     groups = sum(group["count"] for group in account.refusals)
     sums = {
-        "values are accepted + refused + not taken + repeated": (ledger["values"], judged),
+        "values are accepted + refused + not taken + repeated": (ledger["values"], validated),
         "accepted are written + corrected + present + superseded": (ledger["accepted"], stored),
         "refused are the refusals by rule": (ledger["refused"], groups),
         "rows are those written": (ledger["stored"], ledger["written"]),
     }
-    return [f"{law}: {left} is not {right}" for law, (left, right) in sums.items() if left != right]
+    return [f"{invariant}: {left} is not {right}" for invariant, (left, right) in sums.items() if left != right]
 
 
 def _unequal(account: Account, house: House) -> list[str]:

@@ -1,4 +1,4 @@
-"""Brings the local platform down in the order in which measures leave it: door first, servers last."""
+"""Brings the local platform down in the order in which measures leave it: ingest-api first, servers last."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""A local Kafka that believes nobody: TLS, SCRAM or client certificates, and an authorizer that refuses by default."""
+"""A local Kafka that trusts nobody: TLS, SCRAM or client certificates, and an authorizer that refuses by default."""
 
 from dataclasses import dataclass, field
 

@@ -69,7 +69,7 @@ def auth_tool_environment(stack: Stack) -> dict[str, str]:
     return {
         "AUTH_DATABASE_URL": stack.dsn("auth_service", "auth"),
         "AUTH_KEY_ENCRYPTION_KEY": stack.secrets.auth_master_key,
-        "AUTH_KEY_PUBLISH_SECONDS": "5",  # both doors are on this machine and know a new key within one
+        "AUTH_KEY_PUBLISH_SECONDS": "5",  # both ingest-api replicas are on this machine and know a new key within one
     }
 
 

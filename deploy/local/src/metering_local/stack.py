@@ -89,7 +89,7 @@ class Stack:
 
     @property
     def postgres(self) -> PostgresFiles:
-        password = self.secrets.superuser  # first: secrets made anew throw away data that nobody has the passwords of
+        password = self.secrets.superuser  # first: secrets recreated throw away data that nobody has the passwords of
         return PostgresFiles(data_directory(self.state / "postgres"), self.ports.postgres, password)
 
     @cached_property

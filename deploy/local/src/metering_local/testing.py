@@ -1,6 +1,6 @@
-"""Fixtures with a real Kafka and a real PostgreSQL, for tests of every station on the way of a measure.
+"""Fixtures with a real Kafka and a real PostgreSQL, for tests of every station on the data path.
 
-A server is started once per session and shared; what a test finds in it is its own: `kafka` makes all topics anew,
+A server is started once per session and shared; what a test finds in it is its own: `kafka` makes all topics again,
 `database` is empty. Tests that hurt a server take `own_kafka` or `own_postgres`. Nothing is skipped when a server does
 not start: the test fails.
 """
@@ -14,8 +14,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
-from metering_common import topics
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.service.settings import KafkaSettings
 from metering_jobs.databases import DATABASES, ROLES
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres

@@ -3,9 +3,9 @@
 import asyncio
 from random import Random
 
-from metering_common import kafka as clients
-from metering_common import topics
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients
+from metering_common.service.settings import KafkaSettings
 
 LARGEST = 4_194_304 - 1_000
 

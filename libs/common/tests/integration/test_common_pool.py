@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from metering_common import postgres
-from metering_common.metrics import PoolMetrics
-from metering_common.patience import Patience
+from metering_common.postgres import pool as postgres
+from metering_common.service.metrics import PoolMetrics
+from metering_common.service.retry import RetryPolicy
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 
@@ -68,11 +68,11 @@ async def test_the_end_does_not_wait_for_ever_for_what_is_in_use(database: Fresh
     assert time.monotonic() - started < 2
 
 
-async def test_a_server_that_is_away_is_told_after_some_patience(own_postgres: PostgresServer) -> None:
+async def test_a_server_that_is_away_is_told_after_some_retry(own_postgres: PostgresServer) -> None:
     dsn = make_database(own_postgres).owner_dsn
     own_postgres.kill()
     with pytest.raises(OSError, match="Connect call failed"):
-        async with postgres.pool(dsn, application_name="t", patience=Patience(0.1)):
+        async with postgres.pool(dsn, application_name="t", retry=RetryPolicy(0.1)):
             pass
     coming_back = asyncio.create_task(asyncio.to_thread(own_postgres.restart))
     async with postgres.pool(dsn, application_name="t") as pool:
@@ -83,7 +83,7 @@ async def test_a_server_that_is_away_is_told_after_some_patience(own_postgres: P
 async def test_a_wrong_password_is_not_waited_for_and_not_shown(database: FreshDatabase) -> None:
     wrong = SecretStr(database.owner_dsn.get_secret_value().replace("@", "wrong@"))
     with pytest.raises(asyncpg.InvalidPasswordError) as refusal:
-        async with postgres.pool(wrong, application_name="t", patience=Patience(30)):
+        async with postgres.pool(wrong, application_name="t", retry=RetryPolicy(30)):
             pass
     assert "wrong" not in str(refusal.value)
 

@@ -9,11 +9,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from prometheus_client import CollectorRegistry
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics
-from metering_common.clock import SystemClock
-from metering_common.publisher import Publisher, PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka_clients
+from metering_common.kafka.publisher import Publisher, PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 
 CLOCK = SystemClock()
 
@@ -26,7 +26,7 @@ async def test_what_is_acknowledged_is_there(kafka: KafkaSettings) -> None:
     async with Publisher.open(kafka, CLOCK) as publisher:
         records = [record(b"%d" % number, b"%d" % number) for number in range(300)]
         metadata = await publisher.publish(records)
-        assert publisher.in_hand_bytes == 0
+        assert publisher.in_flight_bytes == 0
     async with kafka_clients.consumer(kafka, topics.RAW) as consumer:
         found: dict[tuple[int, int], tuple[bytes, bytes, list[tuple[str, bytes]]]] = {}
         while len(found) < len(records):
@@ -85,24 +85,24 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_bytes_in_hand_are_bounded(kafka: KafkaSettings) -> None:
-    async with Publisher.open(kafka, CLOCK, max_in_hand_bytes=10_000) as publisher:
+async def test_bytes_in_flight_are_bounded(kafka: KafkaSettings) -> None:
+    async with Publisher.open(kafka, CLOCK, max_in_flight_bytes=10_000) as publisher:
         calls = [publisher.publish([record(b"x" * 4_000)]) for _ in range(10)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         refused = [result for result in results if isinstance(result, PublishUnavailableError)]
-        assert {result.reason for result in refused} == {"in_hand"}
+        assert {result.reason for result in refused} == {"in_flight"}
         assert len(refused) == 8
-        assert publisher.in_hand_bytes == 0
+        assert publisher.in_flight_bytes == 0
         assert publisher.unavailable() is None
         await publisher.publish([record(b"x" * 20_000)])  # alone it may be larger than the bound
 
 
-async def test_a_caller_that_goes_away_leaves_nothing_in_hand(kafka: KafkaSettings) -> None:
+async def test_a_caller_that_goes_away_leaves_nothing_in_flight(kafka: KafkaSettings) -> None:
     async with Publisher.open(kafka, CLOCK) as publisher:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await publisher.publish([record(b"x" * 100_000) for _ in range(30)])
-        await eventually(lambda: publisher.in_hand_bytes == 0)
+        await eventually(lambda: publisher.in_flight_bytes == 0)
         await publisher.publish([record()])
 
 
@@ -135,5 +135,5 @@ async def test_metrics_count_what_went_and_what_did_not(kafka: KafkaSettings) ->
         assert value("metering_published_records_total", {"topic": topics.RAW}) == 2
         assert value("metering_publish_refused_total", {"reason": "too_large"}) == 1
         assert value("metering_publish_seconds_count") == 1
-        assert value("metering_publish_in_hand_bytes") == 0
+        assert value("metering_publish_in_flight_bytes") == 0
         assert value("metering_publish_unavailable") == 0

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import TopicPartition
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics
-from metering_common.clock import ManualClock, SystemClock
-from metering_common.publisher import MISSES_TO_OPEN, STALE_SECONDS, Publisher, PublishUnavailableError, Record
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka_clients
+from metering_common.kafka.publisher import MISSES_TO_OPEN, STALE_SECONDS, Publisher, PublishUnavailableError, Record
+from metering_common.service.clock import ManualClock, SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_local.kafka import KafkaServer, prepare
 from metering_local.testing import kafka_settings
 
@@ -129,14 +129,14 @@ async def test_opened_while_kafka_is_paused_it_notices_its_return(hurt_kafka: Ka
         assert await published(publisher) < RECOVERY_SECONDS
 
 
-async def test_it_closes_in_time_with_records_in_hand_that_nobody_acknowledges(hurt_kafka: KafkaServer) -> None:
+async def test_it_closes_in_time_with_records_in_flight_that_nobody_acknowledges(hurt_kafka: KafkaServer) -> None:
     async with opened(hurt_kafka) as (publisher, _):
         hurt_kafka.pause()
         assert (await refused(publisher))[0] == "deadline"
-        assert publisher.in_hand_bytes > 0
+        assert publisher.in_flight_bytes > 0
         started = time.monotonic()
     assert time.monotonic() - started < DEADLINE_SECONDS + 3
-    assert publisher.in_hand_bytes == 0
+    assert publisher.in_flight_bytes == 0
 
 
 async def test_a_record_that_waits_too_long_has_its_producer_replaced(hurt_kafka: KafkaServer) -> None:
@@ -158,19 +158,19 @@ async def test_a_record_that_waits_too_long_has_its_producer_replaced(hurt_kafka
 async def test_memory_stays_bounded_while_kafka_is_away_and_free_after_its_return(hurt_kafka: KafkaServer) -> None:
     settings = kafka_settings(hurt_kafka)
     bound = 1_000_000
-    async with Publisher.open(settings, CLOCK, deadline_seconds=1, max_in_hand_bytes=bound) as publisher:
+    async with Publisher.open(settings, CLOCK, deadline_seconds=1, max_in_flight_bytes=bound) as publisher:
         await published(publisher)
         hurt_kafka.pause()
         large = RECORD._replace(value=b"x" * 50_000)
         calls = [publisher.publish([large._replace(key=b"%d" % number)]) for number in range(100)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         reasons = {result.reason for result in results if isinstance(result, PublishUnavailableError)}
-        assert reasons == {"deadline", "in_hand"}
-        assert 0 < publisher.in_hand_bytes <= bound
+        assert reasons == {"deadline", "in_flight"}
+        assert 0 < publisher.in_flight_bytes <= bound
         hurt_kafka.resume()
         assert await published(publisher) < RECOVERY_SECONDS
         async with asyncio.timeout(RECOVERY_SECONDS):
-            while publisher.in_hand_bytes:  # noqa: ASYNC110  looks from outside, there is nothing to be told by
+            while publisher.in_flight_bytes:  # noqa: ASYNC110  looks from outside, there is nothing to be told by
                 await asyncio.sleep(0.05)
 
 

@@ -8,13 +8,10 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics
-from metering_common.clock import ManualClock, SystemClock
-from metering_common.headers import RegistryVersion
-from metering_common.metrics import ReplicaMetrics
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import (
+from metering_common.contract import topics
+from metering_common.contract.metadata import RegistryVersion
+from metering_common.kafka import clients as kafka_clients
+from metering_common.registry.documents import (
     Device,
     Meta,
     Provider,
@@ -24,7 +21,10 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import ManualClock, SystemClock
+from metering_common.service.metrics import ReplicaMetrics
+from metering_common.service.settings import KafkaSettings
 from metering_local.kafka import KafkaServer
 from metering_local.testing import delete_topics, kafka_settings
 
@@ -187,7 +187,7 @@ async def test_it_shows_how_near_it_is_and_how_long_ago_it_was_sure_of_that(kafk
             await eventually(lambda: shown("unreadable_records_total") == 1)
 
 
-async def test_a_topic_made_anew_is_read_anew_and_the_old_registry_serves_until_then(kafka: KafkaSettings) -> None:
+async def test_a_topic_recreated_is_read_again_and_the_old_registry_serves_until_then(kafka: KafkaSettings) -> None:
     """The new topic is soon longer than the old one was: its offsets tell nothing."""
     changes: list[str] = []
     async with RegistryReplica.open(kafka, CLOCK, lambda key, _: changes.append(key)) as replica:

@@ -10,11 +10,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics, topics_cli
-from metering_common.patience import Patience
-from metering_common.settings import KafkaSettings
-from metering_common.topics import TopicContractError
+from metering_common.contract import topics
+from metering_common.contract.topics import TopicContractError
+from metering_common.kafka import clients as kafka_clients
+from metering_common.kafka import topics_cli
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.settings import KafkaSettings
 
 
 @asynccontextmanager
@@ -98,10 +99,10 @@ async def test_replication_that_is_too_low_is_told(kafka: KafkaSettings) -> None
         await topics.check_topics(production, [topics.REGISTRY])
 
 
-async def test_a_kafka_that_is_away_is_told_after_some_patience() -> None:
+async def test_a_kafka_that_is_away_is_told_after_some_retry() -> None:
     away = KafkaSettings(bootstrap_servers="127.0.0.1:1", environment="laptop")
     with pytest.raises(KafkaConnectionError, match=r"Kafka does not answer at 127\.0\.0\.1:1"):
-        await topics.check_topics(away, [topics.RAW], Patience(0))
+        await topics.check_topics(away, [topics.RAW], RetryPolicy(0))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from metering_common import acls, topics_cli
-from metering_common.acls import Acl, contract_acls, kafka_acls_commands, needed_acls
-from metering_common.topics import load_contracts
+from metering_common.contract.topics import load_contracts
+from metering_common.kafka import acls, topics_cli
+from metering_common.kafka.acls import Acl, contract_acls, kafka_acls_commands, needed_acls
 
 pytestmark = pytest.mark.fast
 
@@ -25,7 +25,7 @@ def test_each_service_may_do_what_the_contracts_say_and_nothing_else() -> None:
     assert of("validator") == {
         ("topic", "measurements.raw.v1", "Read"),
         ("group", "validator", "Read"),
-        ("topic", "measurements.judged.v1", "Write"),
+        ("topic", "measurements.validated.v1", "Write"),
         ("topic", "measurements.outcomes.v1", "Write"),
         ("topic", "measurements.dead.v1", "Write"),
         ("topic", "registry.v1", "Read"),

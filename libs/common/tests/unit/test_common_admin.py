@@ -4,9 +4,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from metering_common import telemetry
-from metering_common.admin import AdminServer
-from metering_common.clock import ManualClock
+from metering_common.service import telemetry
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import ManualClock
 
 pytestmark = pytest.mark.fast
 
@@ -59,7 +59,7 @@ async def test_a_port_in_use_is_an_error_that_names_it() -> None:
 
 
 async def test_what_runs_and_how_late_the_loop_is_are_metrics() -> None:
-    registry = telemetry.new_registry("writer", "metering-common")
+    registry = telemetry.new_collectors("writer", "metering-common")
     async with telemetry.loop_lag(registry, ManualClock(0), every_seconds=0.001):
         assert registry.get_sample_value("metering_event_loop_lag_seconds") == 0
     labels = {"component": "writer", "version": "0.1.0"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.connections import DatabaseUrl
-from metering_common.settings import KafkaSettings, SettingsGroup, load_settings
+from metering_common.service.connections import DatabaseUrl
+from metering_common.service.settings import KafkaSettings, SettingsGroup, load_settings
 
 pytestmark = pytest.mark.fast
 

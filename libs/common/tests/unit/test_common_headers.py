@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_common.headers import (
+from metering_common.contract.metadata import (
     MAX_ERROR_BYTES,
     DeadLetterNote,
     KafkaHeaders,

@@ -5,8 +5,8 @@ import ssl
 import pytest
 from pydantic import SecretStr
 
-from metering_common.kafka import _connection
-from metering_common.settings import KafkaSettings
+from metering_common.kafka.clients import _connection
+from metering_common.service.settings import KafkaSettings
 
 pytestmark = pytest.mark.fast
 

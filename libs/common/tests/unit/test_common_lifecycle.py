@@ -17,8 +17,8 @@ PROGRAM = """
 import asyncio, sys, time
 from contextlib import asynccontextmanager
 from pydantic_settings import SettingsConfigDict
-from metering_common.lifecycle import serve
-from metering_common.settings import KafkaSettings, ServiceSettings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import KafkaSettings, ServiceSettings
 
 async def hang(): await asyncio.Event().wait()
 async def fail(): raise ValueError("no way on")
@@ -34,7 +34,7 @@ class Some:
     async def run(self):
         await self.work()
         if self.work is nothing: await self.stopping.wait()
-        print('"finished what was in hand"', flush=True)
+        print('"finished what was in flight"', flush=True)
 
 @asynccontextmanager
 async def build(settings):
@@ -84,7 +84,7 @@ def test_a_signal_drains_while_the_service_still_runs(number: signal.Signals) ->
         process.send_signal(number)
         status, said = rest(process)
     assert status == 0
-    assert said == ["service.draining", "finished what was in hand", "closed", "service.stopped"]
+    assert said == ["service.draining", "finished what was in flight", "closed", "service.stopped"]
 
 
 def test_what_is_left_of_run_after_the_drain_is_cancelled() -> None:

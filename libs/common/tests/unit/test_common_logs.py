@@ -9,7 +9,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from metering_common import logs
+from metering_common.service import logs
 
 pytestmark = pytest.mark.fast
 
@@ -104,7 +104,7 @@ def test_a_secret_in_an_exception_is_redacted(capsys: pytest.CaptureFixture[str]
 
 
 def test_what_json_cannot_say_is_told_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("door", "info")
+    logs.configure("ingest_api", "info")
     structlog.get_logger().info("odd.values", lone="\ud800", thing=object, raw=b"\xff")
     [line] = lines(capsys)
     assert line["lone"] == "\ud800"

@@ -1,25 +1,25 @@
-"""Judged records, outcomes and registry documents come back as they went; what is none of them is refused."""
+"""Validated records, outcomes and registry documents come back as they went; what is none of them is refused."""
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_common.codec import decode_judged, decode_outcome, encode
-from metering_common.headers import RecordPosition
-from metering_common.messages import (
+from metering_common.contract.codec import decode_outcome, decode_validated, encode
+from metering_common.contract.messages import (
     Counts,
     Finding,
     FindingKind,
-    Judged,
     NotTaken,
     Outcome,
     RawValue,
     Refusal,
     Rows,
     Status,
+    Validated,
 )
-from metering_common.registry_documents import (
+from metering_common.contract.metadata import RecordPosition
+from metering_common.registry.documents import (
     Device,
     Gateway,
     KeyState,
@@ -58,8 +58,8 @@ refusals = st.builds(
     last_at=st.none() | numbers,
     samples=st.lists(st.builds(RawValue, timestamp=text, value=text), max_size=2),
 )
-judged = st.builds(
-    Judged,
+validated = st.builds(
+    Validated,
     raw=st.builds(RecordPosition, text, small, numbers),
     status=st.sampled_from(Status),
     counts=counts,
@@ -124,10 +124,10 @@ documents: st.SearchStrategy[RegistryDocument] = st.one_of(
 )
 
 
-@given(judged)
-def test_a_judged_record_comes_back_as_it_went(message: Judged) -> None:
-    assert decode_judged(encode(message)) == message
-    assert encode(decode_judged(encode(message))) == encode(message)
+@given(validated)
+def test_a_validated_record_comes_back_as_it_went(message: Validated) -> None:
+    assert decode_validated(encode(message)) == message
+    assert encode(decode_validated(encode(message))) == encode(message)
 
 
 @given(outcomes)
@@ -155,14 +155,14 @@ def test_each_document_has_a_key_of_its_own() -> None:
     assert keys == ["meta", "provider:1", "gateway:2", "device:29", "sensor:7", "key:k-1"]
 
 
-@given(judged)
-def test_a_field_of_a_newer_release_is_ignored(message: Judged) -> None:
+@given(validated)
+def test_a_field_of_a_newer_release_is_ignored(message: Validated) -> None:
     newer = msgspec.json.decode(encode(message)) | {"ofANewerRelease": 1}
-    assert decode_judged(msgspec.json.encode(newer)) == message
+    assert decode_validated(msgspec.json.encode(newer)) == message
 
 
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_message_raise_one_kind_of_error(value: bytes) -> None:
-    for decode in (decode_judged, decode_outcome, decode_document):
+    for decode in (decode_validated, decode_outcome, decode_document):
         with pytest.raises(msgspec.DecodeError):
             decode(value)

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.fast
 
 TOPICS = str(Path(sys.executable).with_name("metering-topics"))
-MUCH = "import sys; from metering_common.output import Printing\nwith Printing(): sys.stdout.write('x' * {})"
+MUCH = "import sys; from metering_common.service.output import Printing\nwith Printing(): sys.stdout.write('x' * {})"
 
 
 @pytest.mark.parametrize(

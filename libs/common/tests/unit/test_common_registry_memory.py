@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_common.registry_documents import (
+from metering_common.registry.documents import (
     Device,
     Gateway,
     KeyState,
@@ -18,7 +18,7 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.registry_memory import Registry
+from metering_common.registry.memory import Registry
 
 pytestmark = pytest.mark.fast
 

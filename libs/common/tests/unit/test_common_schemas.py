@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from metering_common import schemas, topics, topics_cli
+from metering_common.contract import schemas, topics
+from metering_common.kafka import topics_cli
 
 pytestmark = pytest.mark.fast
 
@@ -65,13 +66,13 @@ def test_invalid_examples_break_their_schema(topic: str, example: dict[str, Any]
 
 def test_differences_are_told_and_written_away(tmp_path: Path) -> None:
     schemas.write(tmp_path)
-    (tmp_path / "judged.json").write_text("{}")
+    (tmp_path / "validated.json").write_text("{}")
     (tmp_path / "outcome.json").unlink()
     (tmp_path / "stranger.json").write_text("{}")
     assert schemas.find_differences(tmp_path) == [
         "outcome.json is missing",
         "stranger.json belongs to no message",
-        "judged.json is not what the code writes",
+        "validated.json is not what the code writes",
     ]
     schemas.write(tmp_path)
     assert schemas.find_differences(tmp_path) == []

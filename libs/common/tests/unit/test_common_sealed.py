@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from metering_common.sealed import Keyring, MasterKey, SealedError, UnknownMasterKeyError, master_key_id
+from metering_common.service.sealed import Keyring, MasterKey, SealedError, UnknownMasterKeyError, master_key_id
 
 pytestmark = pytest.mark.fast
 

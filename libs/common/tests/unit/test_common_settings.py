@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.settings import KafkaSettings, ServiceSettings, load_settings
+from metering_common.service.settings import KafkaSettings, ServiceSettings, load_settings
 
 pytestmark = pytest.mark.fast
 

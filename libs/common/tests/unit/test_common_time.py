@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_common.batch_id import batch_time_ms, new_batch_id
-from metering_common.clock import Clock, ManualClock, SystemClock
-from metering_common.rev import rev_at_the_door, rev_of_mapping
+from metering_common.contract.batch_id import batch_time_ms, new_batch_id
+from metering_common.contract.rev import http_rev, mapping_rev
+from metering_common.service.clock import Clock, ManualClock, SystemClock
 
 pytestmark = pytest.mark.fast
 
@@ -56,35 +56,35 @@ def test_the_example_of_rfc_9562_comes_out() -> None:
 def test_what_is_received_later_has_the_higher_rev(
     received_at_ms: int, later_by_ms: int, batches: tuple[UUID, UUID], numbers: tuple[int, int]
 ) -> None:
-    earlier = rev_at_the_door(received_at_ms, batches[0], numbers[0])
-    assert earlier < rev_at_the_door(received_at_ms + later_by_ms, batches[1], numbers[1])
+    earlier = http_rev(received_at_ms, batches[0], numbers[0])
+    assert earlier < http_rev(received_at_ms + later_by_ms, batches[1], numbers[1])
 
 
 @given(milliseconds, uuids, st.integers(0, 126))
 def test_within_a_batch_the_later_item_wins(received_at_ms: int, batch_id: UUID, item: int) -> None:
-    assert rev_at_the_door(received_at_ms, batch_id, item) < rev_at_the_door(received_at_ms, batch_id, item + 1)
+    assert http_rev(received_at_ms, batch_id, item) < http_rev(received_at_ms, batch_id, item + 1)
 
 
 @given(milliseconds, uuids, st.integers(0, 2**20 - 1))
 def test_a_remap_beats_the_earlier_mapping_and_nothing_received_later(ms: int, batch_id: UUID, version: int) -> None:
     if version:
-        assert rev_of_mapping(ms, version - 1) < rev_of_mapping(ms, version)
-    assert rev_of_mapping(ms, version) < rev_at_the_door(ms + 1, batch_id, 0)
+        assert mapping_rev(ms, version - 1) < mapping_rev(ms, version)
+    assert mapping_rev(ms, version) < http_rev(ms + 1, batch_id, 0)
 
 
 @given(uuids, st.integers(0, 127))
 def test_a_rev_fits_a_bigint_for_ever(batch_id: UUID, item: int) -> None:
     end_of_2200 = 7_289_654_399_999
-    assert rev_at_the_door(end_of_2200, batch_id, item) < 2**63
+    assert http_rev(end_of_2200, batch_id, item) < 2**63
 
 
 @pytest.mark.parametrize("item", [-1, 128])
 def test_an_item_that_does_not_fit_is_refused(item: int) -> None:
     with pytest.raises(ValueError, match="does not fit"):
-        rev_at_the_door(0, UUID(int=0), item)
+        http_rev(0, UUID(int=0), item)
 
 
 @pytest.mark.parametrize("version", [-1, 2**20])
 def test_a_mapping_version_that_does_not_fit_is_refused(version: int) -> None:
     with pytest.raises(ValueError, match="does not fit"):
-        rev_of_mapping(0, version)
+        mapping_rev(0, version)

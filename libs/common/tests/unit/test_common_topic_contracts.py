@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from metering_common import topics
-from metering_common.topics import Sizing, Topic, TopicContract, find_faults
+from metering_common.contract import topics
+from metering_common.contract.topics import Sizing, Topic, TopicContract, find_faults
 
 pytestmark = pytest.mark.fast
 
@@ -39,7 +39,7 @@ def faults(partitions: int = 48, replication: int = 3, **configs: str) -> list[s
 
 
 def test_every_topic_has_its_contract() -> None:
-    names = {topics.RAW, topics.JUDGED, topics.OUTCOMES, topics.DEAD, topics.REGISTRY, topics.ECL_ANSWERS}
+    names = {topics.RAW, topics.VALIDATED, topics.OUTCOMES, topics.DEAD, topics.REGISTRY, topics.ECL_ANSWERS}
     assert set(topics.load_contracts()) == names
 
 
@@ -89,6 +89,6 @@ class LateBrokers:
         return [SimpleNamespace(resources=[(0, None, 2, "t", entries)])]
 
 
-async def test_a_topic_just_made_is_judged_when_every_broker_that_is_asked_knows_it() -> None:
+async def test_a_topic_just_made_is_validated_when_every_broker_that_is_asked_knows_it() -> None:
     found = await topics._describe_all(cast("Any", LateBrokers(late_answers=2)), {"t": CONTRACT}, "production")
     assert find_faults(CONTRACT, "production", found["t"]) == []

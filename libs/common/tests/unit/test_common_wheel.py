@@ -7,7 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from metering_common import schemas, topics
+from metering_common.contract import schemas, topics
 
 pytestmark = pytest.mark.fast
 

@@ -22,7 +22,7 @@ class InvalidUrlError(ValueError):
 
 class InputApi:
     """`url` is the platform's base URL without a path. `answer_seconds` bounds one call, the connection included.
-    `ca_file` names an authority to believe besides the system's (PEM).
+    `ca_file` names an authority to trust besides the system's (PEM).
 
     Raises InvalidUrlError.
     """
@@ -53,14 +53,14 @@ class InputApi:
         return await self._call("GET", f"/devices/number/{quote(number, safe='')}", _bearer(access))
 
     async def send(self, access: str, body: bytes, wait_seconds: int) -> Answer:
-        """`wait_seconds` above 0 asks for the verdict inside the 201 (RFC 7240)."""
+        """`wait_seconds` above 0 asks for the result inside the 201 (RFC 7240)."""
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         if wait_seconds:
             headers["Prefer"] = f"wait={wait_seconds}"
         packed = gzip.compress(body, compresslevel=6, mtime=0)
         return await self._call("POST", "/measurements", _bearer(access) | headers, data=packed)
 
-    async def verdict(self, access: str, location: str) -> Answer:
+    async def result(self, access: str, location: str) -> Answer:
         """What became of a batch; `location` is the path that the 201 named."""
         return await self._request("GET", urljoin(f"{self._url}/", location), _bearer(access))
 

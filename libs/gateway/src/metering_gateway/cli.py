@@ -104,10 +104,10 @@ def _sending(parser: argparse.ArgumentParser, wait: int) -> None:
         default=wait,
         choices=range(11),
         metavar="0..10",
-        help=f"seconds to wait for the platform's verdict inside each answer (default {wait})",
+        help=f"seconds to wait for the platform's result inside each answer (default {wait})",
     )
     parser.add_argument(
-        "--verdicts",
+        "--results",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="read afterwards what became of each request's values (default: yes)",
@@ -211,7 +211,7 @@ def _end(text: str) -> str:
 
 
 def _value(text: str) -> float | str:
-    """A whole number stays one; what is no number travels as text, for the platform to judge."""
+    """A whole number stays one; what is no number travels as text, for the platform to validate."""
     try:
         return int(text)
     except ValueError:

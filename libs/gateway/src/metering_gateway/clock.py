@@ -44,7 +44,7 @@ class SystemTime:
 
 class GatewayClock:
     """Counts from the wall clock's reading at the start by the steady clock: a wall clock that is set meanwhile
-    (by NTP, by hand) moves no measure. The offset is measured anew by each process, never kept: what was true of a
+    (by NTP, by hand) moves no measure. The offset is measured again by each process, never kept: what was true of a
     clock before a reboot is not true after it.
     """
 

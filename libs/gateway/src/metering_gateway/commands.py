@@ -141,7 +141,7 @@ async def _gateway(options: argparse.Namespace) -> AsyncIterator[Gateway]:
         options.url,
         options.state,
         wait_seconds=getattr(options, "wait", 0),
-        follow_verdicts=getattr(options, "verdicts", False),
+        follow_results=getattr(options, "results", False),
         back_off=BackOff(first_seconds=getattr(options, "first_wait", 1.0)),
     )
     async with Gateway(config, notify=display.notice) as gateway:

@@ -66,12 +66,12 @@ def summary(summary: Summary, *, as_json: bool) -> None:
     )
     if run.accepted or run.refused or run.not_taken or run.repeated or run.unread:
         _OUTPUT.print(
-            f"verdict: {_count(run.accepted, 'value')} accepted, {run.refused} refused, {run.not_taken} not taken"
+            f"result: {_count(run.accepted, 'value')} accepted, {run.refused} refused, {run.not_taken} not taken"
             f"{f', {run.repeated} repeated' if run.repeated else ''}"
             f"{f', {run.unread} not to be had' if run.unread else ''}"
         )
-    if summary.awaiting_verdict:
-        _OUTPUT.print(f"verdict of {_count(summary.awaiting_verdict, 'value')} still to come; the next run reads it")
+    if summary.awaiting_result:
+        _OUTPUT.print(f"result of {_count(summary.awaiting_result, 'value')} still to come; the next run reads it")
     for rule, count in run.refused_per_rule.items():
         _OUTPUT.print(f"  refused by {escape(rule)}: {count}")
     if summary.waiting or summary.refused:

@@ -8,7 +8,7 @@ from metering_gateway.notices import Notice, Notify
 
 
 class Findings:
-    """Of `warnings` and verdicts. A sensor that is refused every minute is shown once per process."""
+    """Of `warnings` and batch_results. A sensor that is refused every minute is shown once per process."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify

@@ -19,11 +19,11 @@ from metering_gateway.findings import Findings
 from metering_gateway.line import Line
 from metering_gateway.notices import Notice, Notify, log_notice
 from metering_gateway.outbox import LocalStamp, Outbox
+from metering_gateway.results import Results
 from metering_gateway.sender import Sender
 from metering_gateway.summary import Summary, summarise
 from metering_gateway.token_file import NoTokenError, TokenFile, exclusive
 from metering_gateway.tokens import CredentialsRefusedError, Tokens
-from metering_gateway.verdicts import Verdicts
 
 _POLL_SECONDS = 0.5  # how soon a measure that was stored beside is sent
 _CREDENTIALS_SECONDS = 300.0  # until a refused token is tried again: somebody may have imported another
@@ -34,14 +34,14 @@ OUTBOX_FILE, TOKEN_FILE, TOKEN_LOCK, SENDING_LOCK = "outbox.sqlite", "token.json
 class GatewayConfig:
     """`url`: the platform's base URL without a path. `state_directory`: made with mode 700 if it is missing.
 
-    `wait_seconds`: ask for the verdict inside each 201 (0: do not, at most 10). `follow_verdicts`: remember each
-    batch and read its verdict afterwards. `answer_seconds`: the longest wait for one answer.
+    `wait_seconds`: ask for the result inside each 201 (0: do not, at most 10). `follow_results`: remember each
+    batch and read its result afterwards. `answer_seconds`: the longest wait for one answer.
     """
 
     url: str
     state_directory: Path
     wait_seconds: int = 0
-    follow_verdicts: bool = True
+    follow_results: bool = True
     answer_seconds: float = 30.0
     unknown_retry_seconds: float = 3_600.0
     back_off: BackOff = field(default_factory=BackOff)
@@ -79,7 +79,7 @@ class Gateway:
         tokens = Tokens(TokenFile(directory / TOKEN_FILE), directory / TOKEN_LOCK, self._api, self.clock)
         self._line = Line(tokens, self.clock, config.back_off, self._notify, rng=self._rng)
         findings = Findings(self._notify)
-        self._verdicts = Verdicts(self.outbox, self._api, self._line, self.clock, findings=findings)
+        self._results = Results(self.outbox, self._api, self._line, self.clock, findings=findings)
         self._sender = Sender(
             self.outbox,
             self._api,
@@ -88,7 +88,7 @@ class Gateway:
             notify=self._notify,
             findings=findings,
             wait_seconds=config.wait_seconds,
-            follow=config.follow_verdicts,
+            follow=config.follow_results,
             unknown_retry_seconds=config.unknown_retry_seconds,
         )
         self._before = self.outbox.account()
@@ -116,7 +116,7 @@ class Gateway:
         self.outbox.store([Measure(device_number, moment, values)], stamp)
 
     async def flush(self) -> Summary:
-        """Sends until nothing is due, however long the platform is away; then reads the verdicts that are followed.
+        """Sends until nothing is due, however long the platform is away; then reads the results that are followed.
 
         Cancel it to give up: nothing is lost.
 
@@ -160,13 +160,13 @@ class Gateway:
 
     async def _drain(self) -> None:
         await self._sender.drain()
-        await self._verdicts.read_all()
+        await self._results.read_all()
 
     async def _send_once(self) -> float:
         """Seconds until the next time. Without a good token the measures go on being stored, and it is said."""
         try:
             await self._sender.drain()
-            await self._verdicts.read_due()
+            await self._results.read_due()
         except (CredentialsRefusedError, NoTokenError) as error:
             self._notify(Notice("credentials", str(error)))
             return _CREDENTIALS_SECONDS

@@ -130,14 +130,14 @@ class Outbox:
     def delivered(
         self, measures: Sequence[StoredMeasure], location: str | None, warnings: Mapping[str, int], now_ms: int
     ) -> None:
-        """201: deletes them and counts them, and remembers where their verdict is to be read."""
+        """201: deletes them and counts them, and remembers where their result is to be read."""
         values = sum(measure.value_count for measure in measures)
         with self.transaction():
             self._db.executemany(_QUERIES["delete"], [{"id": measure.id} for measure in measures])
             for number in {measure.device_number for measure in measures}:
                 self._do("known", number=number)
             if location is not None:
-                self._do("await_verdict", location=location, value_count=values, now_ms=now_ms)
+                self._do("await_result", location=location, value_count=values, now_ms=now_ms)
             self.count({"sent_measures": len(measures), "sent_values": values, **warnings})
 
     def refuse(self, measure: StoredMeasure, answer: Answer, now_ms: int) -> None:
@@ -182,7 +182,7 @@ class Outbox:
         with self.transaction():
             figures = Counter[str]({row["name"]: row["count"] for row in self._db.execute(_QUERIES["account"])})
             row = self._db.execute(_QUERIES["waiting"]).fetchone()
-            now = {"refused": self._number("refused_count"), "awaiting_verdict": self._number("awaiting_verdict")}
+            now = {"refused": self._number("refused_count"), "awaiting_result": self._number("awaiting_result")}
             return figures + Counter(waiting=row["waiting"], unknown=row["unknown"], **now)
 
     def pending_by_device(self) -> list[dict[str, object]]:
@@ -192,13 +192,13 @@ class Outbox:
         rows = self._db.execute(_QUERIES["refused"], {"limit": limit})
         return [dict(row) | {"sensor_values": json.loads(row["sensor_values"])} for row in rows]
 
-    def verdicts_due(self) -> list[tuple[str, int]]:
-        """(location, values) of each batch whose verdict is still to be read, oldest first."""
-        return [tuple(row) for row in self._db.execute(_QUERIES["verdicts_due"])]
+    def results_due(self) -> list[tuple[str, int]]:
+        """(location, values) of each batch whose result is still to be read, oldest first."""
+        return [tuple(row) for row in self._db.execute(_QUERIES["results_due"])]
 
-    def verdict_read(self, location: str, figures: Mapping[str, int]) -> None:
+    def result_read(self, location: str, figures: Mapping[str, int]) -> None:
         with self.transaction():
-            if self._do("verdict_read", location=location):
+            if self._do("result_read", location=location):
                 self.count(figures)
 
     def replay(self, source: str) -> ReplayProgress | None:

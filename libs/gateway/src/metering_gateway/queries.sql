@@ -95,22 +95,22 @@ SELECT d.number AS device_number, COUNT(*) AS measures, MIN(m.timestamp) AS firs
     d.retry_at_ms IS NOT NULL AS unknown, d.unknown_since_ms, d.retry_at_ms, d.answer
 FROM measure AS m JOIN device AS d ON d.id = m.device_id GROUP BY d.id ORDER BY d.number;
 
--- name: await_verdict
--- A batch whose verdict is still to be read.
-INSERT INTO verdict_due (location, value_count, sent_at_ms) VALUES (:location, :value_count, :now_ms)
+-- name: await_result
+-- A batch whose result is still to be read.
+INSERT INTO result_due (location, value_count, sent_at_ms) VALUES (:location, :value_count, :now_ms)
 ON CONFLICT (location) DO NOTHING;
 
--- name: verdicts_due
--- Batches whose verdict is still to be read, oldest first.
-SELECT location, value_count FROM verdict_due ORDER BY sent_at_ms, location;
+-- name: results_due
+-- Batches whose result is still to be read, oldest first.
+SELECT location, value_count FROM result_due ORDER BY sent_at_ms, location;
 
--- name: awaiting_verdict
--- Values sent whose verdict is still to be read.
-SELECT COALESCE(SUM(value_count), 0) FROM verdict_due;
+-- name: awaiting_result
+-- Values sent whose result is still to be read.
+SELECT COALESCE(SUM(value_count), 0) FROM result_due;
 
--- name: verdict_read
--- A batch whose verdict is counted, or no longer to be had.
-DELETE FROM verdict_due WHERE location = :location;
+-- name: result_read
+-- A batch whose result is counted, or no longer to be had.
+DELETE FROM result_due WHERE location = :location;
 
 -- name: replay
 -- How far a file has been stored here.
@@ -126,5 +126,5 @@ ON CONFLICT (source) DO UPDATE SET shift_days = excluded.shift_days, rows_stored
 UPDATE replay SET rows_stored = :rows_stored WHERE source = :source;
 
 -- name: replay_finished
--- Stored and sent: the next replay of this file starts anew.
+-- Stored and sent: the next replay of this file starts again.
 UPDATE replay SET finished = 1 WHERE source = :source;

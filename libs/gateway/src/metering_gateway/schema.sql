@@ -1,5 +1,5 @@
 -- The outbox of one gateway. A measure stands in `measure` from before it is first sent until the platform's 201,
--- or in `refused` with the answer if it alone was at fault. Law of the file, true after every transaction:
+-- or in `refused` with the answer if it alone was at fault. Invariant of the file, true after every transaction:
 -- stored = sent + measure + refused + forgotten.
 
 CREATE TABLE IF NOT EXISTS device (
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS account (
     count INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS verdict_due (
+CREATE TABLE IF NOT EXISTS result_due (
     location TEXT PRIMARY KEY,
     value_count INTEGER NOT NULL,
     sent_at_ms INTEGER NOT NULL

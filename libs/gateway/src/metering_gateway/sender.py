@@ -23,7 +23,7 @@ CLOCK_EVERY_SECONDS = 900.0  # a quarter of an hour of a bad quartz (100 ppm) is
 class Sender:
     """One request in flight, so that two values for one key arrive in the order in which they were stored.
 
-    `wait_seconds` above 0 asks for the verdict inside the 201; `follow` remembers where to read it later.
+    `wait_seconds` above 0 asks for the result inside the 201; `follow` remembers where to read it later.
     `requests` counts this process's answered calls of POST /measurements.
     """
 
@@ -118,7 +118,7 @@ class Sender:
         return answer
 
     def _delivered(self, part: Sequence[StoredMeasure], answer: Answer) -> None:
-        location = _verdict_path(answer) if self._follow else None
+        location = _result_path(answer) if self._follow else None
         warnings = self._findings.tell(answer.document().get("warnings"))
         counts = {f"warning:{what}": count for what, count in warnings.items()}
         self._outbox.delivered(part, location, counts, self._clock.local_ms())
@@ -149,7 +149,7 @@ def _holds_time(answer: Answer) -> bool:
     return answer.status == HTTPStatus.OK
 
 
-def _verdict_path(answer: Answer) -> str | None:
+def _result_path(answer: Answer) -> str | None:
     """Only the path is taken, under the published base: the access token must not follow a name elsewhere."""
     path = urlsplit(answer.headers.get("location", "")).path
     return path if path.startswith(f"{BASE_PATH}/") else None

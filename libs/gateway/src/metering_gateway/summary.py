@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Measures and their values; what the verdicts said of the values sent.
+    """Measures and their values; what the results said of the values sent.
 
-    `refused_per_rule` counts a value once for each rule that refused it. `unread`: values whose verdict was no longer
+    `refused_per_rule` counts a value once for each rule that refused it. `unread`: values whose result was no longer
     to be had. `warnings`: entries of the 201s' `warnings`, per kind and rule.
     """
 
@@ -30,7 +30,7 @@ class Figures:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """`run`: since this process began (`run_refused` too). `total`: since the outbox was made. The rest: measures that
-    stand in the outbox now, and values whose verdict is awaited.
+    stand in the outbox now, and values whose result is awaited.
 
     Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten; `waiting` includes those of
     unknown devices (`unknown`). `refused` here are measures that a request was refused for; they never got in.
@@ -43,7 +43,7 @@ class Summary:
     refused: int
     run_refused: int
     forgotten: int
-    awaiting_verdict: int
+    awaiting_result: int
     requests: int
     repeats: int
 
@@ -66,7 +66,7 @@ def summarise(before: Counter[str], now: Counter[str], requests: int, repeats: i
         refused=now["refused"],
         run_refused=max(0, now["refused"] - before["refused"]),
         forgotten=now["forgotten_measures"],
-        awaiting_verdict=now["awaiting_verdict"],
+        awaiting_result=now["awaiting_result"],
         requests=requests,
         repeats=repeats,
     )
@@ -78,11 +78,11 @@ def _figures(counts: Counter[str]) -> Figures:
         stored_values=counts["stored_values"],
         sent_measures=counts["sent_measures"],
         sent_values=counts["sent_values"],
-        accepted=counts["verdict:accepted"],
-        refused=counts["verdict:refused"],
-        not_taken=counts["verdict:notTaken"],
-        repeated=counts["verdict:repeated"],
-        unread=counts["verdict:unread"],
+        accepted=counts["result:accepted"],
+        refused=counts["result:refused"],
+        not_taken=counts["result:notTaken"],
+        repeated=counts["result:repeated"],
+        unread=counts["result:unread"],
         refused_per_rule=_named(counts, "refused:"),
         warnings=_named(counts, "warning:"),
     )

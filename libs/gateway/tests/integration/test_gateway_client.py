@@ -233,7 +233,7 @@ async def test_a_cancelled_flush_loses_nothing(open_gateway: Open) -> None:
         assert (await gateway.flush()).waiting == 0
 
 
-async def test_the_verdict_of_every_batch_is_read_and_counted_once(open_gateway: Open) -> None:
+async def test_the_result_of_every_batch_is_read_and_counted_once(open_gateway: Open) -> None:
     platform = Platform()
     platform.refused_sensors, platform.pending_polls = {"Voltaje A-N": "RV-07"}, 2
     async with running(platform), open_gateway(platform) as gateway:
@@ -241,16 +241,16 @@ async def test_the_verdict_of_every_batch_is_read_and_counted_once(open_gateway:
         summary = await gateway.flush()
         assert (await gateway.flush()).run == summary.run
     assert (summary.run.accepted, summary.run.refused, summary.run.refused_per_rule) == (250, 250, {"RV-07": 250})
-    assert (summary.awaiting_verdict, summary.run.unread) == (0, 0)
+    assert (summary.awaiting_result, summary.run.unread) == (0, 0)
 
 
-async def test_a_verdict_that_is_no_longer_to_be_had_counts_as_unread(open_gateway: Open) -> None:
+async def test_a_result_that_is_no_longer_to_be_had_counts_as_unread(open_gateway: Open) -> None:
     platform = Platform()
     platform.forgets_batches = True
     async with running(platform), open_gateway(platform) as gateway:
         gateway.outbox.store(measures("29", 5))
         summary = await gateway.flush()
-    assert (summary.run.accepted, summary.run.unread, summary.awaiting_verdict) == (0, 10, 0)
+    assert (summary.run.accepted, summary.run.unread, summary.awaiting_result) == (0, 10, 0)
 
 
 async def test_measures_go_on_being_stored_without_a_good_token(

@@ -26,7 +26,7 @@ def test_the_true_offset_lies_within_the_stated_error(sent: int, true_offset: in
     assert measured.error_ms <= (there + back) // 2 + 2
 
 
-def test_the_shortest_round_trip_is_believed() -> None:
+def test_the_shortest_round_trip_is_trusted() -> None:
     assert best([Offset(5, 90), Offset(7, 3), Offset(-4, 10)]) == Offset(7, 3)
 
 

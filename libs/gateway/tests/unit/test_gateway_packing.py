@@ -62,7 +62,7 @@ def test_the_body_is_the_published_json_one_element_per_device(outbox: list[Stor
     assert read == meant
 
 
-def test_a_large_request_is_closed_before_the_doors_limit() -> None:
+def test_a_large_request_is_closed_before_ingest_api_limit() -> None:
     outbox = [stored(i, "29", i, 1.0, sensors=900) for i in range(100)]
     packed = pack(outbox)
     assert 1 < len(packed) < 100

@@ -4,8 +4,8 @@ import sys
 
 from metering_auth.bootstrap import build
 from metering_auth.settings import AuthSettings
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
-from metering_common.postgres import load_queries
+from metering_common.postgres.pool import load_queries
 
 QUERIES = load_queries("metering_auth", "audit.sql")
 

@@ -8,9 +8,9 @@ from functools import partial
 from aiohttp import web
 
 from metering_auth.identity.adapters.bodies import Intake
-from metering_auth.identity.adapters.facade import Facade
 from metering_auth.identity.adapters.http import application
 from metering_auth.identity.adapters.oauth import OAuth
+from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
 from metering_auth.identity.client_revocation import ClientRevocation
 from metering_auth.identity.domain.limits import AttemptLimit, Rate
 from metering_auth.identity.instants import Instants, database_clock
@@ -23,11 +23,13 @@ from metering_auth.identity.token_store import TokenStore
 from metering_auth.metrics import IdentityMetrics, RegistryMetrics
 from metering_auth.registry.relay import Relay
 from metering_auth.settings import AuthSettings
-from metering_common import postgres, telemetry, topics
-from metering_common.admin import AdminServer
-from metering_common.clock import SystemClock
-from metering_common.metrics import PoolMetrics
-from metering_common.postgres import TimedPool
+from metering_common.contract import topics
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service import telemetry
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import SystemClock
+from metering_common.service.metrics import PoolMetrics
 
 STATEMENT_SECONDS = 2.0  # of a refresh; also how long a stopped process may hold a revocation up
 RELAY_CONNECTIONS = 3
@@ -49,7 +51,7 @@ class AuthService:
         self.admin_port = admin_port
 
     async def drain(self) -> None:
-        """Both stop after what they have in hand; the lease is free for the next replica at once."""
+        """Both stop after what they have in flight; the lease is free for the next replica at once."""
         self._schedule.stop()
         await self._relay.stop()
 
@@ -68,7 +70,7 @@ class AuthService:
 async def build(settings: AuthSettings, instants: Instants = database_clock) -> AsyncIterator[AuthService]:
     """The whole service. Tests bring a controlled clock for tokens and keys."""
     clock = SystemClock()
-    registry = telemetry.new_registry("auth", "metering-auth")
+    registry = telemetry.new_collectors("auth", "metering-auth")
     metrics, pools = IdentityMetrics(registry), PoolMetrics(registry)
     metrics.key_lifetime_seconds.set(settings.key_active_seconds + settings.key_publish_seconds)
     async with (
@@ -88,8 +90,8 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
         app = _endpoints(settings, store=store, keys=keys, forgotten=forgotten, metrics=metrics)
         relay = Relay(relay_pool, settings.kafka, RegistryMetrics(registry))
         async with _serving(app, settings) as port:
-            patience = admin.patience("kafka", needed=False)
-            topic = partial(topics.check_topics, settings.kafka, [topics.REGISTRY], patience)
+            retry = admin.start_retry("kafka", needed=False)
+            topic = partial(topics.check_topics, settings.kafka, [topics.REGISTRY], retry)
             service = AuthService(relay, schedule, topic, port, admin.port)
             admin.ready = True
             try:
@@ -110,7 +112,7 @@ def _pool(
         max_size=connections,
         statement_timeout_seconds=statement_seconds,
         lock_timeout_seconds=statement_seconds,
-        patience=admin.patience("database"),
+        retry=admin.start_retry("database"),
         metrics=metrics,
     )
 
@@ -146,7 +148,7 @@ def _endpoints(
         public_url=settings.public_url,
         key_publish_seconds=settings.key_publish_seconds,
     )
-    return application(Facade(refresher, intake), standard, metrics, clock)
+    return application(RefreshEndpoint(refresher, intake), standard, metrics, clock)
 
 
 @asynccontextmanager

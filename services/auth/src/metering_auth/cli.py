@@ -12,14 +12,14 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from metering_auth.admin import house_commands, key_commands, meter_commands, owner_commands
+from metering_auth.admin import key_commands, meter_commands, owner_commands, registry_audit_commands
 from metering_auth.admin.session import Answer, CommandError, session
 from metering_auth.identity.key_lifecycle import UnknownKeyError
 from metering_auth.identity.signing_keys import NoSigningKeyError
 from metering_auth.registry.domain.texts import InvalidEntryError
-from metering_common import logs
-from metering_common.output import Printing
-from metering_common.sealed import SealedError
+from metering_common.service import logs
+from metering_common.service.output import Printing
+from metering_common.service.sealed import SealedError
 
 FAILED = 1  # exit status
 WIDE = 10_000  # characters of a line that no person looks at
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="metering-admin", description=__doc__)
     groups = parser.add_subparsers(required=True)
-    for commands in (owner_commands, meter_commands, key_commands, house_commands):
+    for commands in (owner_commands, meter_commands, key_commands, registry_audit_commands):
         commands.register(groups)
     return parser
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import LATENCY_BUCKETS
+from metering_common.service.metrics import LATENCY_BUCKETS
 
 LANES = ("0", "1")
 PUBLISH_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)  # seconds
@@ -11,7 +11,7 @@ PUBLISH_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)  # seconds
 class IdentityMetrics:
     """Tokens and keys; one object per process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.refreshes = Counter(
             "metering_auth_refreshes", "Refresh attempts by what became of them.", ["outcome"], registry=registry
         )
@@ -46,7 +46,7 @@ class IdentityMetrics:
 class RegistryMetrics:
     """The way of the registry to its topic; one object per process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.publish_delay_seconds = Histogram(
             "metering_auth_registry_publish_delay_seconds",
             "Time from a registry change's outbox row to its commit on the topic; lane 0 carries revocations.",

@@ -9,9 +9,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from metering_auth.identity.domain.keys import KeyTimes
 from metering_auth.identity.token_store import Lifetimes
-from metering_common.connections import DatabaseUrl
-from metering_common.sealed import Keyring, MasterKey
-from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_common.service.connections import DatabaseUrl
+from metering_common.service.sealed import Keyring, MasterKey
+from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
 
 Network = IPv4Network | IPv6Network
 
@@ -74,7 +74,7 @@ class AuthSettings(StoreSettings, ServiceSettings):
     public_url: str = Field(pattern=r"^https?://[^/]+$", description="base URL as clients see it: OAuth's issuer")
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
-        description="comma-separated networks whose X-Forwarded-For is believed",
+        description="comma-separated networks whose X-Forwarded-For is trusted",
     )
     attempts_per_address_per_minute: int = Field(
         600, gt=0, description="refresh attempts of one address at this process"

@@ -11,7 +11,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 
 from metering_auth.audit import Actor
-from metering_auth.identity.adapters import facade, oauth
+from metering_auth.identity.adapters import refresh endpoint, oauth
 from metering_auth.identity.domain.limits import AttemptLimit, Rate
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.key_lifecycle import KeyLifecycle
@@ -24,7 +24,7 @@ from metering_auth.identity.token_store import TokenStore
 from metering_auth.metrics import IdentityMetrics
 from metering_auth.registry import owners
 from metering_auth.settings import StoreSettings
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
 
 OPERATOR = Actor("operator", "test")
 Headers = Mapping[str, str]
@@ -39,7 +39,7 @@ class AuthClient:
 
     async def refresh(self, token: object, headers: Headers | None = None) -> tuple[int, dict[str, Any]]:
         """Status and body of the published endpoint."""
-        status, body, _ = await self.post_json(facade.PATH, {"refreshToken": token}, headers)
+        status, body, _ = await self.post_json(refresh endpoint.PATH, {"refreshToken": token}, headers)
         return status, body
 
     async def rotated(self, token: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from metering_auth.identity.token_store import TokenPair
 from metering_auth.settings import StoreSettings
 from metering_auth.testing import AuthClient
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
 
 MASTER_KEY = SecretStr(base64.urlsafe_b64encode(bytes(range(100, 132))).decode())
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from metering_auth.testing import AuthClient, ControlledClock
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
 
 PROCESSES = 2
 ROUNDS = 25

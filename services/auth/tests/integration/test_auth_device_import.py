@@ -18,10 +18,10 @@ from metering_auth.audit import Actor
 from metering_auth.identity.revocation import RevocationInstant
 from metering_auth.registry import owners
 from metering_auth.testing import AuthClient
-from metering_common.clock import SystemClock
-from metering_common.postgres import TimedPool
-from metering_common.registry import RegistryReplica
-from metering_common.settings import KafkaSettings
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 
 OPERATOR = Actor("operator", "test")
 DICTIONARY = Path(__file__).parents[4] / "data" / "sensor_dictionary.json"

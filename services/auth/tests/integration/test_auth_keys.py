@@ -21,20 +21,20 @@ from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.registry import owners
 from metering_auth.settings import AuthSettings
 from metering_auth.testing import AuthClient
-from metering_common.clock import SystemClock
-from metering_common.postgres import TimedPool
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import KeyState
-from metering_common.sealed import Keyring, MasterKey, UnknownMasterKeyError, master_key_id
-from metering_common.settings import KafkaSettings
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import KeyState
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.sealed import Keyring, MasterKey, UnknownMasterKeyError, master_key_id
+from metering_common.service.settings import KafkaSettings
 
 OPERATOR = Actor("operator", "test")
-PATIENCE_SECONDS = 30
+WAIT_SECONDS = 30
 START = Callable[..., AbstractAsyncContextManager[AuthClient]]
 
 
 @dataclass
-class Door:
+class IngestService:
     """What every ingest replica does with an access token: signature by the replicated key, then the registry."""
 
     replica: RegistryReplica
@@ -57,12 +57,12 @@ class Door:
 
 
 @pytest.fixture
-def door(kafka: KafkaSettings) -> Callable[[], AbstractAsyncContextManager[Door]]:
+def ingest_api(kafka: KafkaSettings) -> Callable[[], AbstractAsyncContextManager[IngestService]]:
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Door]:
+    async def opened() -> AsyncIterator[IngestService]:
         async with RegistryReplica.open(kafka, SystemClock()) as replica:
-            await asyncio.wait_for(replica.wait_ready(), PATIENCE_SECONDS)
-            yield Door(replica)
+            await asyncio.wait_for(replica.wait_ready(), WAIT_SECONDS)
+            yield IngestService(replica)
 
     return opened
 
@@ -95,7 +95,7 @@ async def active_kid(pool: TimedPool) -> str:
 async def rotate_and_wait(pool: TimedPool, settings: AuthSettings) -> str:
     async with pool.acquire() as connection:
         kid = await lifecycle(settings).rotate(connection, OPERATOR)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while await active_kid(pool) != kid:  # noqa: ASYNC110  the database has no event for it
             await asyncio.sleep(0.05)
     return kid
@@ -105,12 +105,12 @@ async def test_two_rotations_under_load_cost_no_401(
     start_auth: START,
     auth_settings: Callable[..., AuthSettings],
     pool: TimedPool,
-    door: Callable[[], AbstractAsyncContextManager[Door]],
+    ingest_api: Callable[[], AbstractAsyncContextManager[IngestService]],
     issue: Callable[[int], Any],
 ) -> None:
-    """Gateways refresh all the time and show each access token at the door; the first ones are shown at the end too."""
+    """Gateways refresh all the time and show each access token at ingest-api; the first ones are shown at the end too."""
     quick = {"key_publish_seconds": 1, "schedule_seconds": 0.2}
-    async with start_auth(**quick) as client, door() as opened:
+    async with start_auth(**quick) as client, ingest_api() as opened:
         first = await issue(4)
         kept, turns, over = [], [0], asyncio.Event()
 
@@ -140,11 +140,11 @@ async def test_a_refresh_token_of_a_retiring_or_withdrawn_key_still_refreshes(
     start_auth: START,
     auth_settings: Callable[..., AuthSettings],
     pool: TimedPool,
-    door: Callable[[], AbstractAsyncContextManager[Door]],
+    ingest_api: Callable[[], AbstractAsyncContextManager[IngestService]],
     issue: Callable[[int], Any],
 ) -> None:
     quick = {"key_publish_seconds": 0, "schedule_seconds": 0.2}
-    async with start_auth(**quick) as client, door() as opened:
+    async with start_auth(**quick) as client, ingest_api() as opened:
         retiring, withdrawn = await issue(2)
         old = await active_kid(pool)
         await rotate_and_wait(pool, auth_settings(**quick))
@@ -161,10 +161,10 @@ async def test_withdrawing_the_active_key_ends_its_access_tokens_within_2_second
     start_auth: START,
     auth_settings: Callable[..., AuthSettings],
     pool: TimedPool,
-    door: Callable[[], AbstractAsyncContextManager[Door]],
+    ingest_api: Callable[[], AbstractAsyncContextManager[IngestService]],
     issue: Callable[[int], Any],
 ) -> None:
-    async with start_auth() as client, door() as opened:
+    async with start_auth() as client, ingest_api() as opened:
         (first,) = await issue(1)
         _, stolen = await client.refresh(first)
         assert await opened.lets_in(stolen["accessToken"])

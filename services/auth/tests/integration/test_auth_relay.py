@@ -14,20 +14,20 @@ from metering_auth.audit import Actor
 from metering_auth.identity.revocation import RevocationInstant, wait_published
 from metering_auth.registry import owners
 from metering_auth.registry.documents import QUERIES, all_documents
-from metering_auth.registry.outbox import Lane, change, lane_of
+from metering_auth.registry.outbox import PartitionBatcher, change, lane_of
 from metering_auth.registry.republish import republish
 from metering_auth.testing import AuthClient
-from metering_common import kafka as clients
-from metering_common import topics
-from metering_common.clock import SystemClock
-from metering_common.postgres import TimedPool
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import Gateway, decode_document, document_key, encode_document
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import Gateway, decode_document, document_key, encode_document
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_local.testing import delete_topics
 
 OPERATOR = Actor("operator", "test")
-PATIENCE_SECONDS = 60
+WAIT_SECONDS = 60
 WAITING = "SELECT (SELECT count(*) FROM registry_outbox) + (SELECT count(*) FROM registry_again)"
 
 
@@ -61,7 +61,7 @@ async def tables_now(pool: TimedPool) -> dict[str, bytes]:
 
 async def until_equal(pool: TimedPool, settings: KafkaSettings) -> None:
     """Topic and tables say the same, and nothing waits."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while await pool.fetchval(WAITING):  # noqa: ASYNC110  as below
             await asyncio.sleep(0.1)
         while (await topic_now(settings))[1] != await tables_now(pool):  # noqa: ASYNC110  Kafka has no event for it
@@ -180,12 +180,12 @@ async def until_repaired(relay: Any, documents: int) -> None:
 
 async def until_shown(process: Any, line: str) -> None:
     """One line of a process's metrics."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while line not in (await asyncio.to_thread(process.metrics)).splitlines():  # noqa: ASYNC110  polled
             await asyncio.sleep(0.1)
 
 
-async def test_a_topic_made_anew_gets_another_epoch_and_everything_again(
+async def test_a_topic_recreated_gets_another_epoch_and_everything_again(
     start_process: Callable[..., Any], pool: TimedPool, kafka: KafkaSettings
 ) -> None:
     provider = await add_provider(pool)
@@ -216,7 +216,7 @@ async def test_everything_can_be_published_again_from_scratch(
     assert len(after) == len(before) + documents
     assert len(newest) == documents
     assert await pool.fetchval("SELECT epoch FROM registry_publication") == epoch
-    async with RegistryReplica.open(kafka, SystemClock()) as replica, asyncio.timeout(PATIENCE_SECONDS):
+    async with RegistryReplica.open(kafka, SystemClock()) as replica, asyncio.timeout(WAIT_SECONDS):
         await replica.wait_ready()
         assert replica.registry.epoch == str(epoch)
 
@@ -224,12 +224,12 @@ async def test_everything_can_be_published_again_from_scratch(
 @pytest.mark.fast
 def test_lanes_part_what_revokes_from_what_is_many() -> None:
     assert {key: lane_of(key) for key in ("meta", "key:ab", "provider:1", "gateway:2", "sensor:3", "device:4")} == {
-        "meta": Lane.ORDINARY,
-        "key:ab": Lane.FIRST,
-        "provider:1": Lane.FIRST,
-        "gateway:2": Lane.FIRST,
-        "sensor:3": Lane.ORDINARY,
-        "device:4": Lane.ORDINARY,
+        "meta": PartitionBatcher.ORDINARY,
+        "key:ab": PartitionBatcher.FIRST,
+        "provider:1": PartitionBatcher.FIRST,
+        "gateway:2": PartitionBatcher.FIRST,
+        "sensor:3": PartitionBatcher.ORDINARY,
+        "device:4": PartitionBatcher.ORDINARY,
     }
 
 
@@ -243,13 +243,17 @@ async def test_a_revocation_waits_for_no_import_no_comparison_and_no_republishin
     async with start_auth():
         gateway = await rename_often(pool, provider, 2)
         await until_equal(pool, kafka)
-        async with pool.acquire() as importing, pool.acquire() as connection, change(importing, Lane.ORDINARY):
+        async with (
+            pool.acquire() as importing,
+            pool.acquire() as connection,
+            change(importing, PartitionBatcher.ORDINARY),
+        ):
             await importing.execute("SET idle_in_transaction_session_timeout = 0")
             await spoil(kafka, provider, gateway.id)
             await republish(connection)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 revoked = await owners.revoke_gateway(connection, OPERATOR, gateway.id, RevocationInstant())
-                assert await wait_published(connection, document_key(revoked), PATIENCE_SECONDS)
+                assert await wait_published(connection, document_key(revoked), WAIT_SECONDS)
             await until_equal(pool, kafka)
         _, newest = await topic_now(kafka)
     document = decode_document(newest[f"gateway:{gateway.id}"])

@@ -18,12 +18,12 @@ from metering_auth.registry import owners
 from metering_auth.registry.outbox import Connection
 from metering_auth.settings import AuthSettings
 from metering_auth.testing import AuthClient
-from metering_common.clock import SystemClock
-from metering_common.metrics import ReplicaMetrics
-from metering_common.postgres import TimedPool
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import Gateway, Provider
-from metering_common.settings import KafkaSettings
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import Gateway, Provider
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.metrics import ReplicaMetrics
+from metering_common.service.settings import KafkaSettings
 
 OPERATOR = Actor("operator", "test")
 REPLICAS = 3

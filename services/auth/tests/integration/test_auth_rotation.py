@@ -19,7 +19,7 @@ from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.registry import owners
 from metering_auth.settings import AuthSettings
 from metering_auth.testing import AuthClient, ControlledClock
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
 
 OPERATOR = Actor("operator", "test")
 DAY = 86_400

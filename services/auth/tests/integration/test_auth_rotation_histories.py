@@ -1,7 +1,7 @@
 """Random histories of one family: the database answers what the sentences of docs/architecture.md, *Rotation*, say.
 
 The model below is written from those sentences and from nothing in the service: it keeps every token and when each was
-first presented, and derives each answer anew from that history.
+first presented, and derives each answer again from that history.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from metering_auth.settings import StoreSettings
 from metering_auth.testing import ControlledClock, World, refreshing_parts
-from metering_common import postgres
+from metering_common.postgres import pool as postgres
 from metering_local.testing import FreshDatabase
 
 KEY = SecretStr("A" * 43)

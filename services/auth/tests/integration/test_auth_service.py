@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from metering_auth.testing import AuthClient
-from metering_common.clock import SystemClock
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import KeyState, SensorKind
-from metering_common.settings import KafkaSettings
+from metering_common.registry.documents import KeyState, SensorKind
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 
 DICTIONARY = Path(__file__).parents[4] / "data" / "sensor_dictionary.json"
 

@@ -1,4 +1,4 @@
-"""Only what auth signed with RS256 is believed: every way around it that we know of has its test."""
+"""Only what auth signed with RS256 is trusted: every way around it that we know of has its test."""
 
 import base64
 import hashlib

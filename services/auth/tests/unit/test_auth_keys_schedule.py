@@ -1,4 +1,4 @@
-"""A key's way through its states: what the schedule demands, and until when its signatures are believed."""
+"""A key's way through its states: what the schedule demands, and until when its signatures are trusted."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ from metering_auth.identity.domain.keys import (
     Retire,
     due_steps,
 )
-from metering_common.registry_documents import KeyState
+from metering_common.registry.documents import KeyState
 
 pytestmark = pytest.mark.fast
 
@@ -84,6 +84,6 @@ def test_an_ending_key_forgets_its_private_part_and_ends_with_its_last_refresh_t
     assert due_steps([ACTIVE, over], TIMES, NOW) == [Retire(state.value)]
 
 
-def test_the_door_believes_a_retiring_key_until_its_last_access_token_and_the_leeway_are_over() -> None:
+def test_ingest_api_trusts_a_retiring_key_until_its_last_access_token_and_the_leeway_are_over() -> None:
     last_token_expires = int((NOW + TIMES.access_lifetime).timestamp())
     assert TIMES.accept_until(NOW) >= last_token_expires + 30

@@ -14,7 +14,7 @@ from metering_auth.registry.domain.device_lines import DeviceLine, check_header,
 from metering_auth.registry.domain.texts import InvalidEntryError, normalised
 from metering_auth.registry.domain.zones import checked_zone
 from metering_auth.registry.sensors import SensorEntry, check_entry
-from metering_common.registry_documents import Sensor, SensorKind
+from metering_common.registry.documents import Sensor, SensorKind
 
 pytestmark = pytest.mark.fast
 

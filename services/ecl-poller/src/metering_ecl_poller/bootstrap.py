@@ -11,18 +11,18 @@ from functools import partial
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from metering_common import topics
-from metering_common.admin import AdminServer
-from metering_common.clock import Clock, SystemClock
-from metering_common.metrics import PoolMetrics, ReplicaMetrics
-from metering_common.patience import Patience
-from metering_common.postgres import TimedPool, pool
-from metering_common.publisher import Publisher
-from metering_common.registry import RegistryReplica
-from metering_common.sealed import Keyring, MasterKey
-from metering_common.settings import KafkaSettings
-from metering_common.telemetry import loop_lag, new_registry
-from metering_common.tracing import open_tracing
+from metering_common.contract import topics
+from metering_common.kafka.publisher import Publisher
+from metering_common.postgres.pool import TimedPool, pool
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.metrics import PoolMetrics, ReplicaMetrics
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.sealed import Keyring, MasterKey
+from metering_common.service.settings import KafkaSettings
+from metering_common.service.telemetry import loop_lag, new_collectors
+from metering_common.service.tracing import open_tracing
 from metering_ecl_poller.adapters.kafka.raw_publisher import KafkaRawPublisher
 from metering_ecl_poller.adapters.poll_context import PollContext
 from metering_ecl_poller.adapters.portal.client import PortalClient
@@ -44,14 +44,14 @@ DRAIN_MARGIN_SECONDS = 3.0  # of the drain, kept for closing what is behind the 
 async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIterator[Runner]:
     """The service. Topics that are missing or weaker than their contracts stop the start."""
     clock = clock or SystemClock()
-    registry = new_registry("ecl-poller", "metering-ecl-poller")
+    registry = new_collectors("ecl-poller", "metering-ecl-poller")
     metrics = PollerMetrics(registry)
     async with (
         open_tracing("ecl-poller", settings.tracing) as tracing,
         loop_lag(registry, clock),
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
-        open_pool(settings, PoolMetrics(registry), admin.patience("database")) as database,
+        topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
+        open_pool(settings, PoolMetrics(registry), admin.start_retry("database")) as database,
         open_context(settings, settings.kafka, database, clock, (registry, metrics)) as context,
     ):
         admin.add_check("registry", context.replica.not_ready_reason)
@@ -86,10 +86,10 @@ async def open_poll_context(
 
 
 def open_pool(
-    settings: ConnectorSettings, metrics: PoolMetrics | None = None, patience: Patience | None = None
+    settings: ConnectorSettings, metrics: PoolMetrics | None = None, retry: RetryPolicy | None = None
 ) -> AbstractAsyncContextManager[TimedPool]:
     return pool(
-        settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, patience=patience
+        settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, retry=retry
     )
 
 

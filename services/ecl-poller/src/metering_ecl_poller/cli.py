@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from metering_common import logs
-from metering_common.clock import Clock, SystemClock
-from metering_common.output import Printing
-from metering_common.sealed import SealedError
+from metering_common.service import logs
+from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.output import Printing
+from metering_common.service.sealed import SealedError
 from metering_ecl_poller import bootstrap
 from metering_ecl_poller.adapters.postgres.controller_store import UnknownControllerError
 from metering_ecl_poller.commands import controllers, mappings, polls, remaps, status

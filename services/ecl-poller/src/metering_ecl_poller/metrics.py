@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import LATENCY_BUCKETS
+from metering_common.service.metrics import LATENCY_BUCKETS
 from metering_ecl_poller.domain.clock_check import ClockState
 from metering_ecl_poller.domain.gaps import GapReason
 
@@ -13,7 +13,7 @@ RESULTS = ("done", "unreachable", "busy", "denied", "refused", "unreadable", "ou
 class PollerMetrics:
     """One per process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.polls = Counter(
             "metering_ecl_polls",
             "Controllers asked, by what came of it: done, or the kind of error.",

@@ -5,9 +5,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.connections import DatabaseUrl
-from metering_common.sealed import MasterKey
-from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_common.service.connections import DatabaseUrl
+from metering_common.service.sealed import MasterKey
+from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.domain.portal.dialect import DialectError
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from metering_common import topics
+from metering_common.contract import topics
+from metering_common.contract.rev import mapping_rev
 from metering_common.postgres import pool
-from metering_common.registry_documents import Device
-from metering_common.rev import rev_of_mapping
-from metering_common.settings import TracingSettings
+from metering_common.registry.documents import Device
+from metering_common.service.settings import TracingSettings
 from metering_ecl_poller.adapters.kafka.answers import from_record
 from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.adapters.postgres.moments import unix_ms
@@ -94,7 +94,7 @@ def records_are_as_designed(station: Station, records: list[Arrived]) -> None:
         assert len(stamps) <= 100
         assert max(stamps) - min(stamps) <= 86_400
         assert (headers.source, headers.gateway_id, headers.provider_id) == ("ecl", None, PROVIDER)
-        assert headers.rev == rev_of_mapping(headers.received_at_ms, 1)
+        assert headers.rev == mapping_rev(headers.received_at_ms, 1)
         assert station.ids[record.element["deviceNumber"]] == headers.device_id
         assert headers.items <= 100
         assert not headers.clock_doubtful

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from metering_common.settings import KafkaSettings
+from metering_common.service.settings import KafkaSettings
 from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal import fleet
 from tests.emulators.ecl_portal.connected import START_MS

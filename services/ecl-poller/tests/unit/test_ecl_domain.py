@@ -156,7 +156,7 @@ class TestSchedule:
         assert waits[0] >= MINUTE_MS
         assert waits[-1] <= schedule.next_due_ms("1", NOON_MS) - NOON_MS
 
-    def test_the_portals_own_patience_is_kept_even_beyond_the_hour(self) -> None:
+    def test_the_portals_own_retry_is_kept_even_beyond_the_hour(self) -> None:
         assert schedule.retry_due_ms("1", NOON_MS, 1, 2 * HOUR_MS) == NOON_MS + 2 * HOUR_MS
 
 

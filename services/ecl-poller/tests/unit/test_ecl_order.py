@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering_common.publisher import PublishUnavailableError
-from metering_common.registry_documents import Device
+from metering_common.kafka.publisher import PublishUnavailableError
+from metering_common.registry.documents import Device
 from metering_ecl_poller.adapters.portal.client import PortalClient
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.application.observer import Observer

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
-from metering_common.clock import ManualClock
+from metering_common.service.clock import ManualClock
 from metering_ecl_poller.adapters.portal.client import PortalClient
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.bootstrap import open_session

@@ -1,1 +1,1 @@
-"""The door: authenticates gateways and enqueues their raw batches to Kafka."""
+"""ingest-api: authenticates gateways and enqueues their raw batches to Kafka."""

@@ -2,8 +2,8 @@
 
 import sys
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_ingest_api.bootstrap import NAME, build
 from metering_ingest_api.settings import IngestSettings
 

@@ -1,21 +1,22 @@
-"""The door's work on a measurements request: who sends, which devices, one record each, a promise once all are in."""
+"""ingest-api's work on a measurements request: who sends, which devices, one record each, a promise once all are in."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from metering_common import elements, topics
-from metering_common.batch_id import new_batch_id
-from metering_common.clock import Clock
-from metering_common.elements import Element
-from metering_common.headers import RecordHeaders, RegistryVersion, encode_headers
-from metering_common.messages import Finding, Outcome
-from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.registry_documents import Device
-from metering_common.registry_memory import Registry
-from metering_common.rev import rev_at_the_door
-from metering_ingest_api.domain import devices, limits, verdicts
+from metering_common.contract import topics
+from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.messages import Finding, Outcome
+from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.rev import http_rev
+from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.registry.documents import Device
+from metering_common.registry.memory import Registry
+from metering_common.service.clock import Clock
+from metering_ingest_api.domain import devices, elements, limits
+from metering_ingest_api.domain.batch_results import Told
+from metering_ingest_api.domain.elements import Element
 from metering_ingest_api.domain.problems import (
     Fault,
     Problem,
@@ -25,7 +26,6 @@ from metering_ingest_api.domain.problems import (
     unavailable,
 )
 from metering_ingest_api.domain.tokens import Sender, Tokens, UnknownToRegistryError
-from metering_ingest_api.domain.verdicts import Told
 
 CATCH_UP_SECONDS = 1.0
 """How long a miss waits for the registry's end; with the publisher's deadline it stays below the promised 3 s."""
@@ -34,7 +34,7 @@ LEAST_PUBLISH_SECONDS = 0.5
 
 
 class Replica(Protocol):
-    """What the door asks of `metering_common.registry.RegistryReplica`."""
+    """What ingest-api asks of `metering_common.registry.replica.RegistryReplica`."""
 
     registry: Registry
     version: RegistryVersion | None
@@ -43,7 +43,7 @@ class Replica(Protocol):
 
 
 class Publisher(Protocol):
-    """What the door asks of `metering_common.publisher.Publisher`."""
+    """What ingest-api asks of `metering_common.kafka.publisher.Publisher`."""
 
     async def publish(self, records: Sequence[Record], deadline_seconds: float | None = ...) -> Sequence[Any]: ...
 
@@ -55,13 +55,13 @@ class Coming(Protocol):
 
 
 class OutcomesTail(Protocol):
-    """What the door asks of `adapters.outcomes.OutcomesTail`."""
+    """What ingest-api asks of `adapters.outcomes.OutcomesTail`."""
 
     def expect(self, batch_id: UUID) -> AbstractAsyncContextManager[Coming | None]: ...
 
 
 class OutcomesScan(Protocol):
-    """What the door asks of `adapters.outcome_scan.OutcomesScan`."""
+    """What ingest-api asks of `adapters.outcome_scan.OutcomesScan`."""
 
     async def find(self, batch_id: UUID) -> list[Told]: ...
 
@@ -86,14 +86,14 @@ class Batch(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """How waiting for a verdict ended."""
+    """How waiting for a result ended."""
 
     end: Literal["told", "late", "not_watched"]
     findings: list[Finding]
     seconds: float
 
 
-class Door:
+class IngestService:
     """The use cases behind the published paths. Every refusal is a `Problem`."""
 
     def __init__(
@@ -154,20 +154,20 @@ class Door:
             raise unavailable("record_too_large", "a topic is smaller than its contract", 60, "too_large") from error
 
     async def enqueue_and_wait(self, batch: Batch, body_read_at: float, seconds: float) -> Wait:
-        """As `enqueue`, and then up to so many seconds for the verdict."""
+        """As `enqueue`, and then up to so many seconds for the result."""
         async with self._tail.expect(batch.id) as coming:
             await self.enqueue(batch, body_read_at)
             since = self._clock.monotonic()
             outcomes = None if coming is None else await coming.within(seconds)
         waited = self._clock.monotonic() - since
         if outcomes is not None:
-            return Wait("told", verdicts.findings(outcomes), waited)
+            return Wait("told", batch_results.findings(outcomes), waited)
         return Wait("not_watched" if coming is None else "late", [], waited)
 
-    async def verdict(self, sender: Sender, batch_id: str) -> dict[str, Any]:
+    async def result(self, sender: Sender, batch_id: str) -> dict[str, Any]:
         """What became of the sender's provider's batch: 404 outside the window, 503 when it cannot be told."""
-        batch = verdicts.batch_in_window(batch_id, self._clock.now_ms())
-        return verdicts.verdict(batch, sender.provider, await self._scan.find(batch), self._clock.now_ms())
+        batch = batch_results.batch_in_window(batch_id, self._clock.now_ms())
+        return batch_results.result(batch, sender.provider, await self._scan.find(batch), self._clock.now_ms())
 
     async def _device(self, find: Callable[[Registry], Device | None]) -> dict[str, Any]:
         if (device := find(self._replica.registry)) is None:
@@ -217,7 +217,7 @@ class Door:
                         device_id=device.id,
                         source="http",
                         received_at_ms=submission.received_at_ms,
-                        rev=rev_at_the_door(submission.received_at_ms, batch_id, item),
+                        rev=http_rev(submission.received_at_ms, batch_id, item),
                         registry=version,
                         traceparent=submission.traceparent,
                     )
@@ -254,11 +254,11 @@ def _devices_unknown(parts: Sequence[Element], found: Sequence[Device | None]) -
 
 
 def _not_published(error: PublishUnavailableError) -> Problem:
-    """After `deadline` and `failed` the records may land all the same: the resend is safe (law 3)."""
+    """After `deadline` and `failed` the records may land all the same: the resend is safe (invariant 3)."""
     if error.reason in ("deadline", "failed"):
         detail = "not every record was acknowledged in time; send the same request again"
         return unavailable("kafka_late", detail, error.retry_after_seconds, error.reason)
-    code = "in_hand" if error.reason == "in_hand" else "kafka_unavailable"
+    code = "in_flight" if error.reason == "in_flight" else "kafka_unavailable"
     return unavailable(
         code, "nothing was enqueued; send the same request again", error.retry_after_seconds, error.reason
     )

@@ -1,17 +1,17 @@
-"""Where the door is put together: the only place that names concrete parts."""
+"""Where ingest-api is put together: the only place that names concrete parts."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from metering_common import topics
-from metering_common.admin import AdminServer
-from metering_common.clock import SystemClock
-from metering_common.metrics import ReplicaMetrics
-from metering_common.publisher import Publisher
-from metering_common.registry import RegistryReplica
-from metering_common.telemetry import loop_lag, new_registry
-from metering_common.tracing import open_tracing
+from metering_common.contract import topics
+from metering_common.kafka.publisher import Publisher
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import SystemClock
+from metering_common.service.metrics import ReplicaMetrics
+from metering_common.service.telemetry import loop_lag, new_collectors
+from metering_common.service.tracing import open_tracing
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.drain import Drain
@@ -22,8 +22,8 @@ from metering_ingest_api.adapters.openapi import load_definition
 from metering_ingest_api.adapters.outcome_scan import OutcomesScan
 from metering_ingest_api.adapters.outcomes import OutcomesTail
 from metering_ingest_api.adapters.tracing import traced_by
-from metering_ingest_api.application import Door
-from metering_ingest_api.domain.in_hand import InHand
+from metering_ingest_api.application import IngestService
+from metering_ingest_api.domain.in_flight import InFlight
 from metering_ingest_api.domain.rates import GatewayRates, Rate
 from metering_ingest_api.domain.tokens import Tokens
 from metering_ingest_api.metrics import IngestMetrics
@@ -34,7 +34,7 @@ TOPICS = (topics.RAW, topics.OUTCOMES, topics.REGISTRY)
 
 
 class IngestApi:
-    """The running door. `port` is the public one, `admin_port` the other."""
+    """The running ingest-api. `port` is the public one, `admin_port` the other."""
 
     def __init__(self, listener: Listener, admin: AdminServer) -> None:
         self._listener, self._admin = listener, admin
@@ -56,17 +56,17 @@ class IngestApi:
 async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
     """Opened downwards, closed upwards. Readiness is the last thing true and the first thing false."""
     clock = SystemClock()
-    registry = new_registry(NAME, "metering-ingest-api")
+    registry = new_collectors(NAME, "metering-ingest-api")
     metrics = IngestMetrics(registry)
     async with (
         open_tracing(NAME, settings.tracing) as tracing,
         loop_lag(registry, clock),
         AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
         AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
-        topics.checked(settings.kafka, TOPICS, admin.patience("kafka")),
+        topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
         Publisher.open(
-            settings.kafka, clock, max_in_hand_bytes=settings.max_in_hand_bytes, registry=registry
+            settings.kafka, clock, max_in_flight_bytes=settings.max_in_flight_bytes, registry=registry
         ) as publisher,
         OutcomesTail.open(settings.kafka, clock, metrics) as tail,
         OutcomesScan.open(settings.kafka, metrics) as scan,
@@ -75,8 +75,8 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
         tokens = Tokens(replica.registry)
         metrics.tokens.set_function(lambda: len(tokens))
         listener, drain = Listener(settings, metrics), Drain()
-        door = Door(replica, publisher, (tail, scan), tokens, clock)
-        api = Api(door, make_bounds(settings, metrics), load_definition(), clock, metrics)
+        ingest_api = IngestService(replica, publisher, (tail, scan), tokens, clock)
+        api = Api(ingest_api, make_bounds(settings, metrics), load_definition(), clock, metrics)
         paths = published(api, Exchanges(clock, metrics, access_log, drain), traced_by(tracing))
         async with listener.listen(paths, settings, drain):
             admin.ready = True
@@ -89,13 +89,13 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
 
 
 def make_bounds(settings: IngestSettings, metrics: IngestMetrics) -> Bounds:
-    in_hand = InHand(settings.max_in_hand_bytes)
-    metrics.in_hand_bytes.set_function(lambda: in_hand.bytes)
+    in_flight = InFlight(settings.max_in_flight_bytes)
+    metrics.in_flight_bytes.set_function(lambda: in_flight.bytes)
     return Bounds(
         BodyLimits(settings.max_body_bytes, settings.max_wire_bytes, settings.body_seconds),
         GatewayRates(
             Rate(settings.requests_per_second, settings.requests_burst),
             Rate(settings.bytes_per_second, settings.bytes_burst),
         ),
-        in_hand,
+        in_flight,
     )

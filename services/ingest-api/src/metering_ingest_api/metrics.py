@@ -1,20 +1,20 @@
-"""Every metric of the door. Labels are route templates, statuses and codes: never a device, a gateway or a path."""
+"""Every metric of ingest-api. Labels are route templates, statuses and codes: never a device, a gateway or a path."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import LATENCY_BUCKETS
+from metering_common.service.metrics import LATENCY_BUCKETS
 
 
 class IngestMetrics:
     """One set per process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.requests = Counter(
             "metering_ingest_requests", "Answers given.", ["method", "route", "status"], registry=registry
         )
         self.seconds = Histogram(
             "metering_ingest_request_seconds",
-            "From the request's head to its answer, waiting for a verdict left out.",
+            "From the request's head to its answer, waiting for a result left out.",
             ["route"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
@@ -27,7 +27,9 @@ class IngestMetrics:
         )
         self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=registry)
         self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=registry)
-        self.in_hand_bytes = Gauge("metering_ingest_in_hand_bytes", "Bytes of all requests in work.", registry=registry)
+        self.in_flight_bytes = Gauge(
+            "metering_ingest_in_flight_bytes", "Bytes of all requests in work.", registry=registry
+        )
         self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=registry)
         self.connections_cut = Counter(
             "metering_ingest_connections_cut",
@@ -36,7 +38,7 @@ class IngestMetrics:
             registry=registry,
         )
         self.tokens = Gauge("metering_ingest_verified_tokens", "Tokens remembered as verified.", registry=registry)
-        self.waiting = Gauge("metering_ingest_waiting", "Requests that wait for their verdict.", registry=registry)
+        self.waiting = Gauge("metering_ingest_waiting", "Requests that wait for their result.", registry=registry)
         self.waits = Counter(
             "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=registry
         )

@@ -1,9 +1,9 @@
-"""The door's environment, `INGEST_…`; Kafka's is `KAFKA_…`."""
+"""ingest-api's environment, `INGEST_…`; Kafka's is `KAFKA_…`."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.settings import ServiceSettings
+from metering_common.service.settings import ServiceSettings
 
 
 class IngestSettings(ServiceSettings):
@@ -15,7 +15,7 @@ class IngestSettings(ServiceSettings):
     http_port: int = Field(ge=0, le=65535, description="port of the published API; 0 takes a free one")
     max_body_bytes: int = Field(1_048_576, gt=0, description="largest JSON body, after inflating")
     max_wire_bytes: int = Field(524_288, gt=0, description="largest compressed body")
-    max_in_hand_bytes: int = Field(64 * 1_048_576, gt=0, description="bytes of all requests in work; 503 beyond")
+    max_in_flight_bytes: int = Field(64 * 1_048_576, gt=0, description="bytes of all requests in work; 503 beyond")
     header_seconds: float = Field(10, gt=0, description="how long a request's head may take to arrive")
     body_seconds: float = Field(30, gt=0, description="how long a request's body may take to arrive")
     keepalive_seconds: float = Field(75, gt=0, description="idle connections are kept so long; above the balancer's")

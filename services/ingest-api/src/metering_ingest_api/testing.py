@@ -1,4 +1,4 @@
-"""For tests and benchmarks: a door before a real Kafka, a registry to know senders by, tokens signed like auth's."""
+"""For tests and benchmarks: an ingest-api before a real Kafka, a registry to know senders by, tokens signed like auth's."""
 
 import json
 import os
@@ -23,10 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 
-from metering_common import kafka as kafka_clients
-from metering_common import topics
-from metering_common.clock import SystemClock
-from metering_common.registry_documents import (
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka_clients
+from metering_common.registry.documents import (
     Device,
     Gateway,
     KeyState,
@@ -39,8 +38,9 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.registry_memory import Registry
-from metering_common.settings import KafkaSettings
+from metering_common.registry.memory import Registry
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.bootstrap import build
 from metering_ingest_api.settings import IngestSettings
 
@@ -135,8 +135,8 @@ async def publish(kafka: KafkaSettings, *documents: RegistryDocument, gone: tupl
 
 
 @dataclass
-class DoorUnderTest:
-    """A running door and a gateway's session with it."""
+class IngestApiUnderTest:
+    """A running ingest-api and a gateway's session with it."""
 
     port: int
     admin_port: int
@@ -184,29 +184,32 @@ class Answer:
         return str(self.json()["code"])
 
 
-def door_settings(kafka: KafkaSettings, **changes: Any) -> IngestSettings:
+def ingest_api_settings(kafka: KafkaSettings, **changes: Any) -> IngestSettings:
     defaults: dict[str, Any] = {"http_host": "127.0.0.1", "http_port": 0, "admin_host": "127.0.0.1", "admin_port": 0}
     return IngestSettings(**defaults | {"kafka": kafka, "unready_seconds": 0, "drain_seconds": 5} | changes)
 
 
 @asynccontextmanager
-async def running_door(kafka: KafkaSettings, **changes: Any) -> AsyncIterator[DoorUnderTest]:
-    async with build(door_settings(kafka, **changes)) as api, aiohttp.ClientSession(auto_decompress=False) as session:
-        under_test = DoorUnderTest(api.port, api.admin_port, session, kafka)
+async def running_ingest_api(kafka: KafkaSettings, **changes: Any) -> AsyncIterator[IngestApiUnderTest]:
+    async with (
+        build(ingest_api_settings(kafka, **changes)) as api,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
+        under_test = IngestApiUnderTest(api.port, api.admin_port, session, kafka)
         await until_ready(under_test)
         yield under_test
 
 
-async def until_ready(door: DoorUnderTest) -> None:
+async def until_ready(ingest_api: IngestApiUnderTest) -> None:
     while True:
-        async with door.session.get(f"http://127.0.0.1:{door.admin_port}/readyz") as response:
+        async with ingest_api.session.get(f"http://127.0.0.1:{ingest_api.admin_port}/readyz") as response:
             if response.ok:
                 return
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a door listens."""
+    """Where an ingest-api listens."""
 
     host: str
     port: int
@@ -214,8 +217,8 @@ class Address:
 
 
 @dataclass(frozen=True)
-class DoorProcess:
-    """A door as production runs it, in a process of its own."""
+class IngestApiProcess:
+    """A ingest-api as production runs it, in a process of its own."""
 
     address: Address
     child: "subprocess.Popen[bytes]"
@@ -248,7 +251,7 @@ class DoorProcess:
 
 
 @contextmanager
-def door_process(bootstrap: str, folder: Path, at: Address, **environment: str) -> Iterator[DoorProcess]:
+def ingest_process(bootstrap: str, folder: Path, at: Address, **environment: str) -> Iterator[IngestApiProcess]:
     """Started, ready, and at the end stopped as a pod is; its log is in `folder`."""
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -259,24 +262,24 @@ def door_process(bootstrap: str, folder: Path, at: Address, **environment: str) 
         "INGEST_ADMIN_PORT": str(at.admin_port),
         "INGEST_UNREADY_SECONDS": "0",
     }
-    log = folder / f"door-{at.host}-{at.port}.log"
+    log = folder / f"ingest_api-{at.host}-{at.port}.log"
     command = [sys.executable, "-m", "metering_ingest_api"]
     with log.open("ab") as output:
         child = subprocess.Popen(  # noqa: S603  our own module
             command, env=os.environ | settings | environment, stdout=output, stderr=output
         )
-    door = DoorProcess(at, child, bootstrap, log)
+    ingest_api = IngestApiProcess(at, child, bootstrap, log)
     try:
-        _wait_until_ready(door)
-        yield door
+        _wait_until_ready(ingest_api)
+        yield ingest_api
     finally:
         if child.poll() is None:
-            door.stop()
+            ingest_api.stop()
 
 
-def _wait_until_ready(door: DoorProcess) -> None:
+def _wait_until_ready(ingest_api: IngestApiProcess) -> None:
     give_up_at = time.monotonic() + START_SECONDS
-    while not door.is_ready():
-        if door.child.poll() is not None or time.monotonic() > give_up_at:
-            raise RuntimeError(f"the door did not get ready: {door.log.read_text()[-2_000:]}")
+    while not ingest_api.is_ready():
+        if ingest_api.child.poll() is not None or time.monotonic() > give_up_at:
+            raise RuntimeError(f"ingest-api did not get ready: {ingest_api.log.read_text()[-2_000:]}")
         time.sleep(0.05)

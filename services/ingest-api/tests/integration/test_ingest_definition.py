@@ -1,4 +1,4 @@
-"""contracts/openapi/input.yaml is the truth: Schemathesis holds the running door against it, with every check."""
+"""contracts/openapi/input.yaml is the truth: Schemathesis holds the running ingest-api against it, with every check."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 
 from metering_ingest_api.adapters.openapi import load_definition
-from metering_ingest_api.testing import DoorProcess, make_token
+from metering_ingest_api.testing import IngestApiProcess, make_token
 
 CONFIG = {
     "generation": {"mode": "all", "max-examples": 25, "deterministic": True, "database": "none"},
@@ -22,7 +22,7 @@ definition = schemathesis.openapi.from_dict(
 ).exclude(path="/auth/token/refresh")  # stands in this definition, is answered by auth, and held by auth's tests
 
 
-def keeps_to_its_definition(case: "Case[Any]", process: DoorProcess) -> None:
+def keeps_to_its_definition(case: "Case[Any]", process: IngestApiProcess) -> None:
     case.call_and_validate(
         base_url=f"http://127.0.0.1:{process.port}/api/v1", headers={"Authorization": f"Bearer {make_token()}"}
     )
@@ -32,10 +32,10 @@ def keeps_to_its_definition(case: "Case[Any]", process: DoorProcess) -> None:
 for found in definition.get_all_operations():
     operation = found.ok()  # type: ignore[union-attr]  # a definition that is none has no `ok`: nothing is collected then
     test = definition.include(path=operation.path, method=operation.method).parametrize()(keeps_to_its_definition)
-    globals()[re.sub(r"\W+", "_", f"test_the_door_keeps_to {operation.label}")] = test
+    globals()[re.sub(r"\W+", "_", f"test_ingest_api_keeps_to {operation.label}")] = test
 del test
 
 
-def test_the_door_serves_its_definition(process: DoorProcess) -> None:
+def test_ingest_api_serves_its_definition(process: IngestApiProcess) -> None:
     with urlopen(f"http://127.0.0.1:{process.port}/api/v1/spec") as response:
         assert response.read() == load_definition()

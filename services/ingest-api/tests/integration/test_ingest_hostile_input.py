@@ -1,4 +1,4 @@
-"""Hostile input, each kind against a door in its own process: the status, bounded memory, an unharmed neighbour."""
+"""Hostile input, each kind against an ingest-api in its own process: the status, bounded memory, an unharmed neighbour."""
 
 import asyncio
 import gzip
@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from metering_ingest_api.testing import DoorProcess, make_token
+from metering_ingest_api.testing import IngestApiProcess, make_token
 
 MAX_GROWTH = 48 * 1024 * 1024
-"""Of the door's resident memory over one attack: several bodies' worth, far below any bomb's size."""
+"""Of ingest-api's resident memory over one attack: several bodies' worth, far below any bomb's size."""
 NEIGHBOUR_SECONDS = 2.0
 """How late a good request may be answered beside an attack, on a machine that runs other tests too."""
 NEIGHBOUR_PAUSE_SECONDS = 0.01  # below its own rate limit, also on a quick machine
@@ -38,16 +38,16 @@ class Reply:
 
 
 def head(*lines: str, path: str = PATH, method: str = "POST") -> bytes:
-    usual = ("Host: door", f"Authorization: Bearer {make_token()}", "Connection: close")
+    usual = ("Host: ingest_api", f"Authorization: Bearer {make_token()}", "Connection: close")
     return "\r\n".join((f"{method} {path} HTTP/1.1", *usual, *lines, "", "")).encode()
 
 
-async def exchange(door: DoorProcess, *parts: bytes, pause: float = 0) -> Reply:
-    """Sends the parts, and reads until the door closes.
+async def exchange(ingest_api: IngestApiProcess, *parts: bytes, pause: float = 0) -> Reply:
+    """Sends the parts, and reads until ingest-api closes.
 
     What the parser refuses goes in one part: a reset for a second one may take the answer to the first away.
     """
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingest_api.port)
     reading = asyncio.create_task(reader.read(-1))
     with suppress(ConnectionError):
         for part in parts:
@@ -62,31 +62,31 @@ async def exchange(door: DoorProcess, *parts: bytes, pause: float = 0) -> Reply:
     return Reply(b"")
 
 
-async def post(door: DoorProcess, body: bytes, *lines: str) -> Reply:
-    return await exchange(door, head(f"Content-Length: {len(body)}", *lines), body)
+async def post(ingest_api: IngestApiProcess, body: bytes, *lines: str) -> Reply:
+    return await exchange(ingest_api, head(f"Content-Length: {len(body)}", *lines), body)
 
 
 @asynccontextmanager
-async def unharmed(door: DoorProcess) -> AsyncIterator[None]:
-    """While the attack runs a neighbour is served, and after it the door has not grown."""
-    await post(door, GOOD)
-    before = door.resident_bytes
+async def unharmed(ingest_api: IngestApiProcess) -> AsyncIterator[None]:
+    """While the attack runs a neighbour is served, and after it ingest-api has not grown."""
+    await post(ingest_api, GOOD)
+    before = ingest_api.resident_bytes
     over = asyncio.Event()
-    neighbour = asyncio.create_task(neighbours_worst(door, over))
+    neighbour = asyncio.create_task(neighbours_worst(ingest_api, over))
     yield
     over.set()
     assert await neighbour < NEIGHBOUR_SECONDS
-    assert door.resident_bytes - before < MAX_GROWTH
+    assert ingest_api.resident_bytes - before < MAX_GROWTH
 
 
-async def neighbours_worst(door: DoorProcess, over: asyncio.Event) -> float:
+async def neighbours_worst(ingest_api: IngestApiProcess, over: asyncio.Event) -> float:
     """Another gateway's good requests, one after the other: the slowest one's seconds."""
     worst, loop = 0.0, asyncio.get_running_loop()
     headers = {"Authorization": f"Bearer {make_token(gateway=3)}", "Content-Type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
         while True:
             started = loop.time()
-            async with session.post(f"http://127.0.0.1:{door.port}{PATH}", data=GOOD) as response:
+            async with session.post(f"http://127.0.0.1:{ingest_api.port}{PATH}", data=GOOD) as response:
                 assert response.status == 201, await response.text()
             worst = max(worst, loop.time() - started)
             if over.is_set():
@@ -122,7 +122,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_hostile_body(process: DoorProcess, name: str) -> None:
+async def test_a_hostile_body(process: IngestApiProcess, name: str) -> None:
     body, status, code = BODIES[name]
     async with unharmed(process):
         reply = await post(process, body)
@@ -148,38 +148,38 @@ BOMBS: dict[str, tuple[bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-async def test_a_hostile_compression(process: DoorProcess, name: str) -> None:
+async def test_a_hostile_compression(process: IngestApiProcess, name: str) -> None:
     body, status, code = BOMBS[name]
     async with unharmed(process):
         reply = await post(process, body, "Content-Encoding: gzip")
     assert (reply.status, reply.code) == (status, code)
 
 
-async def test_two_encodings_at_once_are_not_taken(process: DoorProcess) -> None:
+async def test_two_encodings_at_once_are_not_taken(process: IngestApiProcess) -> None:
     reply = await post(process, gzip.compress(gzip.compress(GOOD)), "Content-Encoding: gzip, gzip")
     assert (reply.status, reply.code) == (415, "unsupported_content_encoding")
 
 
-async def test_chunks_without_end_are_cut_off_at_the_size(process: DoorProcess) -> None:
+async def test_chunks_without_end_are_cut_off_at_the_size(process: IngestApiProcess) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     async with unharmed(process):
         reply = await exchange(process, head("Transfer-Encoding: chunked"), *repeat(chunk, 200))
     assert (reply.status, reply.code) == (413, "body_too_large")
 
 
-async def test_slow_chunks_without_end_are_cut_off_in_time(process: DoorProcess) -> None:
+async def test_slow_chunks_without_end_are_cut_off_in_time(process: IngestApiProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head("Transfer-Encoding: chunked"), *repeat(b"1\r\n \r\n", 30), pause=0.1)
     assert (reply.status, reply.code) == (408, "body_too_slow")
 
 
-async def test_a_content_length_too_long_is_waited_for_no_longer_than_the_deadline(process: DoorProcess) -> None:
+async def test_a_content_length_too_long_is_waited_for_no_longer_than_the_deadline(process: IngestApiProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head(f"Content-Length: {len(GOOD) + 1}"), GOOD)
     assert (reply.status, reply.code) == (408, "body_too_slow")
 
 
-async def test_a_content_length_too_short_cuts_the_body(process: DoorProcess) -> None:
+async def test_a_content_length_too_short_cuts_the_body(process: IngestApiProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head(f"Content-Length: {len(GOOD) - 1}") + GOOD)
     assert reply.status == 400  # the parser's: there is data after the last request
@@ -187,14 +187,14 @@ async def test_a_content_length_too_short_cuts_the_body(process: DoorProcess) ->
 
 
 @pytest.mark.parametrize("length", ["-1", "1_0", "0x10", "abc", "9" * 40, "+5", ""])
-async def test_a_content_length_that_is_no_number(process: DoorProcess, length: str) -> None:
+async def test_a_content_length_that_is_no_number(process: IngestApiProcess, length: str) -> None:
     async with unharmed(process):
         reply = await exchange(process, head(f"Content-Length: {length}") + GOOD)
     assert reply.status in (400, 413)
     assert reply.answers == 1
 
 
-SMUGGLED = b"GET /api/v1/spec HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n"
+SMUGGLED = b"GET /api/v1/spec HTTP/1.1\r\nHost: ingest_api\r\nConnection: close\r\n\r\n"
 PAIRS: dict[str, tuple[str, ...]] = {
     "length and chunked": ("Content-Length: 5", "Transfer-Encoding: chunked"),
     "chunked and length": ("Transfer-Encoding: chunked", "Content-Length: 5"),
@@ -210,7 +210,9 @@ PAIRS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-async def test_a_smuggling_pair_is_refused_and_nothing_behind_it_is_answered(process: DoorProcess, name: str) -> None:
+async def test_a_smuggling_pair_is_refused_and_nothing_behind_it_is_answered(
+    process: IngestApiProcess, name: str
+) -> None:
     async with unharmed(process):
         reply = await exchange(
             process, head(*PAIRS[name]).replace(b"Connection: close\r\n", b"") + b"0\r\n\r\n" + SMUGGLED
@@ -219,28 +221,28 @@ async def test_a_smuggling_pair_is_refused_and_nothing_behind_it_is_answered(pro
     assert reply.answers == 1
 
 
-async def test_one_header_of_10000_bytes_is_refused_below_the_application(process: DoorProcess) -> None:
+async def test_one_header_of_10000_bytes_is_refused_below_the_application(process: IngestApiProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head("X: " + "y" * 10_000, path="/api/v1/spec", method="GET"))
     assert reply.status == 400
     assert b"text/plain" in reply.head
 
 
-async def test_many_headers_of_10000_bytes_in_all_do_no_harm(process: DoorProcess) -> None:
+async def test_many_headers_of_10000_bytes_in_all_do_no_harm(process: IngestApiProcess) -> None:
     async with unharmed(process):
         lines = [f"X-{number}: {'y' * 90}" for number in range(100)]
         reply = await exchange(process, head(*lines, path="/api/v1/spec", method="GET"))
     assert reply.status == 200
 
 
-async def test_ten_thousand_headers_are_refused(process: DoorProcess) -> None:
+async def test_ten_thousand_headers_are_refused(process: IngestApiProcess) -> None:
     async with unharmed(process):
         reply = await exchange(process, head(*[f"X-{number}: y" for number in range(10_000)]))
     assert reply.status == 400
 
 
 @pytest.mark.parametrize("line", ["GET", "GET / HTTP/9.9", "\x16\x03\x01", "PRI * HTTP/2.0", "GET /\x00 HTTP/1.1"])
-async def test_a_request_line_that_is_no_http(process: DoorProcess, line: str) -> None:
+async def test_a_request_line_that_is_no_http(process: IngestApiProcess, line: str) -> None:
     async with unharmed(process):
         reply = await exchange(process, f"{line}\r\n\r\n".encode())
     assert reply.status in (400, 0)
@@ -253,17 +255,17 @@ async def seconds_of(waiting: Awaitable[Any]) -> float:
     return loop.time() - started
 
 
-async def test_a_head_that_comes_too_slowly_is_cut_off(process: DoorProcess) -> None:
+async def test_a_head_that_comes_too_slowly_is_cut_off(process: IngestApiProcess) -> None:
     async with unharmed(process):
         assert await seconds_of(exchange(process, b"GET /api/v1/spec HTTP/1.1\r\n", *repeat(b"a", 30), pause=0.1)) < 5
 
 
-async def test_a_silent_connection_is_cut_off(process: DoorProcess) -> None:
+async def test_a_silent_connection_is_cut_off(process: IngestApiProcess) -> None:
     assert await seconds_of(exchange(process)) < 3
 
 
-async def test_an_idle_connection_lives_as_long_as_keep_alive_and_not_longer(process: DoorProcess) -> None:
-    request = b"GET /api/v1/spec HTTP/1.1\r\nHost: door\r\n\r\n"
+async def test_an_idle_connection_lives_as_long_as_keep_alive_and_not_longer(process: IngestApiProcess) -> None:
+    request = b"GET /api/v1/spec HTTP/1.1\r\nHost: ingest_api\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
     for _ in range(2):
         writer.write(request)

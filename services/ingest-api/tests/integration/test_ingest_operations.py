@@ -1,4 +1,4 @@
-"""The door in operation: drained on SIGTERM, restarted behind the load balancer under load, fair to quiet gateways."""
+"""ingest-api in operation: drained on SIGTERM, restarted behind the load balancer under load, fair to quiet gateways."""
 
 import asyncio
 import json
@@ -16,9 +16,9 @@ from multidict import CIMultiDict
 
 from metering_ingest_api.testing import (
     Address,
-    DoorProcess,
-    DoorUnderTest,
-    door_process,
+    IngestApiProcess,
+    IngestApiUnderTest,
+    ingest_process,
     make_token,
 )
 from metering_local.caddyfile import caddyfile
@@ -33,16 +33,18 @@ FAIR_FLOOR_SECONDS = 0.1
 
 
 def test_everything_stops_at_once_and_cleanly_without_requests(
-    process: DoorProcess, tmp_path: Path, address: Address
+    process: IngestApiProcess, tmp_path: Path, address: Address
 ) -> None:
-    with door_process(process.bootstrap, tmp_path, address) as door:
-        assert door.stop() == 0
+    with ingest_process(process.bootstrap, tmp_path, address) as ingest_api:
+        assert ingest_api.stop() == 0
 
 
-async def test_requests_in_hand_are_finished_on_sigterm(door: DoorUnderTest, tmp_path: Path, address: Address) -> None:
-    """Some wait for a verdict, some still send their body: all get their answer, new connections are not taken."""
-    with door_process(door.kafka.bootstrap_servers, tmp_path, address) as process:
-        there = DoorUnderTest(process.port, process.admin_port, door.session, door.kafka)
+async def test_requests_in_flight_are_finished_on_sigterm(
+    ingest_api: IngestApiUnderTest, tmp_path: Path, address: Address
+) -> None:
+    """Some wait for a result, some still send their body: all get their answer, new connections are not taken."""
+    with ingest_process(ingest_api.kafka.bootstrap_servers, tmp_path, address) as process:
+        there = IngestApiUnderTest(process.port, process.admin_port, ingest_api.session, ingest_api.kafka)
         waiting = [asyncio.create_task(there.post(BODY, headers={"Prefer": "wait=2"})) for _ in range(5)]
         sending = [asyncio.create_task(send_slowly(process.port)) for _ in range(5)]
         while await there.metric("metering_ingest_waiting") < 5:
@@ -64,9 +66,9 @@ async def send_slowly(port: int) -> bytes:
     return reply
 
 
-async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(door: DoorUnderTest) -> None:
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(ingest_api: IngestApiUnderTest) -> None:
     """RFC 9110, section 10.1.1: curl asks so for bodies of more than a megabyte."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingest_api.port)
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {make_token()}\r\nExpect: 100-continue\r\n"
     writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode())
     async with asyncio.timeout(20):
@@ -76,9 +78,9 @@ async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(door
     writer.close()
 
 
-async def test_a_refused_client_is_not_told_to_send_its_body(door: DoorUnderTest) -> None:
+async def test_a_refused_client_is_not_told_to_send_its_body(ingest_api: IngestApiUnderTest) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    async with asyncio.timeout(20), connection(door) as (reader, writer):
+    async with asyncio.timeout(20), connection(ingest_api) as (reader, writer):
         writer.write(head.encode())
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 401 ")
 
@@ -94,11 +96,11 @@ async def test_a_refused_client_is_not_told_to_send_its_body(door: DoorUnderTest
     ],
 )
 async def test_an_answer_suits_the_clients_connection(
-    door: DoorUnderTest, request_line: str, field: str, told: str | None, *, stays: bool
+    ingest_api: IngestApiUnderTest, request_line: str, field: str, told: str | None, *, stays: bool
 ) -> None:
     """Whatever a client asks of the connection: the same fields, the length of the body, and the connection's fate."""
     head = f"{request_line.format('/api/v1/spec')}\r\nHost: x\r\n{field}\r\n\r\n".encode()
-    async with asyncio.timeout(20), connection(door) as (reader, writer):
+    async with asyncio.timeout(20), connection(ingest_api) as (reader, writer):
         for _ in range(2 if stays else 1):
             writer.write(head)
             status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -114,26 +116,28 @@ async def test_an_answer_suits_the_clients_connection(
             assert await reader.read() == b""
 
 
-async def test_a_client_that_reads_no_answers_gets_no_more_of_them(door: DoorUnderTest) -> None:
+async def test_a_client_that_reads_no_answers_gets_no_more_of_them(ingest_api: IngestApiUnderTest) -> None:
     """They would gather in memory without end: what it asks beyond the connection's buffers waits unread."""
     asked, told = 3_000, "metering_ingest_requests_total"
-    before = await door.metric(told, route="/api/v1/spec")
-    async with asyncio.timeout(60), connection(door) as (reader, writer):
+    before = await ingest_api.metric(told, route="/api/v1/spec")
+    async with asyncio.timeout(60), connection(ingest_api) as (reader, writer):
         writer.write(b"GET /api/v1/spec HTTP/1.1\r\nHost: x\r\n\r\n" * asked)
         answered = -1.0
-        while answered != (answered := await door.metric(told, route="/api/v1/spec") - before):  # noqa: ASYNC110  asked over HTTP
+        while answered != (answered := await ingest_api.metric(told, route="/api/v1/spec") - before):  # noqa: ASYNC110  asked over HTTP
             await asyncio.sleep(1)
         assert 0 < answered < asked / 2
         for _ in range(asked):
             head = await reader.readuntil(b"\r\n\r\n")
             fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
             await reader.readexactly(int(fields[b"Content-Length"]))
-    assert await door.metric(told, route="/api/v1/spec") - before == asked
+    assert await ingest_api.metric(told, route="/api/v1/spec") - before == asked
 
 
 @asynccontextmanager
-async def connection(door: DoorUnderTest) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+async def connection(
+    ingest_api: IngestApiUnderTest,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingest_api.port)
     try:
         yield reader, writer
     finally:
@@ -142,7 +146,7 @@ async def connection(door: DoorUnderTest) -> AsyncIterator[tuple[asyncio.StreamR
 
 @contextmanager
 def load_balancer(folder: Path) -> Iterator[Stack]:
-    """The local platform's own, with its own configuration, before two doors to be started."""
+    """The local platform's own, with its own configuration, before two ingest-api replicas to be started."""
     stack = Stack(folder, free_base())
     config = folder / "Caddyfile"
     config.write_text(caddyfile(stack))
@@ -158,16 +162,16 @@ def load_balancer(folder: Path) -> Iterator[Stack]:
 
 
 async def test_a_rolling_restart_of_both_replicas_fails_no_request(
-    kafka_server: KafkaServer, door: DoorUnderTest, tmp_path: Path
+    kafka_server: KafkaServer, ingest_api: IngestApiUnderTest, tmp_path: Path
 ) -> None:
     """As Kubernetes does it: one replica is stopped and a new one ready before the next one's turn."""
-    assert (await door.post(BODY)).status == 201
+    assert (await ingest_api.post(BODY)).status == 201
     with load_balancer(tmp_path) as stack, ExitStack() as stopping:
 
-        def start(host: str) -> DoorProcess:
+        def start(host: str) -> IngestApiProcess:
             address = Address(host, stack.ports.ingest_http, stack.ports.ingest_admin)
             return stopping.enter_context(
-                door_process(kafka_server.bootstrap, tmp_path, address, INGEST_UNREADY_SECONDS="2")
+                ingest_process(kafka_server.bootstrap, tmp_path, address, INGEST_UNREADY_SECONDS="2")
             )
 
         replicas = [await asyncio.to_thread(start, host) for host in ("127.0.0.1", SECOND_HOST)]
@@ -218,14 +222,14 @@ async def until_served(session: aiohttp.ClientSession, url: str, headers: dict[s
 
 
 async def test_a_noisy_gateway_leaves_the_others_their_latency(
-    door: DoorUnderTest, tmp_path: Path, address: Address
+    ingest_api: IngestApiUnderTest, tmp_path: Path, address: Address
 ) -> None:
     """Ten times its rate from one gateway, while another one's p99 stays within twice what it was.
 
     Other work on the machine only ever adds: one undisturbed round of three shows it.
     """
     limits = {"INGEST_REQUESTS_PER_SECOND": "10", "INGEST_REQUESTS_BURST": "10"}
-    with door_process(door.kafka.bootstrap_servers, tmp_path, address, **limits) as process:
+    with ingest_process(ingest_api.kafka.bootstrap_servers, tmp_path, address, **limits) as process:
         url = f"http://127.0.0.1:{process.port}{PATH}"
         rounds = [await alone_and_beside(url) for _ in range(3)]
     assert any(beside <= max(2 * alone, FAIR_FLOOR_SECONDS) for alone, beside in rounds), rounds

@@ -1,10 +1,10 @@
-"""What the door refuses for a request as a whole: measures, span, rates, bytes in hand."""
+"""What ingest-api refuses for a request as a whole: measures, span, rates, bytes in flight."""
 
 import pytest
 
-from metering_common.elements import Element
 from metering_ingest_api.domain import limits
-from metering_ingest_api.domain.in_hand import InHand
+from metering_ingest_api.domain.elements import Element
+from metering_ingest_api.domain.in_flight import InFlight
 from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.domain.rates import GatewayRates, Rate
 
@@ -88,15 +88,15 @@ def test_the_memory_of_gateways_is_bounded() -> None:
     assert len(buckets._buckets) == 3
 
 
-def test_bytes_in_hand_are_bounded_and_let_go() -> None:
-    in_hand = InHand(100)
-    first, second = in_hand.open(), in_hand.open()
+def test_bytes_in_flight_are_bounded_and_let_go() -> None:
+    in_flight = InFlight(100)
+    first, second = in_flight.open(), in_flight.open()
     first.hold(60)
     with pytest.raises(Problem) as caught:
         second.hold(41)
-    assert (caught.value.status, caught.value.extra["reason"]) == (503, "in_hand")
+    assert (caught.value.status, caught.value.extra["reason"]) == (503, "in_flight")
     second.hold(40)
     first.let_go()
     second.let_go()
     second.let_go()
-    assert in_hand.bytes == 0
+    assert in_flight.bytes == 0

@@ -1,4 +1,4 @@
-"""What the door makes of request headers."""
+"""What ingest-api makes of request headers."""
 
 import pytest
 

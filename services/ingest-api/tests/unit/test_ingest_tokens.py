@@ -1,4 +1,4 @@
-"""Who is believed: signature, claims and standing, with the clock as an argument."""
+"""Who is trusted: signature, claims and standing, with the clock as an argument."""
 
 import base64
 import hashlib
@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from metering_common.registry_documents import Gateway, KeyState, Provider
-from metering_common.registry_memory import Registry
+from metering_common.registry.documents import Gateway, KeyState, Provider
+from metering_common.registry.memory import Registry
 from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.domain.tokens import Tokens, UnknownToRegistryError
 from metering_ingest_api.testing import make_token, private_key, public_pem, put, signing_key
@@ -142,7 +142,7 @@ def test_a_key_that_left_the_registry_is_asked_for_again(registry: Registry) -> 
 
 
 @pytest.mark.parametrize("state", [KeyState.PUBLISHED, KeyState.ACTIVE, KeyState.RETIRING])
-def test_a_key_is_believed_from_its_publication_on(registry: Registry, state: KeyState) -> None:
+def test_a_key_is_trusted_from_its_publication_on(registry: Registry, state: KeyState) -> None:
     put(registry, signing_key(state=state, accept_until=NOW))
     Tokens(registry).sender(make_token(now=NOW), NOW)
 
@@ -176,7 +176,7 @@ def test_revocation_ends_what_was_issued_at_or_before(registry: Registry, docume
     assert caught.value.code == "token_revoked"
 
 
-def test_what_is_issued_after_a_revocation_is_believed(registry: Registry) -> None:
+def test_what_is_issued_after_a_revocation_is_trusted(registry: Registry) -> None:
     put(registry, Gateway(id=2, provider=1, name="g", revoked_at=NOW - 1))
     Tokens(registry).sender(make_token(now=NOW), NOW)
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
-from metering_common.clock import Clock
+from metering_common.service.clock import Clock
 from metering_prober.domain.series import DAY_SECONDS, Broken, Stored, compare, next_instant, value_at
 from metering_prober.metrics import ProbeMetrics
 
@@ -18,13 +18,13 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Sent(NamedTuple):
-    """What the front door said to one measure; `accepted` is its 201."""
+    """What the public API said to one measure; `accepted` is its 201."""
 
     result: Literal["accepted", "refused", "unanswered", "no_token"]
     detail: str = ""
 
 
-class FrontDoor(Protocol):
+class PublicApi(Protocol):
     """The platform as a gateway meets it."""
 
     async def send(self, instant: int, value: float) -> Sent:
@@ -49,17 +49,23 @@ class Prober:
 
     def __init__(
         self,
-        door: FrontDoor,
+        ingest_api: PublicApi,
         readback: Readback,
         clock: Clock,
         metrics: ProbeMetrics,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         *,
         every_seconds: int,
-        patience_seconds: float,
+        wait_seconds: float,
     ) -> None:
-        self._door, self._readback, self._clock, self._metrics, self._pause = door, readback, clock, metrics, pause
-        self._every_seconds, self._patience_seconds = every_seconds, patience_seconds
+        self._ingest_api, self._readback, self._clock, self._metrics, self._pause = (
+            ingest_api,
+            readback,
+            clock,
+            metrics,
+            pause,
+        )
+        self._every_seconds, self._wait_seconds = every_seconds, wait_seconds
         self._accepted: set[int] = set()
         self._last: Result = "ok"
         self._broken = Broken(frozenset(), frozenset())
@@ -83,7 +89,7 @@ class Prober:
         return result
 
     async def _send_and_look(self, instant: int, started: float) -> tuple[Result, str]:
-        sent = await self._door.send(instant, value_at(instant))
+        sent = await self._ingest_api.send(instant, value_at(instant))
         self._metrics.enrolled.set(sent.result != "no_token")
         if sent.result != "accepted":
             return sent.result, sent.detail
@@ -95,14 +101,14 @@ class Prober:
         except UnreadableError as error:
             return "unreadable", str(error)
         if not found:
-            return "late", f"not in SQL after {self._patience_seconds} s"
+            return "late", f"not in SQL after {self._wait_seconds} s"
         self._metrics.queryable_seconds.observe(self._clock.monotonic() - started)
         self._metrics.last_success_timestamp_seconds.set(self._clock.now_ms() / 1_000)
         return "ok", ""
 
     async def _look_for(self, instant: int, started: float) -> bool:
         while not (found := await self._readback.has(instant)):
-            if self._clock.monotonic() - started > self._patience_seconds:
+            if self._clock.monotonic() - started > self._wait_seconds:
                 break
             await self._pause(LOOK_SECONDS)
         return found

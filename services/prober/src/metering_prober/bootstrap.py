@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from metering_common import postgres
-from metering_common.admin import AdminServer
-from metering_common.clock import SystemClock
-from metering_common.metrics import PoolMetrics
-from metering_common.telemetry import loop_lag, new_registry
+from metering_common.postgres import pool as postgres
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import SystemClock
+from metering_common.service.metrics import PoolMetrics
+from metering_common.service.telemetry import loop_lag, new_collectors
 from metering_gateway.api import InputApi
 from metering_prober.adapters.certificates import servers
-from metering_prober.adapters.front_door import GatewayDoor
 from metering_prober.adapters.inspections import Inspections
+from metering_prober.adapters.public_api import GatewayClient
 from metering_prober.adapters.readback import SqlReadback
 from metering_prober.application import Prober
 from metering_prober.metrics import InspectionMetrics, ProbeMetrics
@@ -41,9 +41,9 @@ class ProberService:
 
 @asynccontextmanager
 async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
-    """It starts while the door and the database are away: that is what it is to show."""
+    """It starts while ingest-api and the database are away: that is what it is to show."""
     clock = SystemClock()
-    registry = new_registry("prober", "metering-prober")
+    registry = new_collectors("prober", "metering-prober")
     folders = settings.state_directory, settings.token_file
     async with (
         loop_lag(registry, clock),
@@ -56,21 +56,21 @@ async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
             statement_timeout_seconds=STATEMENT_SECONDS,
             metrics=PoolMetrics(registry),
         ) as pool,
-        GatewayDoor.open(
+        GatewayClient.open(
             InputApi(settings.api_url, settings.answer_seconds, settings.ca_file),
             folders,
             settings.device_number,
             settings.sensor_name,
-        ) as door,
+        ) as ingest_api,
     ):
-        readback = SqlReadback(pool, lambda: door.device_id, settings.sensor_name)
+        readback = SqlReadback(pool, lambda: ingest_api.device_id, settings.sensor_name)
         prober = Prober(
-            door,
+            ingest_api,
             readback,
             clock,
             ProbeMetrics(registry),
             every_seconds=settings.every_seconds,
-            patience_seconds=settings.patience_seconds,
+            wait_seconds=settings.wait_seconds,
         )
         watched = servers(settings.api_url, settings.database_url.get_secret_value(), settings.certificates)
         silent = timedelta(hours=settings.silent_hours)

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import LATENCY_BUCKETS
+from metering_common.service.metrics import LATENCY_BUCKETS
 
 QUERYABLE_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 60)  # seconds; 5 is the promise
 RESULTS = ("ok", "late", "refused", "unanswered", "no_token", "unreadable")
@@ -10,9 +10,9 @@ INSPECTIONS = ("accounts", "refusals", "silence", "jobs", "sizes", "certificates
 
 
 class ProbeMetrics:
-    """The known series: sent through the front door, read back from SQL."""
+    """The known series: sent through the public API, read back from SQL."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.enrolled = Gauge(
             "metering_prober_enrolled", "1 while the prober has a token that the platform takes.", registry=registry
         )
@@ -54,7 +54,7 @@ class ProbeMetrics:
 class InspectionMetrics:
     """What only SQL and the servers' certificates know; a gauge keeps its last value while its inspection fails."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"metering_prober_{name}", text, labels, registry=registry)
 
@@ -65,12 +65,13 @@ class InspectionMetrics:
             registry=registry,
         )
         self.unaccounted = gauge(
-            "unaccounted_records", "Raw records of the last two hours that have no row in the ledger: law 1 is broken."
+            "unaccounted_records",
+            "Raw records of the last two hours that have no row in the ledger: invariant 1 is broken.",
         )
         self.refused_ratio = gauge(
-            "provider_refused_ratio", "Values refused of those judged in the last hour, 0 to 1.", "provider"
+            "provider_refused_ratio", "Values refused of those validated in the last hour, 0 to 1.", "provider"
         )
-        self.provider_values = gauge("provider_values", "Values judged in the last hour.", "provider")
+        self.provider_values = gauge("provider_values", "Values validated in the last hour.", "provider")
         self.gateways = gauge("gateways", "Gateways that sent within the last week, by state.", "state")
         self.devices = gauge("devices", "Active devices with an expected interval, by state.", "state")
         self.job_failed = gauge("storage_job_failed", "1 while the last run of TimescaleDB's job failed.", "policy")

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering_common.batch_id import new_batch_id
-from metering_common.clock import ManualClock, SystemClock
-from metering_common.postgres import TimedPool
+from metering_common.contract.batch_id import new_batch_id
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.clock import ManualClock, SystemClock
 from metering_local.testing import FreshDatabase
 from metering_prober.adapters.certificates import Server, expiry, servers
 from metering_prober.adapters.inspections import Inspections
@@ -40,7 +40,7 @@ class House:
             "provider_id": 1, "gateway_id": 2, "measures": 1, "values": 10, "accepted": 10, "refused": 0,
             "not_taken": 0, "repeated": 0,
             "written": 10, "corrected": 0, "present": 0, "superseded": 0, "refusals_beyond": 0, "item": 0,
-            "items": 1, "clock_doubtful": False, "source": "http", "status": "judged", "registry_epoch": "e",
+            "items": 1, "clock_doubtful": False, "source": "http", "status": "validated", "registry_epoch": "e",
             "registry_position": 0, "rev": 0, **columns,
         }  # fmt: skip
         names = ", ".join(f'"{name}"' for name in row)
@@ -160,6 +160,6 @@ async def test_a_certificates_end_is_seen_also_when_it_has_passed(certificate: M
 
 
 async def test_a_database_without_tls_has_no_certificate(storage: FreshDatabase) -> None:
-    watched = servers("http://door", storage.owner_dsn.get_secret_value(), ("127.0.0.1:9093",))
+    watched = servers("http://ingest_api", storage.owner_dsn.get_secret_value(), ("127.0.0.1:9093",))
     assert set(watched) == {"database", "127.0.0.1:9093"}
     assert await expiry(watched["database"]) is None

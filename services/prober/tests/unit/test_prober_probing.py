@@ -1,4 +1,4 @@
-"""One probe from sending to its result, with a door and a database that do as they are told."""
+"""One probe from sending to its result, with an ingest-api and a database that do as they are told."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from metering_common.clock import ManualClock
+from metering_common.service.clock import ManualClock
 from metering_prober.application import Prober, Sent, UnreadableError
 from metering_prober.domain.series import Stored, value_at
 from metering_prober.metrics import ProbeMetrics
@@ -17,7 +17,7 @@ NOW = 1_795_000_020
 
 
 @dataclass
-class Door:
+class IngestService:
     answer: Sent = field(default_factory=lambda: Sent("accepted"))
     sent: list[tuple[int, float]] = field(default_factory=list)
 
@@ -30,7 +30,7 @@ class Door:
 class Database:
     """Has what was sent after so many looks; or does not answer."""
 
-    door: Door
+    ingest_api: IngestService
     looks: int = 0
     fails: bool = False
     lost: set[int] = field(default_factory=set)
@@ -43,23 +43,23 @@ class Database:
         return self.looks < 0 and instant not in self.lost
 
     async def since(self, instant: int) -> Mapping[int, Stored]:
-        kept = {at: value for at, value in self.door.sent if at >= instant and at not in self.lost}
+        kept = {at: value for at, value in self.ingest_api.sent if at >= instant and at not in self.lost}
         return {at: Stored(value + (at in self.changed), 0) for at, value in kept.items()}
 
 
 class House:
     def __init__(self) -> None:
         self.clock, self.registry = ManualClock(NOW * 1_000), CollectorRegistry()
-        self.door = Door()
-        self.database = Database(self.door)
+        self.ingest_api = IngestService()
+        self.database = Database(self.ingest_api)
         self.prober = Prober(
-            self.door,
+            self.ingest_api,
             self.database,
             self.clock,
             ProbeMetrics(self.registry),
             self.pause,
             every_seconds=30,
-            patience_seconds=20,
+            wait_seconds=20,
         )
 
     async def pause(self, seconds: float) -> None:
@@ -79,7 +79,7 @@ def house() -> House:
 async def test_a_probe_that_is_found_is_ok_and_tells_how_late(house: House) -> None:
     house.database.looks = 12
     assert await house.prober.probe(NOW) == "ok"
-    assert house.door.sent == [(NOW, value_at(NOW))]
+    assert house.ingest_api.sent == [(NOW, value_at(NOW))]
     assert house.metric("queryable_seconds_sum") == pytest.approx(1.2)
     assert house.metric("last_success_timestamp_seconds") == pytest.approx(NOW + 1.2)
     assert house.metric("probes_total", result="ok") == 1
@@ -94,8 +94,8 @@ async def test_what_is_not_in_sql_in_time_is_late(house: House) -> None:
 
 
 @pytest.mark.parametrize("result", ["refused", "unanswered", "no_token"])
-async def test_what_the_door_does_not_take_is_not_looked_for(house: House, result: str) -> None:
-    house.door.answer = Sent(result, "why")  # type: ignore[arg-type]  # one of them
+async def test_what_ingest_api_does_not_take_is_not_looked_for(house: House, result: str) -> None:
+    house.ingest_api.answer = Sent(result, "why")  # type: ignore[arg-type]  # one of them
     house.database.fails = True
     assert await house.prober.probe(NOW) == result
     assert house.metric("enrolled") == (result != "no_token")
@@ -131,9 +131,9 @@ async def test_a_changed_measure_is_wrong_for_a_day(house: House) -> None:
 async def test_a_result_is_told_when_it_changes(house: House) -> None:
     with capture_logs() as lines:
         await house.prober.probe(NOW)
-        house.door.answer = Sent("unanswered", "no answer: refused")
+        house.ingest_api.answer = Sent("unanswered", "no answer: refused")
         await house.prober.probe(NOW + 30)
         await house.prober.probe(NOW + 60)
-        house.door.answer = Sent("accepted")
+        house.ingest_api.answer = Sent("accepted")
         await house.prober.probe(NOW + 90)
     assert [line["event"] for line in lines] == ["probe.unanswered", "probe.ok"]

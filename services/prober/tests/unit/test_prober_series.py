@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from metering_common.batch_id import new_batch_id
+from metering_common.contract.batch_id import new_batch_id
 from metering_prober.domain.batch_ids import STAND_INS_END, first_of
 from metering_prober.domain.series import HIGHEST, Stored, compare, next_instant, value_at
 

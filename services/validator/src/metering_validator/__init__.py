@@ -1,1 +1,1 @@
-"""Judgement: a Faust stream that checks sensor names, time windows and values."""
+"""RecordResult: a Faust stream that checks sensor names, time windows and values."""

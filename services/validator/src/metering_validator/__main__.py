@@ -1,15 +1,15 @@
-"""`python -m metering_validator`: the process that judges."""
+"""`python -m metering_validator`: the process that validates."""
 
 import sys
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_validator.bootstrap import build
 from metering_validator.settings import Settings
 
 
 def main() -> int:
-    """Exit status 0 after a drain, 1 after a failure, 70 when it had to end with a batch in hand."""
+    """Exit status 0 after a drain, 1 after a failure, 70 when it had to end with a batch in flight."""
     return serve("validator", load_settings(Settings), build)
 
 

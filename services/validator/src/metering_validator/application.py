@@ -1,4 +1,4 @@
-"""The validator's use case: a batch of raw records becomes verdicts, let go once all are acknowledged."""
+"""The validator's use case: a batch of raw records becomes results, let go once all are acknowledged."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,24 +7,24 @@ from typing import Protocol
 import structlog
 from aiokafka.structs import RecordMetadata
 
-from metering_common.clock import Clock
-from metering_common.headers import (
+from metering_common.contract.metadata import (
     MalformedHeadersError,
     RecordHeaders,
     UnknownSchemaVersionError,
     decode_headers,
 )
-from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.tracing import StageTrace, no_trace, trace_ids
-from metering_validator.causality import Causality, Replica
+from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import StageTrace, no_trace, trace_ids
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
 from metering_validator.domain.poison import DeadShare
-from metering_validator.judging import Judgement, RawRecord, Tally, judge_record, malformed
 from metering_validator.metrics import Metrics
+from metering_validator.record_results import RawRecord, RecordResult, Tally, malformed, validate_record
+from metering_validator.registry_barrier import RegistryBarrier, Replica
 
 MAX_RETRY_SECONDS = 900.0
-"""Kafka gives up a consumer that does not poll for 1,000 s: a retry that lasts longer starts anew in a new process."""
+"""Kafka gives up a consumer that does not poll for 1,000 s: a retry that lasts longer starts again in a new process."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -32,17 +32,17 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class CannotGoOnError(Exception):
-    """The process must end, and nothing of the batch in hand may be committed."""
+    """The process must end, and nothing of the batch in flight may be committed."""
 
 
 class Publisher(Protocol):
-    """Where verdicts go; see `metering_common.publisher`."""
+    """Where results go; see `metering_common.kafka.publisher`."""
 
     async def publish(self, records: Sequence[Record]) -> list[RecordMetadata]: ...
 
 
 class Validator:
-    """Judges batches, one at a time."""
+    """Validates batches, one at a time."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Validator:
         self._metrics = metrics
         self._first_pause = pause_seconds
         self._trace = trace
-        self._causality = Causality(replica, metrics)
+        self._barrier = RegistryBarrier(replica, metrics)
         self._share = DeadShare()
         self._dictionary = Dictionary(())
         self._generation = -1
@@ -74,14 +74,14 @@ class Validator:
         started = self._clock.monotonic()
         self._oldest_ms = min((record.timestamp_ms for record in records), default=None)
         headers = [_headers_of(record) for record in records]
-        await self._causality.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
+        await self._barrier.wait(each.registry for each in headers if isinstance(each, RecordHeaders))
         self._refresh_dictionary()
-        judgements = [self._judge(record, each) for record, each in zip(records, headers, strict=True)]
-        self._check_dead_share(judgements)
-        await self._deliver([output for judgement in judgements for output in judgement.outputs])
+        results = [self._validate(record, each) for record, each in zip(records, headers, strict=True)]
+        self._check_dead_share(results)
+        await self._deliver([output for validation in results for output in validation.outputs])
         seconds = self._clock.monotonic() - started
         readable = [each for each in headers if isinstance(each, RecordHeaders)]
-        self._account(Tally(judgements), trace_ids(readable), seconds)
+        self._account(Tally(results), trace_ids(readable), seconds)
         self._trace(readable, seconds)
         self._oldest_ms = None
 
@@ -94,17 +94,19 @@ class Validator:
             self._dictionary = Dictionary(registry.sensors.values())
             self._generation = registry.generation
 
-    def _judge(self, record: RawRecord, headers: RecordHeaders | MalformedHeadersError) -> Judgement:
+    def _validate(self, record: RawRecord, headers: RecordHeaders | MalformedHeadersError) -> RecordResult:
         now_ms = self._clock.now_ms()
         if isinstance(headers, MalformedHeadersError):
             return malformed(record, str(headers), now_ms)
         device = self._replica.registry.devices.get(headers.device_id)
-        return judge_record(record, Context(headers, record.position, device, self._dictionary, self._limits), now_ms)
+        return validate_record(
+            record, Context(headers, record.position, device, self._dictionary, self._limits), now_ms
+        )
 
-    def _check_dead_share(self, judgements: Sequence[Judgement]) -> None:
+    def _check_dead_share(self, results: Sequence[RecordResult]) -> None:
         """Before anything is sent: what is dead because of this release is not to reach the dead letters."""
-        dead = [judgement for judgement in judgements if judgement.error is not None]
-        if self._share.too_many(self._clock.monotonic(), len(judgements), len(dead)):
+        dead = [validation for validation in results if validation.error is not None]
+        if self._share.too_many(self._clock.monotonic(), len(results), len(dead)):
             raise CannotGoOnError(f"over 1 % of the last minute's records are unreadable, the last: {dead[-1].error}")
 
     async def _deliver(self, outputs: Sequence[Record]) -> None:
@@ -129,7 +131,7 @@ class Validator:
     def _account(self, tally: Tally, traces: Sequence[str], seconds: float) -> None:
         self._metrics.add(tally.totals, tally.findings, seconds)
         batches = tally.batch_ids()
-        log.info("records.judged", batch_ids=batches, trace_ids=traces, **tally.totals, rules=tally.findings)
+        log.info("records.validated", batch_ids=batches, trace_ids=traces, **tally.totals, rules=tally.findings)
 
 
 def _headers_of(record: RawRecord) -> RecordHeaders | MalformedHeadersError:

@@ -1,27 +1,27 @@
-"""Every metric of the validator, with its help text; the counts of law 1 are among them."""
+"""Every metric of the validator, with its help text; the counts of invariant 1 are among them."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_common.service.metrics import BATCH_BUCKETS, COUNT_BUCKETS
 from metering_validator.domain.rules import CATALOGUE
 
-STATUSES = ("judged", "dead")
-VERDICTS = ("accepted", "refused", "not_taken", "repeated")
+STATUSES = ("validated", "dead")
+RESULTS = ("accepted", "refused", "not_taken", "repeated")
 
 
 class Metrics:
     """One per process, on a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.records = Counter(
             "metering_validator_records", "Raw records, by what became of them.", ["status"], registry=registry
         )
         self.values = Counter(
             "metering_validator_values",
-            "Values of judged records: accepted, refused, not_taken or repeated.",
-            ["verdict"],
+            "Values of validated records: accepted, refused, not_taken or repeated.",
+            ["result"],
             registry=registry,
         )
         self.findings = Counter(
@@ -34,14 +34,14 @@ class Metrics:
             self.findings.labels(rule)
         for status in STATUSES:
             self.records.labels(status)
-        for verdict in VERDICTS:
-            self.values.labels(verdict)
+        for result in RESULTS:
+            self.values.labels(result)
         self.lag_seconds = Gauge(
             "metering_validator_lag_seconds",
-            "Age of the oldest raw record in hand, by Kafka's time; 0 while nothing is in hand.",
+            "Age of the oldest raw record in flight, by Kafka's time; 0 while nothing is in flight.",
             registry=registry,
         )
-        self.measures = Counter("metering_validator_measures", "Measures of judged records.", registry=registry)
+        self.measures = Counter("metering_validator_measures", "Measures of validated records.", registry=registry)
         self.batch_records = Histogram(
             "metering_validator_batch_records", "Records per batch.", buckets=COUNT_BUCKETS, registry=registry
         )
@@ -56,9 +56,9 @@ class Metrics:
             "Batches that waited for a registry position that a record names.",
             registry=registry,
         )
-        self.judged_behind = Counter(
-            "metering_validator_judged_behind",
-            "Batches judged with an older registry than a record names: the position did not come within 2 s.",
+        self.validated_behind = Counter(
+            "metering_validator_validated_behind",
+            "Batches validated with an older registry than a record names: the position did not come within 2 s.",
             registry=registry,
         )
         self.publish_retries = Counter(
@@ -66,18 +66,18 @@ class Metrics:
         )
         self.stale_batches = Counter(
             "metering_validator_stale_batches",
-            "Batches finished after their partitions had been taken away: judged again by the new owner.",
+            "Batches finished after their partitions had been taken away: validated again by the new owner.",
             registry=registry,
         )
 
     def add(self, totals: Mapping[str, int], findings: Mapping[str, int], seconds: float) -> None:
-        """One batch. `totals` are records per status, measures, and values per verdict."""
+        """One batch. `totals` are records per status, measures, and values per result."""
         for status in STATUSES:
             self.records.labels(status).inc(totals[status])
-        for verdict in VERDICTS:
-            self.values.labels(verdict).inc(totals[verdict])
+        for result in RESULTS:
+            self.values.labels(result).inc(totals[result])
         for rule, count in findings.items():
             self.findings.labels(rule).inc(count)
         self.measures.inc(totals["measures"])
-        self.batch_records.observe(totals["judged"] + totals["dead"])
+        self.batch_records.observe(totals["validated"] + totals["dead"])
         self.batch_seconds.observe(seconds)

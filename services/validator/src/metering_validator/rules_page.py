@@ -7,14 +7,14 @@ from metering_validator.domain.catalogue import Effect, Rule
 from metering_validator.domain.rules import CATALOGUE
 
 INTRODUCTION = """\
-# The rules of judgement
+# The rules of validation
 
 <!-- Made by `python -m metering_validator.rules_page > docs/rules.md`; a test holds that it is up to date. -->
 
 Each value of a measurements record is held against these rules by the validator. A rule's ID stands in the metric
-`metering_validator_findings_total{rule="RV-…"}`, in the verdict of the batch, in the API's `warnings` and with every
+`metering_validator_findings_total{rule="RV-…"}`, in the result of the batch, in the API's `warnings` and with every
 stored refusal; ID and code never change their meaning. *Received-at* is the moment at which the platform took the
-request in: judgement never looks at the present time, so that the same record is always judged alike.
+request in: validation never looks at the present time, so that the same record is always validated alike.
 
 What becomes of a value:
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.settings import ServiceSettings
+from metering_common.service.settings import ServiceSettings
 from metering_validator.domain.context import DAY_SECONDS, Limits, Window
 
 
@@ -20,7 +20,7 @@ class Settings(ServiceSettings):
         45, ge=6, le=80, description="how long Kafka waits for a heartbeat before it gives the partitions away"
     )
     commit_interval_seconds: float = Field(1, gt=0, description="how often finished offsets are committed")
-    batch_records: int = Field(500, ge=1, le=5_000, description="records judged and acknowledged together, at most")
+    batch_records: int = Field(500, ge=1, le=5_000, description="records validated and acknowledged together, at most")
     batch_bytes: int = Field(
         8 * 1024 * 1024, ge=1, description="the same in bytes of their values: the record that reaches it is the last"
     )
@@ -28,7 +28,7 @@ class Settings(ServiceSettings):
     future_window_seconds: int = Field(900, ge=0, description="how far a timestamp may lie after received-at")
     http_past_window_days: int = Field(400, ge=1, description="how far it may lie before, for what gateways send")
     ecl_past_window_days: int = Field(400, ge=1, description="the same for what comes from the ECL portal")
-    max_measures: int = Field(100, ge=1, description="measures that are judged of one record; the rest is refused")
+    max_measures: int = Field(100, ge=1, description="measures that are validated of one record; the rest is refused")
     max_span_seconds: int = Field(DAY_SECONDS, ge=1, description="how far the measures of one record may lie apart")
 
     @property

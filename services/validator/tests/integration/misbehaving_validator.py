@@ -1,4 +1,4 @@
-"""A validator process whose judge misbehaves after its first 100 records, by `raise` or `cancel`; `end` or `carry-on`.
+"""A validator process whose validate misbehaves after its first 100 records, by `raise` or `cancel`; `end` or `carry-on`.
 
 With `carry-on` the process does not end as it should: then Faust does what it does, and only the commit guard is left.
 """
@@ -11,12 +11,12 @@ from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_validator.adapters.process import end_process
-from metering_validator.adapters.stream import JudgementStream
-from metering_validator.judging import RawRecord
+from metering_validator.adapters.stream import ValidationStream
 from metering_validator.metrics import Metrics
+from metering_validator.record_results import RawRecord
 from metering_validator.settings import Settings
 
 WELL_BEHAVED = 100
@@ -31,29 +31,29 @@ def carry_on() -> NoReturn:
     raise NotEndedError
 
 
-class Judge:
+class BatchValidator:
     def __init__(self) -> None:
-        self.judged = 0
-        self.stream: JudgementStream | None = None
+        self.validated = 0
+        self.stream: ValidationStream | None = None
 
     async def validate(self, records: Sequence[RawRecord]) -> None:
-        self.judged += len(records)
-        if self.judged <= WELL_BEHAVED:
+        self.validated += len(records)
+        if self.validated <= WELL_BEHAVED:
             return
         if MODE == "raise":
             raise RuntimeError("a rule raised")
         assert self.stream is not None
-        for actor in self.stream._app.agents["judgement"]._actors:
+        for actor in self.stream._app.agents["validation"]._actors:
             actor.actor_task.cancel()
         await asyncio.sleep(60)
 
 
 @asynccontextmanager
-async def build(settings: Settings) -> AsyncIterator[JudgementStream]:
-    judge = Judge()
+async def build(settings: Settings) -> AsyncIterator[ValidationStream]:
+    validate = BatchValidator()
     end = end_process if END == "end" else carry_on
-    async with JudgementStream.open(settings, judge, Metrics(CollectorRegistry()), end) as judge.stream:
-        yield judge.stream
+    async with ValidationStream.open(settings, validate, Metrics(CollectorRegistry()), end) as validate.stream:
+        yield validate.stream
 
 
 if __name__ == "__main__":

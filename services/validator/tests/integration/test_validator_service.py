@@ -1,14 +1,14 @@
-"""The validator as a process: what goes in on the raw topic comes out judged, told and committed."""
+"""The validator as a process: what goes in on the raw topic comes out validated, told and committed."""
 
 import json
 from typing import Any
 from uuid import UUID
 
-from metering_common import codec, topics
-from metering_common.headers import decode_dead_letter_headers, decode_headers, encode_headers
-from metering_common.messages import Counts, Status
-from metering_common.publisher import Publisher, Record
-from metering_common.settings import KafkaSettings
+from metering_common.contract import codec, topics
+from metering_common.contract.messages import Counts, Status
+from metering_common.contract.metadata import decode_dead_letter_headers, decode_headers, encode_headers
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.service.settings import KafkaSettings
 from metering_validator.testing.builders import NOW, element, headers, measure
 from metering_validator.testing.live import Replicas, Tap, committed_offsets, end_offsets, publish_registry
 
@@ -17,22 +17,22 @@ def raw(value: bytes | None, **header_changes: Any) -> Record:
     return Record(topics.RAW, b"29", value, encode_headers(headers(**header_changes)))
 
 
-async def test_a_raw_record_becomes_one_judged_record_and_one_outcome(
+async def test_a_raw_record_becomes_one_validated_record_and_one_outcome(
     kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, tap: Tap
 ) -> None:
     await publish_registry(publisher)
     value = element(measure(NOW, ("Corriente A", 1.5), ("Nadie", 2), ("Corriente C", 3)))
     await publisher.publish([raw(value)])
     replica = replicas.start()
-    [judged] = await tap.until(topics.JUDGED, 1)
-    assert (judged.key, list(judged.headers)) == (b"29", encode_headers(headers()))
-    verdict = codec.decode_judged(judged.value)
-    assert verdict.counts == Counts(measures=1, values=3, accepted=1, refused=1, not_taken=1)
-    assert (verdict.raw.topic, verdict.raw.offset) == (topics.RAW, 0)
+    [validated] = await tap.until(topics.VALIDATED, 1)
+    assert (validated.key, list(validated.headers)) == (b"29", encode_headers(headers()))
+    result = codec.decode_validated(validated.value)
+    assert result.counts == Counts(measures=1, values=3, accepted=1, refused=1, not_taken=1)
+    assert (result.raw.topic, result.raw.offset) == (topics.RAW, 0)
     [outcome] = await tap.until(topics.OUTCOMES, 1)
     assert outcome.key == str(headers().batch_id).encode()
     assert codec.decode_outcome(outcome.value).rules == {"RV-03": 1}
-    line = json.loads(await replica.logged("records.judged"))
+    line = json.loads(await replica.logged("records.validated"))
     assert line["batch_ids"] == [str(headers().batch_id)]
     assert (line["accepted"], line["refused"], line["not_taken"]) == (1, 1, 1)
     replica.ask_to_stop()
@@ -47,15 +47,17 @@ async def test_a_poison_record_is_dead_has_its_outcome_and_blocks_nothing(
     unreadable_headers = Record(topics.RAW, b"29", b"{}", [("schema-version", b"eins")])
     await publisher.publish([raw(b"no JSON"), raw(None), unreadable_headers, raw(element(measure(NOW)))])
     replicas.start()
-    judged = await tap.until(topics.JUDGED, 4)
-    verdicts = sorted((codec.decode_judged(record.value) for record in judged), key=lambda verdict: verdict.raw.offset)
-    assert [verdict.status for verdict in verdicts] == [Status.DEAD, Status.DEAD, Status.DEAD, Status.JUDGED]
+    validated = await tap.until(topics.VALIDATED, 4)
+    results = sorted(
+        (codec.decode_validated(record.value) for record in validated), key=lambda result: result.raw.offset
+    )
+    assert [result.status for result in results] == [Status.DEAD, Status.DEAD, Status.DEAD, Status.VALIDATED]
     outcomes = await tap.until(topics.OUTCOMES, 4)
     assert sum(codec.decode_outcome(record.value).status is Status.DEAD for record in outcomes) == 3
     letters = await tap.until(topics.DEAD, 3)
     original, note = decode_dead_letter_headers(list(letters[0].headers))
-    assert (letters[0].value, original, note.source) == (b"no JSON", encode_headers(headers()), verdicts[0].raw)
-    stand_in = decode_headers(next(list(record.headers) for record in judged if record.key == b"0"))
+    assert (letters[0].value, original, note.source) == (b"no JSON", encode_headers(headers()), results[0].raw)
+    stand_in = decode_headers(next(list(record.headers) for record in validated if record.key == b"0"))
     assert (stand_in.batch_id.version, stand_in.device_id, stand_in.rev) == (8, 0, 0)
     assert isinstance(stand_in.batch_id, UUID)
 

@@ -11,24 +11,24 @@ from uuid import UUID
 
 import pytest
 
-from metering_common import topics
-from metering_common.headers import encode_headers
-from metering_common.publisher import Publisher, Record
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.contract.metadata import encode_headers
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.service.settings import KafkaSettings
 from metering_validator.adapters.process import CANNOT_GO_ON
 from metering_validator.testing.account import look_until_complete, publish_load
 from metering_validator.testing.builders import element, headers
-from metering_validator.testing.live import PATIENCE_SECONDS, Replica, Replicas, committed_offsets, publish_registry
+from metering_validator.testing.live import WAIT_SECONDS, Replica, Replicas, committed_offsets, publish_registry
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_validator.py")
 SEVERAL_COMMITS = 2.0  # seconds
 
 
 async def misbehave(kafka: KafkaSettings, replicas: Replicas, publisher: Publisher, mode: str, end: str) -> Replica:
-    """100 records are judged and committed; with the next 300 the judge misbehaves."""
+    """100 records are validated and committed; with the next 300 the validate misbehaves."""
     await publish_load(publisher, 100, seed=1)
     replica = replicas.start([sys.executable, str(MISBEHAVING), mode, end], VALIDATOR_COMMIT_INTERVAL_SECONDS="0.1")
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         while await committed(kafka) < 100:  # noqa: ASYNC110  Kafka does not tell
             await asyncio.sleep(0.05)
     await publish_load(publisher, 300, seed=2)
@@ -72,7 +72,7 @@ async def test_a_batch_is_full_by_its_bytes_as_well_as_by_its_records(
         VALIDATOR_BATCH_BYTES="45000", VALIDATOR_BATCH_RECORDS="30", VALIDATOR_BATCH_WAIT_SECONDS="1"
     )
     await look_until_complete(kafka)
-    lines = [json.loads(line) for line in replica.log.read_text().splitlines() if "records.judged" in line]
-    assert sum(line["judged"] for line in lines) == 100
-    assert max(line["judged"] for line in lines) <= 30
-    assert max(line["judged"] - line["measures"] for line in lines) <= 5
+    lines = [json.loads(line) for line in replica.log.read_text().splitlines() if "records.validated" in line]
+    assert sum(line["validated"] for line in lines) == 100
+    assert max(line["validated"] for line in lines) <= 30
+    assert max(line["validated"] - line["measures"] for line in lines) <= 5

@@ -2,7 +2,7 @@
 
 `comes_in.json` is the record's value, byte for byte; `given.json` says in a sentence what the case is about and holds
 received-at (the only clock) and the headers that matter; `registry.json` is the registry's documents; `expected.json`
-is the judged record and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is judged
+is the validated record and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is validated
 again, as a replay.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from metering_common import codec
-from metering_common.headers import RecordHeaders, RecordPosition
-from metering_common.registry_documents import Device, Sensor, decode_document
-from metering_common.topics import RAW
-from metering_validator.domain.columns import judge_by_columns
+from metering_common.contract import codec
+from metering_common.contract.metadata import RecordHeaders, RecordPosition
+from metering_common.contract.topics import RAW
+from metering_common.registry.documents import Device, Sensor, decode_document
+from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
-from metering_validator.domain.judgement import judge
+from metering_validator.domain.validation import validate
 from metering_validator.testing.builders import headers
 
 pytestmark = pytest.mark.fast
@@ -46,28 +46,28 @@ def case(folder: Path, registry: str, **header_changes: Any) -> tuple[bytes, Con
     return value, Context(record, at, devices.get(record.device_id), dictionary, Limits())
 
 
-def judged_with(folder: Path, registry: str, **header_changes: Any) -> Any:
-    verdict = judge(*case(folder, registry, **header_changes))
+def validated_with(folder: Path, registry: str, **header_changes: Any) -> Any:
+    result = validate(*case(folder, registry, **header_changes))
     return {
-        "judged": json.loads(codec.encode(verdict.judged)),
-        "outcome": json.loads(codec.encode(verdict.outcome)),
+        "validated": json.loads(codec.encode(result.validated)),
+        "outcome": json.loads(codec.encode(result.outcome)),
     }
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_given(folder: Path) -> None:
-    assert judged_with(folder, "registry.json") == json.loads((folder / "expected.json").read_text())
+    assert validated_with(folder, "registry.json") == json.loads((folder / "expected.json").read_text())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_given_what_is_clean_takes_the_quick_way(folder: Path) -> None:
-    took_it = judge_by_columns(*case(folder, "registry.json")) is not None
+    took_it = validate_by_columns(*case(folder, "registry.json")) is not None
     assert took_it == json.loads((folder / "given.json").read_text())["quickWay"]
 
 
 @pytest.mark.parametrize("folder", REPLAYED, ids=lambda folder: folder.name)
 def test_given_and_replayed_after_the_registry_was_mended(folder: Path) -> None:
-    again = judged_with(folder, "registry_mended.json", source="replay", replays=RecordPosition(RAW, 3, 1234))
+    again = validated_with(folder, "registry_mended.json", source="replay", replays=RecordPosition(RAW, 3, 1234))
     assert again == json.loads((folder / "expected_after_replay.json").read_text())
 
 

@@ -9,13 +9,13 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from metering_common import codec, topics
-from metering_common.clock import ManualClock
-from metering_common.headers import RegistryVersion, encode_headers
-from metering_common.messages import Status
-from metering_common.publisher import PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.registry_documents import document_key, encode_document
-from metering_common.registry_memory import Registry
+from metering_common.contract import codec, topics
+from metering_common.contract.messages import Status
+from metering_common.contract.metadata import RegistryVersion, encode_headers
+from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.registry.documents import document_key, encode_document
+from metering_common.registry.memory import Registry
+from metering_common.service.clock import ManualClock
 from metering_validator.application import MAX_RETRY_SECONDS, CannotGoOnError, Validator
 from metering_validator.domain.context import Limits
 from metering_validator.metrics import Metrics
@@ -109,30 +109,32 @@ def house() -> House:
 GOOD = element(measure(NOW, ("Corriente A", 1), ("Nadie", 2), ("Corriente C", 3)))
 
 
-async def test_each_raw_record_gives_one_judged_record_and_one_outcome_with_its_headers_unchanged(house: House) -> None:
+async def test_each_raw_record_gives_one_validated_record_and_one_outcome_with_its_headers_unchanged(
+    house: House,
+) -> None:
     await house.validator.validate([raw_record(GOOD, offset=0), raw_record(GOOD, offset=1)])
-    assert [record.topic for record in house.publisher.sent] == [topics.JUDGED, topics.OUTCOMES] * 2
-    judged, outcome = house.publisher.sent[:2]
-    assert (judged.key, judged.headers) == (b"29", encode_headers(headers()))
+    assert [record.topic for record in house.publisher.sent] == [topics.VALIDATED, topics.OUTCOMES] * 2
+    validated, outcome = house.publisher.sent[:2]
+    assert (validated.key, validated.headers) == (b"29", encode_headers(headers()))
     assert (outcome.key, outcome.headers) == (str(headers().batch_id).encode(), [])
 
 
 async def test_the_counts_go_into_the_metrics_and_into_one_line_of_the_log(house: House) -> None:
     with capture_logs() as lines:
         await house.validator.validate([raw_record(GOOD), raw_record(None)])
-    assert house.metric("values", verdict="accepted") == 1
-    assert house.metric("values", verdict="refused") == 1
-    assert house.metric("values", verdict="not_taken") == 1
-    assert house.metric("records", status="judged") == 1
+    assert house.metric("values", result="accepted") == 1
+    assert house.metric("values", result="refused") == 1
+    assert house.metric("values", result="not_taken") == 1
+    assert house.metric("records", status="validated") == 1
     assert house.metric("records", status="dead") == 1
     assert house.metric("findings", rule="RV-03") == 1
-    [line] = [line for line in lines if line["event"] == "records.judged"]
+    [line] = [line for line in lines if line["event"] == "records.validated"]
     assert line["batch_ids"] == [str(headers().batch_id)]
-    assert (line["judged"], line["dead"], line["accepted"], line["rules"]) == (1, 1, 1, {"RV-03": 1, "RV-04": 1})
+    assert (line["validated"], line["dead"], line["accepted"], line["rules"]) == (1, 1, 1, {"RV-03": 1, "RV-04": 1})
 
 
 class WatchingPublisher(Publisher):
-    """Looks at the age of what is in hand while it is being sent."""
+    """Looks at the age of what is in flight while it is being sent."""
 
     house: House
     ages: list[float]
@@ -143,7 +145,7 @@ class WatchingPublisher(Publisher):
         return []
 
 
-async def test_the_age_of_the_oldest_record_is_shown_while_it_is_in_hand(house: House) -> None:
+async def test_the_age_of_the_oldest_record_is_shown_while_it_is_in_flight(house: House) -> None:
     watching = WatchingPublisher(house.clock)
     watching.house, watching.ages = house, []
     collectors = house.collectors = CollectorRegistry()
@@ -177,7 +179,7 @@ async def test_a_retry_older_than_900_seconds_ends_the_process(house: House) -> 
 
 
 async def test_an_output_that_fits_no_topic_ends_the_process(house: House) -> None:
-    house.publisher.failures, house.publisher.error = 1, RecordTooLargeError("judged")
+    house.publisher.failures, house.publisher.error = 1, RecordTooLargeError("validated")
     with pytest.raises(CannotGoOnError, match="fits no topic"):
         await house.validator.validate([raw_record(GOOD)])
 
@@ -191,11 +193,11 @@ async def test_an_unknown_schema_version_ends_the_process_before_anything_is_sen
 
 async def test_a_dead_record_goes_to_the_dead_letters_with_its_own_bytes_and_headers(house: House) -> None:
     await house.validator.validate([raw_record(b"{", offset=7)])
-    letter, judged, _outcome = house.publisher.sent
+    letter, validated, _outcome = house.publisher.sent
     assert (letter.topic, letter.key, letter.value) == (topics.DEAD, b"29", b"{")
-    assert letter.headers[: len(judged.headers)] == judged.headers
+    assert letter.headers[: len(validated.headers)] == validated.headers
     assert dict(letter.headers)["dead-source"] == b"measurements.raw.v1/0/7"
-    assert codec.decode_judged(judged.value or b"").status is Status.DEAD
+    assert codec.decode_validated(validated.value or b"").status is Status.DEAD
 
 
 async def test_99_dead_of_a_minute_are_told_and_the_hundredth_stops_before_it_is_sent(house: House) -> None:
@@ -229,7 +231,7 @@ async def test_the_dictionary_follows_the_registry(house: House) -> None:
     assert added not in SENSORS
 
 
-# Causality
+# RegistryBarrier
 
 
 def at(position: int, epoch: str = EPOCH) -> RegistryVersion:
@@ -237,10 +239,10 @@ def at(position: int, epoch: str = EPOCH) -> RegistryVersion:
 
 
 async def test_a_batch_waits_once_for_the_highest_position_of_its_own_epoch(house: House) -> None:
-    named = [at(99), at(120), at(110), at(10**6, "a topic made anew")]
+    named = [at(99), at(120), at(110), at(10**6, "a topic recreated")]
     await house.validator.validate([raw_record(GOOD, registry=version) for version in named])
     assert house.replica.waited == [(120, 2.0)]
-    assert (house.metric("registry_waits"), house.metric("judged_behind")) == (1, 0)
+    assert (house.metric("registry_waits"), house.metric("validated_behind")) == (1, 0)
 
 
 async def test_what_is_known_already_is_not_waited_for(house: House) -> None:
@@ -248,12 +250,12 @@ async def test_what_is_known_already_is_not_waited_for(house: House) -> None:
     assert house.replica.waited == []
 
 
-async def test_a_position_that_never_comes_is_judged_without_counted_and_slows_only_once(house: House) -> None:
+async def test_a_position_that_never_comes_is_validated_without_counted_and_slows_only_once(house: House) -> None:
     house.replica.comes = False
     for _ in range(3):
         await house.validator.validate([raw_record(GOOD, registry=at(10**9))])
     assert house.replica.waited == [(10**9, 2.0)]
-    assert house.metric("judged_behind") == 1
+    assert house.metric("validated_behind") == 1
     assert len(house.publisher.sent) == 6
 
 
@@ -265,6 +267,6 @@ async def test_one_that_never_comes_does_not_hide_one_that_will(house: House) ->
     assert [position for position, _ in house.replica.waited] == [10**9, 130]
 
 
-async def test_a_position_of_a_topic_made_anew_is_not_waited_for(house: House) -> None:
+async def test_a_position_of_a_topic_recreated_is_not_waited_for(house: House) -> None:
     await house.validator.validate([raw_record(GOOD, registry=at(10**6, "another epoch"))])
     assert house.replica.waited == []

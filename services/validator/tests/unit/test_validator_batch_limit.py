@@ -32,12 +32,12 @@ def test_small_records_fill_it_by_their_number() -> None:
     assert [is_full(limit, 1, None), is_full(limit, 1, None, 1)] == [False, True]
 
 
-def test_large_records_fill_it_by_their_bytes_and_each_batch_begins_anew() -> None:
+def test_large_records_fill_it_by_their_bytes_and_each_batch_begins_again() -> None:
     limit = BatchLimit(3, 100)
     assert [is_full(limit, 99), is_full(limit, 60, 40), is_full(limit, 99)] == [False, True, False]
 
 
-def test_what_came_while_a_batch_was_judged_counts_for_the_next() -> None:
+def test_what_came_while_a_batch_was_validated_counts_for_the_next() -> None:
     limit = BatchLimit(3, 100)
     taken = batch(60)
     limit.came(bytes(60))

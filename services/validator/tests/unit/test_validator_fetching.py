@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from faust.types import TP
 
-from metering_common import topics
-from metering_common.kafka import FETCH_WAIT_MS
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka.clients import FETCH_WAIT_MS
+from metering_common.service.settings import KafkaSettings
 from metering_validator.adapters.commit_guard import GuardedConsumer, GuardedTransport
 from metering_validator.adapters.faust_settings import STREAM_BUFFER_RECORDS, faust_settings
 from metering_validator.adapters.stream import TablelessApp

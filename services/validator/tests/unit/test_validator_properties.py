@@ -1,4 +1,4 @@
-"""For what nobody thought of: nothing raises, the accounting closes, and both ways of judgement agree."""
+"""For what nobody thought of: nothing raises, the accounting closes, and both ways of validation agree."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,15 +7,14 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from metering_common import codec
-from metering_common.measures import UnreadableElementError, read_element
-from metering_common.messages import Judged, Rows
-from metering_common.registry_documents import Device, Sensor
+from metering_common.contract import codec
+from metering_common.contract.messages import Rows, Validated
+from metering_common.registry.documents import Device, Sensor
 from metering_validator.domain.catalogue import Rule
-from metering_validator.domain.columns import judge_by_columns
+from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits, Window
-from metering_validator.domain.judgement import judge
-from metering_validator.domain.one_by_one import judge_one_by_one
+from metering_validator.domain.measures import UnreadableElementError, read_element
+from metering_validator.domain.one_by_one import validate_one_by_one
 from metering_validator.domain.rules import (
     CATALOGUE,
     MOMENT_RULES,
@@ -28,6 +27,7 @@ from metering_validator.domain.rules import (
     sensor_not_on_list,
     superseded_in_record,
 )
+from metering_validator.domain.validation import validate
 from metering_validator.testing.builders import DEVICE, NOW, RECEIVED_AT_MS, SENSORS, context, element, measure
 from metering_validator.testing.strategies import any_elements, mostly_clean
 
@@ -67,16 +67,16 @@ good_contexts = st.sampled_from([(1,), (5,), (), (1, 2, 3, 4), (1, 2, 3, 4, 5)])
 )
 
 
-def check_account(judged: Judged) -> None:
-    """Law 1, per record, and what stands in the record is what was counted."""
-    counts = judged.counts
+def check_account(validated: Validated) -> None:
+    """Invariant 1, per record, and what stands in the record is what was counted."""
+    counts = validated.counts
     assert counts.values == counts.accepted + counts.refused + counts.not_taken + counts.repeated
-    assert counts.accepted == sum(len(row.values) for row in judged.rows)
-    assert counts.not_taken == sum(entry.count for entry in judged.not_taken)
-    assert counts.refused <= sum(refusal.count for refusal in judged.refusals) + judged.refusals_beyond
-    for row in judged.rows:
+    assert counts.accepted == sum(len(row.values) for row in validated.rows)
+    assert counts.not_taken == sum(entry.count for entry in validated.not_taken)
+    assert counts.refused <= sum(refusal.count for refusal in validated.refusals) + validated.refusals_beyond
+    for row in validated.rows:
         check_block(row)
-    cells = [(time, sensor) for row in judged.rows for time in row.timestamps for sensor in row.sensors]
+    cells = [(time, sensor) for row in validated.rows for time in row.timestamps for sensor in row.sensors]
     assert len(set(cells)) == len(cells), "one value for a sensor and timestamp"
 
 
@@ -87,14 +87,14 @@ def check_block(row: Rows) -> None:
 
 @MANY
 @given(any_elements, contexts)
-def test_no_element_makes_judgement_raise_and_the_accounting_closes(text: str, context_: Context) -> None:
-    verdict = judge(text.encode(), context_)
+def test_no_element_makes_validation_raise_and_the_accounting_closes(text: str, context_: Context) -> None:
+    result = validate(text.encode(), context_)
     sent = [len(one.sensor_values) for one in read_element(text.encode()).measures]
-    assert (verdict.judged.counts.measures, verdict.judged.counts.values) == (len(sent), sum(sent))
-    assert verdict.outcome.counts == verdict.judged.counts
-    check_account(codec.decode_judged(codec.encode(verdict.judged)))
-    assert codec.encode(verdict.outcome)
-    assert codec.encode(judge(text.encode(), context_).judged) == codec.encode(verdict.judged)
+    assert (result.validated.counts.measures, result.validated.counts.values) == (len(sent), sum(sent))
+    assert result.outcome.counts == result.validated.counts
+    check_account(codec.decode_validated(codec.encode(result.validated)))
+    assert codec.encode(result.outcome)
+    assert codec.encode(validate(text.encode(), context_).validated) == codec.encode(result.validated)
 
 
 moments = st.builds(Moment, st.integers(0, 10**6), st.none() | st.integers(), st.none() | st.integers())
@@ -124,18 +124,18 @@ def test_every_rule_says_yes_or_no_to_anything(
 @given(mostly_clean(), good_contexts)
 @example('{"deviceNumber":"29","measures":[]}', context())
 def test_the_quick_way_says_what_the_rule_by_rule_way_says_to_the_byte(text: str, context_: Context) -> None:
-    quick = judge_by_columns(text.encode(), context_)
+    quick = validate_by_columns(text.encode(), context_)
     assume(quick is not None)
     assert quick is not None
-    slow = judge_one_by_one(read_element(text.encode()), context_)
-    assert codec.encode(quick.judged) == codec.encode(slow.judged)
+    slow = validate_one_by_one(read_element(text.encode()), context_)
+    assert codec.encode(quick.validated) == codec.encode(slow.validated)
     assert codec.encode(quick.outcome) == codec.encode(slow.outcome)
     assert quick.findings_per_rule == slow.findings_per_rule
 
 
 def test_a_clean_element_does_take_the_quick_way() -> None:
     clean = element(*(measure(NOW - n, ("Corriente A", n), ("CB", 1), ("Corriente C", 2)) for n in range(100)))
-    assert judge_by_columns(clean, context()) is not None
+    assert validate_by_columns(clean, context()) is not None
 
 
 @pytest.mark.parametrize(
@@ -150,11 +150,11 @@ def test_a_clean_element_does_take_the_quick_way() -> None:
     ],
 )
 def test_anything_amiss_takes_the_long_way(spoiled: dict[str, object]) -> None:
-    assert judge_by_columns(element(measure(NOW - 1, ("EACTIVE", 1)), spoiled), context()) is None
+    assert validate_by_columns(element(measure(NOW - 1, ("EACTIVE", 1)), spoiled), context()) is None
 
 
 @MANY
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_element_are_unreadable_and_nothing_else(value: bytes) -> None:
     with pytest.raises(UnreadableElementError):
-        judge(value, context())
+        validate(value, context())

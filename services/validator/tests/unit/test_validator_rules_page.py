@@ -13,4 +13,4 @@ RULES = Path(__file__).parents[4] / "docs" / "rules.md"
 
 def test_the_page_is_up_to_date() -> None:
     made_by = "python -m metering_validator.rules_page > docs/rules.md"
-    assert RULES.read_text() == page(), f"make it anew: {made_by}"
+    assert RULES.read_text() == page(), f"make it again: {made_by}"

@@ -1,13 +1,13 @@
-"""The verdict on the worst mebibyte still fits its topic: docs/architecture.md, *Sizes*."""
+"""The result on the worst mebibyte still fits its topic: docs/architecture.md, *Sizes*."""
 
 import json
 from collections.abc import Callable
 
 import pytest
 
-from metering_common import codec, topics
-from metering_validator.domain.judgement import judge
-from metering_validator.judging import LARGEST_VALUE_BYTES
+from metering_common.contract import codec, topics
+from metering_validator.domain.validation import validate
+from metering_validator.record_results import LARGEST_VALUE_BYTES
 from metering_validator.testing.builders import NOW, context, element, measure
 
 pytestmark = pytest.mark.fast
@@ -42,9 +42,9 @@ FILLINGS = {"names": many_names, "objects": entries({}), "nulls": entries(("CB",
 
 
 @pytest.mark.parametrize("filling", FILLINGS.values(), ids=FILLINGS)
-def test_the_verdict_on_the_worst_mebibyte_fits(filling: Filling) -> None:
-    verdict = judge(as_large_as_allowed(filling), context())
-    limit = topics.load_contracts()[topics.JUDGED].max_message_bytes
-    assert len(codec.encode(verdict.judged)) < LARGEST_VALUE_BYTES < limit - 100_000
-    assert len(codec.encode(verdict.outcome)) < LARGEST_VALUE_BYTES
-    json.loads(codec.encode(verdict.judged))
+def test_the_result_on_the_worst_mebibyte_fits(filling: Filling) -> None:
+    result = validate(as_large_as_allowed(filling), context())
+    limit = topics.load_contracts()[topics.VALIDATED].max_message_bytes
+    assert len(codec.encode(result.validated)) < LARGEST_VALUE_BYTES < limit - 100_000
+    assert len(codec.encode(result.outcome)) < LARGEST_VALUE_BYTES
+    json.loads(codec.encode(result.validated))

@@ -51,14 +51,14 @@ CREATE TABLE ingest_batch (
     replayed_as uuid,
     error text,
     PRIMARY KEY (batch_id, item, received_at),
-    CHECK (status IN ('judged', 'dead')),
+    CHECK (status IN ('validated', 'dead')),
     CHECK ("values" = accepted + refused + not_taken + repeated),
     CHECK (status = 'dead' OR accepted = written + corrected + present + superseded)
 );
 CREATE INDEX ingest_batch_device ON ingest_batch (device_id, received_at);
-COMMENT ON TABLE ingest_batch IS 'The ledger: one row per judged record, with all counts of the accounting';
-COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one judged again';
-COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that judged this record again';
+COMMENT ON TABLE ingest_batch IS 'The ledger: one row per validated record, with all counts of the accounting';
+COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one validated again';
+COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that validated this record again';
 
 CREATE TABLE rejected_measure (
     received_at timestamptz NOT NULL,
@@ -79,7 +79,7 @@ CREATE TABLE rejected_measure (
 );
 CREATE INDEX rejected_measure_device ON rejected_measure (device_id, received_at);
 COMMENT ON TABLE rejected_measure IS 'What was refused: one row per (record, sensor, rule), with some raw values';
-COMMENT ON COLUMN rejected_measure.replayed_as IS 'the batch that judged the record again: this refusal is closed';
+COMMENT ON COLUMN rejected_measure.replayed_as IS 'the batch that validated the record again: this refusal is closed';
 
 CREATE TABLE provider (
     id integer PRIMARY KEY,

@@ -174,7 +174,7 @@ FROM rejected_measure AS r
 LEFT JOIN device ON device.id = r.device_id
 LEFT JOIN provider ON provider.id = r.provider_id
 WHERE r.replayed_as IS NULL;
-COMMENT ON VIEW rejected_measure_open IS 'Refusals that no replay has judged again yet';
+COMMENT ON VIEW rejected_measure_open IS 'Refusals that no replay has validated again yet';
 
 GRANT SELECT ON measurement_named, measurement_hourly_facts, measurement_hourly, measurement_daily, device_status,
     rejected_measure_open TO storage_reader, storage_writer;

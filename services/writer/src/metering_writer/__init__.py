@@ -1,1 +1,1 @@
-"""Persistence: judged records into TimescaleDB, each exactly once."""
+"""Persistence: validated records into TimescaleDB, each exactly once."""

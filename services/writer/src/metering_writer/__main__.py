@@ -1,7 +1,7 @@
 """Settings, bootstrap, run: `python -m metering_writer`."""
 
-from metering_common.lifecycle import serve
-from metering_common.settings import load_settings
+from metering_common.service.lifecycle import serve
+from metering_common.service.settings import load_settings
 from metering_writer.bootstrap import build
 from metering_writer.settings import WriterSettings
 

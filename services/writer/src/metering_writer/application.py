@@ -1,16 +1,21 @@
-"""The writer's use case: what was judged is stored, whatever the database does; only a proven fault is set aside."""
+"""The writer's use case: what was validated is stored, whatever the database does; only a proven fault is set aside."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from metering_common.clock import Clock
-from metering_writer.domain.accounts import Fate
-from metering_writer.domain.blame import DeathRate, backoff_seconds, could_be_the_records_own, is_same_fault
+from metering_common.service.clock import Clock
+from metering_writer.domain.accounts import WriteResult
+from metering_writer.domain.error_classification import (
+    DeathRate,
+    backoff_seconds,
+    could_be_the_records_own,
+    is_same_fault,
+)
 from metering_writer.domain.records import Record, dead
 
 
 class StaleBatchError(Exception):
-    """The records in hand are not what is to be stored next: their partitions are looked at anew."""
+    """The records in flight are not what is to be stored next: their partitions are looked at again."""
 
     def __init__(self, partitions: Collection[int]) -> None:
         super().__init__(f"{type(self).__doc__} Partitions {sorted(partitions)}")
@@ -18,7 +23,7 @@ class StaleBatchError(Exception):
 
 
 class OffsetsBehindError(StaleBatchError):
-    """The stored offsets are behind the records in hand, or gone."""
+    """The stored offsets are behind the records in flight, or gone."""
 
 
 class PartitionsTakenError(StaleBatchError):
@@ -30,10 +35,10 @@ class StoredBatch(NamedTuple):
 
     records: Sequence[Record]
     """Those stored now, in order."""
-    fates: Sequence[Fate]
+    write_results: Sequence[WriteResult]
     """Of each of them."""
     redelivered: int
-    """Records whose verdict was there already."""
+    """Records whose result was there already."""
     trimmed: int
     """Records that another writer, or this one before it lost its connection, had stored already."""
 
@@ -69,7 +74,7 @@ class Notes(Protocol):
 
 
 class Writing:
-    """Stores batches, one after another, with the same patience for all of them."""
+    """Stores batches, one after another, with the same retry for all of them."""
 
     def __init__(
         self,
@@ -86,13 +91,13 @@ class Writing:
     async def write(self, records: Sequence[Record]) -> None:
         """Returns when every record is stored or proven dead.
 
-        Raises `StaleBatchError` when partitions must be read anew and `TooManyDeadError` when it is time to stop.
+        Raises `StaleBatchError` when partitions must be read again and `TooManyDeadError` when it is time to stop.
         The records stand in the order of their partitions' offsets, and so does every part that is tried alone.
         """
         unreadable = [record for record in records if record.fault is not None]
         self._deaths.saw(self._clock.monotonic(), len(records), len(unreadable))
         if unreadable:
-            await self._bury(unreadable)
+            await self._dead_letter(unreadable)
         await self._store_all(records)
 
     async def _store_all(self, records: Sequence[Record]) -> None:
@@ -103,7 +108,7 @@ class Writing:
                     await self._store_all(records[: len(records) // 2])
                     return await self._store_all(records[len(records) // 2 :])
                 if await self._is_proven(records[0], error):
-                    return await self._store_all([await self._convict(records[0], error)])
+                    return await self._store_all([await self._mark_dead(records[0], error)])
             self._notes.database_failed(error)
             await self._pause(backoff_seconds(failures))
             failures += 1
@@ -131,13 +136,13 @@ class Writing:
         again = await self._attempt([record])
         return again is not None and is_same_fault(error, again)
 
-    async def _convict(self, record: Record, error: Exception) -> Record:
-        convicted = dead(record.source, record.headers, f"{type(error).__name__}: {error}", record.judged.raw)
+    async def _mark_dead(self, record: Record, error: Exception) -> Record:
+        dead_record = dead(record.source, record.headers, f"{type(error).__name__}: {error}", record.validated.raw)
         self._deaths.saw(self._clock.monotonic(), 0, 1)
-        await self._bury([convicted])
-        return convicted
+        await self._dead_letter([dead_record])
+        return dead_record
 
-    async def _bury(self, records: Sequence[Record]) -> None:
+    async def _dead_letter(self, records: Sequence[Record]) -> None:
         await self._dead_letters.send(records)
         for record in records:
             self._notes.died(record)

@@ -9,28 +9,30 @@ from uuid import uuid4
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from metering_common import kafka, postgres, topics
-from metering_common.admin import AdminServer
-from metering_common.clock import SystemClock
-from metering_common.metrics import PoolMetrics
-from metering_common.patience import Patience
-from metering_common.publisher import Publisher
-from metering_common.telemetry import loop_lag, new_registry
-from metering_common.tracing import open_tracing, stage_trace
+from metering_common.contract import topics
+from metering_common.kafka import clients as kafka
+from metering_common.kafka.publisher import Publisher
+from metering_common.postgres import pool as postgres
+from metering_common.service.admin_server import AdminServer
+from metering_common.service.clock import SystemClock
+from metering_common.service.metrics import PoolMetrics
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.telemetry import loop_lag, new_collectors
+from metering_common.service.tracing import open_tracing, stage_trace
 from metering_writer.adapters.dead_letters import KafkaDeadLetters
 from metering_writer.adapters.dimensions import DimensionKeeper
-from metering_writer.adapters.judged_log import BatchLimits, JudgedLog
 from metering_writer.adapters.loop import WriterLoop
 from metering_writer.adapters.notes import WriterNotes
 from metering_writer.adapters.store import PostgresStore
+from metering_writer.adapters.validated_log import BatchLimits, ValidatedLog
 from metering_writer.application import Writing
 from metering_writer.flavour import check_flavour
 from metering_writer.metrics import WriterMetrics
 from metering_writer.settings import WriterSettings
 
 GROUP = "writer"
-TOPICS = (topics.JUDGED, topics.DEAD, topics.REGISTRY)
-FETCH_BYTES = 8 * 1024 * 1024  # compressed, in hand at most: the writer stays small whatever the backlog is
+TOPICS = (topics.VALIDATED, topics.DEAD, topics.REGISTRY)
+FETCH_BYTES = 8 * 1024 * 1024  # compressed, in flight at most: the writer stays small whatever the backlog is
 PARTITION_FETCH_BYTES = 1024 * 1024  # a larger record still comes, alone
 NEVER_MS = 24 * 3_600_000  # a database away for hours is no reason to give partitions back
 CLOSE_SECONDS = 5
@@ -42,32 +44,32 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
     """The service, ready to run."""
     clock = SystemClock()
-    registry = new_registry("writer", "metering-writer")
+    registry = new_collectors("writer", "metering-writer")
     metrics = WriterMetrics(registry)
     async with AsyncExitStack() as stack:
         tracing = await stack.enter_async_context(open_tracing("writer", settings.tracing))
-        notes = WriterNotes(metrics, clock, stage_trace(tracing, "store", topics.JUDGED))
+        notes = WriterNotes(metrics, clock, stage_trace(tracing, "store", topics.VALIDATED))
         await stack.enter_async_context(loop_lag(registry, clock))
         admin = await stack.enter_async_context(AdminServer(settings.admin_host, settings.admin_port, registry, clock))
-        await topics.check_topics(settings.kafka, TOPICS, admin.patience("kafka"))
-        pool = await stack.enter_async_context(_pool(settings, PoolMetrics(registry), admin.patience("database")))
+        await topics.check_topics(settings.kafka, TOPICS, admin.start_retry("kafka"))
+        pool = await stack.enter_async_context(_pool(settings, PoolMetrics(registry), admin.start_retry("database")))
         async with pool.acquire() as session:
             flavour = await check_flavour(session, allow_old=settings.allow_old_timescaledb)
         log.info("storage.opened", flavour=flavour)
         publisher = await stack.enter_async_context(Publisher.open(settings.kafka, clock, registry=registry))
         dead_letters = KafkaDeadLetters(publisher, clock, asyncio.sleep)
         consumer = kafka.consumer(settings.kafka, **_consumer_settings(settings))
-        judged = JudgedLog(consumer, pool, _limits(settings), metrics, clock)
-        store = PostgresStore(pool, settings.lock_patience_seconds, judged.owns, hypertables=flavour != "plain")
+        validated = ValidatedLog(consumer, pool, _limits(settings), metrics, clock)
+        store = PostgresStore(pool, settings.lock_wait_seconds, validated.owns, hypertables=flavour != "plain")
         writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
-        judged.subscribe()
+        validated.subscribe()
         await stack.enter_async_context(_started(consumer))
         dimensions = DimensionKeeper(
             pool, settings.kafka, clock, metrics, holder=uuid4(), lease_seconds=settings.lease_seconds
         )
-        loop = WriterLoop(judged, writing, dimensions, notes, asyncio.sleep)
+        loop = WriterLoop(validated, writing, dimensions, notes, asyncio.sleep)
         admin.add_check("database", notes.database_reason)
-        admin.add_check("partitions", judged.stopped_reason)
+        admin.add_check("partitions", validated.stopped_reason)
         admin.add_check("consumer", notes.stopped_reason)
         admin.ready = True
         try:
@@ -79,7 +81,7 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
                 await dimensions.give_back()
 
 
-def _pool(settings: WriterSettings, metrics: PoolMetrics, patience: Patience) -> Any:
+def _pool(settings: WriterSettings, metrics: PoolMetrics, retry: RetryPolicy) -> Any:
     return postgres.pool(
         settings.database_url,
         application_name="metering-writer",
@@ -87,7 +89,7 @@ def _pool(settings: WriterSettings, metrics: PoolMetrics, patience: Patience) ->
         max_size=4,
         statement_timeout_seconds=settings.statement_timeout_seconds,
         lock_timeout_seconds=settings.statement_timeout_seconds,
-        patience=patience,
+        retry=retry,
         metrics=metrics,
     )
 

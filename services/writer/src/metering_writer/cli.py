@@ -5,8 +5,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from metering_common.output import Printing
-from metering_common.settings import load_settings
+from metering_common.service.output import Printing
+from metering_common.service.settings import load_settings
 from metering_writer import __main__ as service
 from metering_writer.commands import dead, offsets, replay
 from metering_writer.settings import ToolSettings
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every command; each knows its own handler."""
-    top = argparse.ArgumentParser(prog="metering-writer", description="Stores judged records; mends what was stored.")
+    top = argparse.ArgumentParser(
+        prog="metering-writer", description="Stores validated records; mends what was stored."
+    )
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="the service, as `python -m metering_writer`")
     replay.add_to(commands)

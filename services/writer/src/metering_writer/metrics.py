@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering_common.metrics import BATCH_BUCKETS, COUNT_BUCKETS
-from metering_writer.domain.accounts import Fate
+from metering_common.service.metrics import BATCH_BUCKETS, COUNT_BUCKETS
+from metering_writer.domain.accounts import WriteResult
 from metering_writer.domain.offsets import StopReason
 
 QUERYABLE_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 1_800)  # seconds; 5 is the promise
 
 
 class WriterMetrics:
-    """Law 1 for this process, and what operations watch."""
+    """Invariant 1 for this process, and what operations watch."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(f"metering_writer_{name}", text, labels, registry=registry)
 
@@ -24,20 +24,20 @@ class WriterMetrics:
         def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
             return Histogram(f"metering_writer_{name}", text, buckets=buckets, registry=registry)
 
-        self.records = counter("records_total", "Judged records stored, by status.", ["status"])
+        self.records = counter("records_total", "Validated records stored, by status.", ["status"])
         self.values = counter(
-            "values_total", "Accepted values, by what became of them: they add up to all accepted.", ["fate"]
+            "values_total", "Accepted values, by what became of them: they add up to all accepted.", ["write_result"]
         )
         self.refused = counter("refused_values_total", "Values whose refusal was stored.")
         self.not_taken = counter("not_taken_values_total", "Values not taken, as the ledger counts them.")
-        self.redelivered = counter("redelivered_records_total", "Records whose verdict was there already.")
-        self.trimmed = counter("trimmed_records_total", "Records in hand that had been stored in the meantime.")
+        self.redelivered = counter("redelivered_records_total", "Records whose result was there already.")
+        self.trimmed = counter("trimmed_records_total", "Records in flight that had been stored in the meantime.")
         self.dead = counter("dead_records_total", "Records sent to the dead letters.")
         self.batch_seconds = histogram("batch_seconds", "Time of one transaction.", BATCH_BUCKETS)
         self.batch_records = histogram("batch_records", "Records of one transaction.", COUNT_BUCKETS)
         self.queryable_seconds = histogram(
             "queryable_seconds",
-            "From the door's received-at to the commit after which the record is in SQL, per record that came by HTTP.",
+            "From ingest-api's received-at to the commit after which the record is in SQL, per record that came by HTTP.",
             QUERYABLE_BUCKETS,
         )
         self.database_failures = counter(
@@ -55,7 +55,7 @@ class WriterMetrics:
         self.dimensions_kept = gauge("dimensions_kept", "1 while this writer keeps the dimension tables.")
         self.dimension_failures = counter("dimension_failures_total", "Failed attempts to bring them up to date.")
         self.retention_failures = counter("retention_failures_total", "Failed attempts to keep what is to be kept.")
-        for fate in Fate._fields:
-            self.values.labels(fate)
+        for write_result in WriteResult._fields:
+            self.values.labels(write_result)
         for reason in StopReason:
             self.stopped_partitions.labels(reason.value)

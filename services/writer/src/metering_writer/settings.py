@@ -3,8 +3,8 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.connections import DatabaseUrl
-from metering_common.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_common.service.connections import DatabaseUrl
+from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
 
 
 class WriterSettings(ServiceSettings):
@@ -24,7 +24,7 @@ class WriterSettings(ServiceSettings):
     batch_bytes: int = Field(16 * 1024 * 1024, ge=1, description="bytes of records after which a batch is written")
     batch_seconds: float = Field(0.05, gt=0, description="time after its first record at which a batch is written")
     statement_timeout_seconds: float = Field(60, gt=0, description="after it the database gives a statement up")
-    lock_patience_seconds: float = Field(
+    lock_wait_seconds: float = Field(
         5, gt=0, description="how long another session may hold a partition's offset before it is ended"
     )
     lease_seconds: float = Field(10, gt=0, description="how long the keeper of the dimension tables may be silent")

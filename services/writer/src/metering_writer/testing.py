@@ -1,4 +1,4 @@
-"""Judged records for the tests and benches of the writer; nothing here runs in the service."""
+"""Validated records for the tests and benches of the writer; nothing here runs in the service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -7,15 +7,21 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from metering_common import kafka as kafka_client
-from metering_common.batch_id import new_batch_id
-from metering_common.codec import encode
-from metering_common.headers import KafkaHeaders, RecordHeaders, RecordPosition, RegistryVersion, encode_headers
-from metering_common.messages import Counts, Judged, Refusal, Rows, Status
-from metering_common.postgres import TimedPool
-from metering_common.rev import rev_at_the_door
-from metering_common.settings import KafkaSettings
-from metering_common.topics import JUDGED, RAW
+from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.codec import encode
+from metering_common.contract.messages import Counts, Refusal, Rows, Status, Validated
+from metering_common.contract.metadata import (
+    KafkaHeaders,
+    RecordHeaders,
+    RecordPosition,
+    RegistryVersion,
+    encode_headers,
+)
+from metering_common.contract.rev import http_rev
+from metering_common.contract.topics import RAW, VALIDATED
+from metering_common.kafka import clients as kafka_client
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 from metering_writer.adapters.loop import WriterLoop
 from metering_writer.bootstrap import build
 from metering_writer.domain.records import Record, Source
@@ -35,7 +41,7 @@ def rows(
     return Rows(sensors=sensors, timestamps=list(timestamps), values=filled, quality=list(quality))
 
 
-def judged(*blocks: Rows, refusals: Sequence[Refusal] = (), not_taken: int = 0, repeated: int = 0) -> Judged:
+def validated(*blocks: Rows, refusals: Sequence[Refusal] = (), not_taken: int = 0, repeated: int = 0) -> Validated:
     accepted = sum(len(block.values) for block in blocks)
     refused = sum(refusal.count for refusal in refusals)
     counts = Counts(
@@ -47,7 +53,7 @@ def judged(*blocks: Rows, refusals: Sequence[Refusal] = (), not_taken: int = 0, 
         repeated=repeated,
     )
     raw = RecordPosition(RAW, 0, 0)
-    return Judged(raw=raw, status=Status.JUDGED, counts=counts, rows=list(blocks), refusals=list(refusals))
+    return Validated(raw=raw, status=Status.VALIDATED, counts=counts, rows=list(blocks), refusals=list(refusals))
 
 
 def headers(
@@ -69,34 +75,34 @@ def headers(
         device_id=device,
         source="http" if replays is None else "replay",
         received_at_ms=received_at_ms,
-        rev=rev_at_the_door(received_at_ms, batch, item) if rev is None else rev,
+        rev=http_rev(received_at_ms, batch, item) if rev is None else rev,
         registry=RegistryVersion(str(uuid4()), 148),
         replays=replays,
     )
 
 
-def record(about: RecordHeaders, content: Judged, offset: int = 0, partition: int = 0) -> Record:
-    position = RecordPosition(JUDGED, partition, offset)
+def record(about: RecordHeaders, content: Validated, offset: int = 0, partition: int = 0) -> Record:
+    position = RecordPosition(VALIDATED, partition, offset)
     key = str(about.device_id).encode()
     return Record(Source(position, about.received_at_ms, key, b"", encode_headers(about)), about, content)
 
 
-class Judge:
-    """Stands in for the validator: puts judged records on the topic."""
+class BatchValidator:
+    """Stands in for the validator: puts validated records on the topic."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
     async def send(self, *records: Record) -> None:
         """To each record's own partition, in order."""
-        await self.send_raw(*((one.partition, encode_headers(one.headers), encode(one.judged)) for one in records))
+        await self.send_raw(*((one.partition, encode_headers(one.headers), encode(one.validated)) for one in records))
 
     async def send_raw(self, *messages: tuple[int, KafkaHeaders, bytes]) -> None:
         producer = kafka_client.producer(self._kafka)
         await producer.start()
         try:
             for partition, headers, value in messages:
-                await producer.send_and_wait(JUDGED, value, key=b"29", partition=partition, headers=headers)
+                await producer.send_and_wait(VALIDATED, value, key=b"29", partition=partition, headers=headers)
         finally:
             await producer.stop()
 

@@ -1,6 +1,6 @@
 """Any writer may die, sleep, be doubled or come late, and PostgreSQL too: every count is exact in the end.
 
-What they do: judged records go to four partitions, some of them corrections and resends, while writers as processes
+What they do: validated records go to four partitions, some of them corrections and resends, while writers as processes
 are killed, stopped and woken in an order that a seed decides. How they prove it: by counting in SQL against what was
 sent, value by value.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from metering_common import postgres
-from metering_common.patience import Patience
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.domain.records import Record
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, Judge, headers, judged, record, rows, until
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, BatchValidator, headers, record, rows, until, validated
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import WriterProcess, writer_processes
 
@@ -49,26 +49,26 @@ def settings(hurt: FreshDatabase, kafka: KafkaSettings) -> WriterSettings:
         kafka=kafka,
         batch_seconds=0.05,
         session_timeout_seconds=6,
-        lock_patience_seconds=1,
+        lock_wait_seconds=1,
         drain_seconds=10,
     )
 
 
 class Traffic:
-    """Judged records with every kind of repetition, and what must stand in the end."""
+    """Validated records with every kind of repetition, and what must stand in the end."""
 
-    def __init__(self, seed: int, judge: Judge, minutes: int = 200) -> None:
+    def __init__(self, seed: int, validate: BatchValidator, minutes: int = 200) -> None:
         """All measures lie within so many minutes: the fewer, the more repetitions."""
         self._chance = random.Random(seed)
         self._minutes = minutes
-        self._judge = judge
+        self._validate = validate
         self._offsets = [0] * PARTITIONS
         self._received = RECEIVED_AT_MS
         self._best: dict[tuple[int, int, int], tuple[int, float]] = {}
         self.records = 0
 
     async def send(self, count: int, measures: int = 5) -> None:
-        await self._judge.send(*(self._next(measures) for _ in range(count)))
+        await self._validate.send(*(self._next(measures) for _ in range(count)))
 
     @property
     def expected(self) -> Expected:
@@ -86,14 +86,14 @@ class Traffic:
         for place, value in enumerate(values):
             key = (partition, times[place // len(SENSORS)], SENSORS[place % len(SENSORS)])
             self._best[key] = max(self._best.get(key, (-1, 0.0)), (about.rev, value))
-        one = record(about, judged(rows(SENSORS, times, values)), self._offsets[partition], partition)
+        one = record(about, validated(rows(SENSORS, times, values)), self._offsets[partition], partition)
         self._offsets[partition] += 1
         return one
 
 
 @asynccontextmanager
 async def watching(hurt: FreshDatabase) -> AsyncIterator[TimedPool]:
-    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience=Patience(60)) as pool:
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", retry=RetryPolicy(60)) as pool:
         yield pool
 
 
@@ -134,12 +134,12 @@ async def kill_at_random(hurt: FreshDatabase, writers: list[WriterProcess], traf
 
 
 async def killed_and_exact(
-    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, folder: Path, seed: int
+    hurt: FreshDatabase, settings: WriterSettings, validate: BatchValidator, folder: Path, seed: int
 ) -> None:
     with writer_processes(settings, folder, 2) as writers:
         for writer in writers:
             writer.start()
-        traffic = Traffic(seed, judge)
+        traffic = Traffic(seed, validate)
         await kill_at_random(hurt, writers, traffic, seed)
         async with watching(hurt) as pool:
             await exact(pool, traffic)
@@ -147,23 +147,23 @@ async def killed_and_exact(
 
 @pytest.mark.parametrize("seed", [1, 4])
 async def test_killed_at_random_moments_nothing_is_lost_and_nothing_double(
-    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path, seed: int
+    hurt: FreshDatabase, settings: WriterSettings, validate: BatchValidator, tmp_path: Path, seed: int
 ) -> None:
-    await killed_and_exact(hurt, settings, judge, tmp_path, seed)
+    await killed_and_exact(hurt, settings, validate, tmp_path, seed)
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("seed", range(100, 150))
 async def test_killed_fifty_times(
-    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path, seed: int
+    hurt: FreshDatabase, settings: WriterSettings, validate: BatchValidator, tmp_path: Path, seed: int
 ) -> None:
-    await killed_and_exact(hurt, settings, judge, tmp_path, seed)
+    await killed_and_exact(hurt, settings, validate, tmp_path, seed)
 
 
 async def test_three_writers_join_and_leave(
-    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path
+    hurt: FreshDatabase, settings: WriterSettings, validate: BatchValidator, tmp_path: Path
 ) -> None:
-    traffic = Traffic(3, judge)
+    traffic = Traffic(3, validate)
     with writer_processes(settings, tmp_path, 3) as writers:
         for writer in writers:
             writer.start()
@@ -178,10 +178,10 @@ async def test_three_writers_join_and_leave(
 
 
 async def test_stopped_in_mid_copy_past_its_session_and_woken(
-    hurt: FreshDatabase, settings: WriterSettings, judge: Judge, tmp_path: Path
+    hurt: FreshDatabase, settings: WriterSettings, validate: BatchValidator, tmp_path: Path
 ) -> None:
     """The sleeper holds the lock of its partitions' offsets; the new owner ends its session and goes on."""
-    traffic = Traffic(5, judge, minutes=1_000_000)
+    traffic = Traffic(5, validate, minutes=1_000_000)
     await traffic.send(300, measures=50)
     hurt.sql(SLOW_START)
     with writer_processes(settings.model_copy(update={"batch_seconds": 1}), tmp_path, 2) as (sleeper, other):

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering_common import kafka as kafka_client
-from metering_common.clock import SystemClock
-from metering_common.postgres import TimedPool
-from metering_common.registry_documents import (
+from metering_common.contract.topics import REGISTRY
+from metering_common.kafka import clients as kafka_client
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import (
     Device,
     Gateway,
     Meta,
@@ -22,8 +22,8 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
-from metering_common.topics import REGISTRY
+from metering_common.service.clock import SystemClock
+from metering_common.service.settings import KafkaSettings
 from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.metrics import WriterMetrics
 from metering_writer.testing import until

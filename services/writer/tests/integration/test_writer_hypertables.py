@@ -5,14 +5,14 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from metering_common.headers import RecordPosition
-from metering_common.messages import Refusal
-from metering_common.topics import JUDGED, RAW
+from metering_common.contract.messages import Refusal
+from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.topics import RAW, VALIDATED
 from metering_writer.adapters.store import PostgresStore
-from metering_writer.domain.accounts import Fate
+from metering_writer.domain.accounts import WriteResult
 from metering_writer.domain.records import Record, dead
 from metering_writer.queries import sql
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, judged, record, rows
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
 from metering_writer.testing_flavours import WasmTimescale
 from metering_writer.testing_wasm import WasmPool, filled
 
@@ -26,19 +26,19 @@ class Hypertables:
     def __init__(self, storage: WasmTimescale) -> None:
         self._storage = storage
         self._store = PostgresStore(
-            cast("Any", WasmPool(storage)), lock_patience_seconds=5, owns=lambda _: True, hypertables=True
+            cast("Any", WasmPool(storage)), lock_wait_seconds=5, owns=lambda _: True, hypertables=True
         )
         storage.execute(f"TRUNCATE {TABLES}")
-        storage.execute(filled(sql.add_offset, (JUDGED, 0, 0)))
+        storage.execute(filled(sql.add_offset, (VALIDATED, 0, 0)))
         self._offset = 0
 
-    async def takes(self, *records: Record) -> list[Fate]:
+    async def takes(self, *records: Record) -> list[WriteResult]:
         placed = [one._replace(source=one.source._replace(position=self._next())) for one in records]
-        return list((await self._store.store(placed)).fates)
+        return list((await self._store.store(placed)).write_results)
 
     def _next(self) -> RecordPosition:
         self._offset += 1
-        return RecordPosition(JUDGED, 0, self._offset - 1)
+        return RecordPosition(VALIDATED, 0, self._offset - 1)
 
     def values(self) -> list[float]:
         return [row["value"] for row in self._storage.rows("SELECT value FROM measurement ORDER BY ts, sensor_id")]
@@ -62,15 +62,15 @@ def hypertables(timescale_storage: WasmTimescale) -> Hypertables:
 
 def version(value: float, later_ms: int = 0, measured_at: int = MEASURED_AT) -> Record:
     about = headers(received_at_ms=RECEIVED_AT_MS + later_ms)
-    return record(about, judged(rows((3,), (measured_at,), [value])))
+    return record(about, validated(rows((3,), (measured_at,), [value])))
 
 
 async def test_new_values_corrections_and_resends(hypertables: Hypertables) -> None:
     block = rows((3, 6), range(MEASURED_AT, MEASURED_AT + 5 * 86_400, 86_400))
-    assert await hypertables.takes(record(headers(), judged(block))) == [Fate(written=10)]
-    resent = record(headers(received_at_ms=RECEIVED_AT_MS + 1), judged(block))
+    assert await hypertables.takes(record(headers(), validated(block))) == [WriteResult(written=10)]
+    resent = record(headers(received_at_ms=RECEIVED_AT_MS + 1), validated(block))
     assert await hypertables.takes(resent, version(77.0, 3), version(88.0, 2)) == [
-        Fate(present=10), Fate(corrected=1), Fate(corrected=1)
+        WriteResult(present=10), WriteResult(corrected=1), WriteResult(corrected=1)
     ]  # fmt: skip
     assert hypertables.values() == [77.0, *map(float, range(1, 10))]
     assert hypertables.count("ingest_batch WHERE accepted = written + corrected + present + superseded") == 4
@@ -81,8 +81,10 @@ async def test_late_values_go_into_compressed_chunks(hypertables: Hypertables) -
     late = MEASURED_AT - YEAR_S
     await hypertables.takes(version(1.0, 10, late), version(2.0, 10, late + 60))
     hypertables.compress()
-    fates = await hypertables.takes(version(3.0, 20, late), version(4.0, 5, late + 60), version(5.0, 20, late + 120))
-    assert fates == [Fate(corrected=1), Fate(superseded=1), Fate(written=1)]
+    write_results = await hypertables.takes(
+        version(3.0, 20, late), version(4.0, 5, late + 60), version(5.0, 20, late + 120)
+    )
+    assert write_results == [WriteResult(corrected=1), WriteResult(superseded=1), WriteResult(written=1)]
     assert hypertables.values() == [3.0, 2.0, 5.0]
 
 
@@ -90,16 +92,16 @@ async def test_a_record_delivered_twice_and_a_dead_one(hypertables: Hypertables)
     one = version(1.0)
     await hypertables.takes(one, one, dead(one.source, headers(), "cannot be read"))
     assert hypertables.values() == [1.0]
-    assert [hypertables.count(f"ingest_batch WHERE status = '{status}'") for status in ("judged", "dead")] == [1, 1]
+    assert [hypertables.count(f"ingest_batch WHERE status = '{status}'") for status in ("validated", "dead")] == [1, 1]
     assert hypertables.count("consumer_offset WHERE next_offset = 3") == 1
 
 
-async def test_a_replay_closes_what_it_judged_again(hypertables: Hypertables) -> None:
+async def test_a_replay_closes_what_it_validated_again(hypertables: Hypertables) -> None:
     refusal = Refusal(rule="RV-03", name="Nadie's", count=1)
-    first = record(headers(), judged(rows((3,), values=[1.0]), refusals=[refusal]))
+    first = record(headers(), validated(rows((3,), values=[1.0]), refusals=[refusal]))
     await hypertables.takes(first)
     again = headers(replays=RecordPosition(RAW, 0, 0), rev=first.headers.rev)
-    verdict = replace(judged(rows((3, 6), values=[1.0, 2.0])), raw=RecordPosition(RAW, 0, 1))
-    assert await hypertables.takes(record(again, verdict)) == [Fate(written=1, present=1)]
+    result = replace(validated(rows((3, 6), values=[1.0, 2.0])), raw=RecordPosition(RAW, 0, 1))
+    assert await hypertables.takes(record(again, result)) == [WriteResult(written=1, present=1)]
     assert hypertables.count("rejected_measure_open") == 0
     assert hypertables.count(f"ingest_batch WHERE replayed_as = '{again.batch_id}'") == 1

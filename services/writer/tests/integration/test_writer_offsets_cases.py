@@ -8,24 +8,34 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from metering_common import topics
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
-from metering_common.topics import JUDGED
+from metering_common.contract import topics
+from metering_common.contract.topics import VALIDATED
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 from metering_local.testing import delete_topics
 from metering_writer.commands import offsets as command
 from metering_writer.domain.records import Record
 from metering_writer.settings import ToolSettings, WriterSettings
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, Judge, Outside, headers, judged, record, rows, running
+from metering_writer.testing import (
+    MEASURED_AT,
+    RECEIVED_AT_MS,
+    BatchValidator,
+    Outside,
+    headers,
+    record,
+    rows,
+    running,
+    validated,
+)
 
-PARTITION = TopicPartition(JUDGED, 0)
+PARTITION = TopicPartition(VALIDATED, 0)
 
 
 def some_records(count: int, first: int = 0, device: int = 1, partition: int = 0) -> list[Record]:
     return [
         record(
             headers(device, RECEIVED_AT_MS + number),
-            judged(rows(timestamps=(MEASURED_AT + 60 * number,))),
+            validated(rows(timestamps=(MEASURED_AT + 60 * number,))),
             number,
             partition,
         )
@@ -65,10 +75,10 @@ async def restore(owner: TimedPool, backup: list[Record]) -> None:
 
 @pytest.mark.parametrize("kept", [0, 4])
 async def test_a_database_restored_while_the_writer_was_away_is_filled_again(
-    settings: WriterSettings, judge: Judge, outside: Outside, owner: TimedPool, kept: int
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, owner: TimedPool, kept: int
 ) -> None:
     batch = some_records(10)
-    await judge.send(*batch)
+    await validate.send(*batch)
     async with running(settings):
         await outside.stored(10)
     await restore(owner, batch[:kept])
@@ -79,14 +89,14 @@ async def test_a_database_restored_while_the_writer_was_away_is_filled_again(
 
 @pytest.mark.parametrize("kept", [0, 4])
 async def test_a_database_restored_while_the_writer_runs_is_filled_again(
-    settings: WriterSettings, judge: Judge, outside: Outside, owner: TimedPool, kept: int
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, owner: TimedPool, kept: int
 ) -> None:
     batch = some_records(10)
     async with running(settings):
-        await judge.send(*batch)
+        await validate.send(*batch)
         await outside.stored(10)
         await restore(owner, batch[:kept])
-        await judge.send(*some_records(1, first=10))
+        await validate.send(*some_records(1, first=10))
         await outside.stored(11)
     assert await outside.count() == 22
 
@@ -95,21 +105,21 @@ async def operator_says(settings: WriterSettings, offset: int) -> None:
     tools = ToolSettings(database_url=settings.database_url, kafka=settings.kafka)
     out = io.StringIO()
     assert await command.choose(tools, Namespace(partition=0, offset=offset), out) == 0
-    assert out.getvalue() == f"{JUDGED} 0 goes on at {offset}\n"
+    assert out.getvalue() == f"{VALIDATED} 0 goes on at {offset}\n"
 
 
 @pytest.mark.parametrize(
     ("in_new_topic", "reason"), [(3, "log_ends_before"), (10, "other_record"), (14, "other_record")]
 )
-async def test_a_topic_made_anew_stops_the_partition_until_an_operator_says_so(
-    settings: WriterSettings, judge: Judge, outside: Outside, in_new_topic: int, reason: str
+async def test_a_topic_recreated_stops_the_partition_until_an_operator_says_so(
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, in_new_topic: int, reason: str
 ) -> None:
-    await judge.send(*some_records(10))
+    await validate.send(*some_records(10))
     async with running(settings):
         await outside.stored(10)
     await delete_topics(settings.kafka)
     await topics.apply(settings.kafka)
-    await judge.send(*some_records(in_new_topic, device=2))
+    await validate.send(*some_records(in_new_topic, device=2))
     async with running(settings):
         assert "partition 0" in await outside.unready("partitions")
         assert (await outside.metrics())[f'metering_writer_stopped_partitions{{reason="{reason}"}}'] == 1
@@ -119,25 +129,27 @@ async def test_a_topic_made_anew_stops_the_partition_until_an_operator_says_so(
         await outside.ready()
 
 
-async def test_the_other_partitions_go_on_meanwhile(settings: WriterSettings, judge: Judge, outside: Outside) -> None:
-    await judge.send(*some_records(10))
+async def test_the_other_partitions_go_on_meanwhile(
+    settings: WriterSettings, validate: BatchValidator, outside: Outside
+) -> None:
+    await validate.send(*some_records(10))
     async with running(settings):
         await outside.stored(10)
     await delete_topics(settings.kafka)
     await topics.apply(settings.kafka)
     async with running(settings):
         await outside.unready("partitions")
-        await judge.send(*some_records(5, device=3, partition=1))
+        await validate.send(*some_records(5, device=3, partition=1))
         await outside.stored(15)
 
 
 async def test_a_log_cut_off_before_it_was_stored_is_a_loss_that_is_counted(
-    settings: WriterSettings, judge: Judge, outside: Outside, admin: AIOKafkaAdminClient
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, admin: AIOKafkaAdminClient
 ) -> None:
-    await judge.send(*some_records(4))
+    await validate.send(*some_records(4))
     async with running(settings):
         await outside.stored(4)
-    await judge.send(*some_records(6, first=4))
+    await validate.send(*some_records(6, first=4))
     await admin.delete_records({PARTITION: RecordsToDelete(before_offset=7)})
     async with running(settings):
         assert "3 records are lost" in await outside.unready("partitions")
@@ -149,22 +161,22 @@ async def test_a_log_cut_off_before_it_was_stored_is_a_loss_that_is_counted(
 
 
 async def test_a_log_cut_off_behind_what_was_stored_is_no_loss(
-    settings: WriterSettings, judge: Judge, outside: Outside, admin: AIOKafkaAdminClient
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, admin: AIOKafkaAdminClient
 ) -> None:
-    await judge.send(*some_records(4))
+    await validate.send(*some_records(4))
     async with running(settings):
         await outside.stored(4)
     await admin.delete_records({PARTITION: RecordsToDelete(before_offset=4)})
-    await judge.send(*some_records(3, first=4))
+    await validate.send(*some_records(3, first=4))
     async with running(settings):
         await outside.stored(7)
         await outside.ready()
 
 
 async def test_a_new_database_begins_where_the_log_does(
-    settings: WriterSettings, judge: Judge, outside: Outside, admin: AIOKafkaAdminClient
+    settings: WriterSettings, validate: BatchValidator, outside: Outside, admin: AIOKafkaAdminClient
 ) -> None:
-    await judge.send(*some_records(6))
+    await validate.send(*some_records(6))
     await admin.delete_records({PARTITION: RecordsToDelete(before_offset=2)})
     async with running(settings):
         await outside.stored(4)
@@ -172,13 +184,13 @@ async def test_a_new_database_begins_where_the_log_does(
 
 
 async def test_the_operator_sees_where_each_partition_stands(
-    settings: WriterSettings, judge: Judge, outside: Outside
+    settings: WriterSettings, validate: BatchValidator, outside: Outside
 ) -> None:
     batch = some_records(2)
-    await judge.send(*batch)
+    await validate.send(*batch)
     async with running(settings):
         await outside.stored(2)
     out = io.StringIO()
     tools = ToolSettings(database_url=settings.database_url, kafka=settings.kafka)
     assert await command.show(tools, Namespace(), out) == 0
-    assert out.getvalue().splitlines()[0] == f"{JUDGED} 0 2 {batch[-1].headers.batch_id} item 0"
+    assert out.getvalue().splitlines()[0] == f"{VALIDATED} 0 2 {batch[-1].headers.batch_id} item 0"

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from metering_common import kafka as kafka_client
-from metering_common.headers import RegistryVersion, encode_headers
-from metering_common.postgres import TimedPool
-from metering_common.registry_documents import (
+from metering_common.contract.metadata import RegistryVersion, encode_headers
+from metering_common.contract.topics import RAW, REGISTRY
+from metering_common.kafka import clients as kafka_client
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import (
     Device,
     Meta,
     Provider,
@@ -29,8 +30,7 @@ from metering_common.registry_documents import (
     document_key,
     encode_document,
 )
-from metering_common.settings import KafkaSettings
-from metering_common.topics import RAW, REGISTRY
+from metering_common.service.settings import KafkaSettings
 from metering_writer import cli
 from metering_writer.settings import ToolSettings, WriterSettings
 from metering_writer.testing import Outside, headers, running
@@ -50,7 +50,7 @@ def device(*sensors: int) -> Device:
 
 
 class House:
-    """The registry topic and the door, as far as the validator sees them."""
+    """The registry topic and ingest-api, as far as the validator sees them."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -153,7 +153,7 @@ async def test_a_dead_letter_is_seen_and_replayed(
         await outside.stored(1)
         listed = await command(settings, "dead", "list")
         letter = listed.split(" ", 1)[0]
-        assert "measurements.judged.v1" in listed
+        assert "measurements.validated.v1" in listed
         assert "no_poison" in await command(settings, "dead", "show", letter)
         await owner.execute("ALTER TABLE measurement DROP CONSTRAINT no_poison")
         assert "dry run" in await command(settings, "dead", "replay", letter)

@@ -189,8 +189,8 @@ def test_look_ups_find_what_is_there(either: Storage) -> None:
     bounds = [str(there - 60), str(there)]
     found = either.rows(_filled("devices_with_rows", [*asked, times, *bounds]))
     assert found == [{"device_id": DEVICE}]
-    (standing,) = either.rows(_filled("standing_values", [*asked, *bounds]))
-    assert standing == {"place": 2, "sensor_id": 1, "value": 1, "quality": 0, "rev": 10}
+    (existing,) = either.rows(_filled("existing_values", [*asked, *bounds]))
+    assert existing == {"place": 2, "sensor_id": 1, "value": 1, "quality": 0, "rev": 10}
 
 
 def _filled(name: str, arguments: list[str]) -> str:
@@ -208,7 +208,7 @@ def test_retention_is_kept_and_off_for_measurements(either: Storage) -> None:
             refusals_beyond, item, items, clock_doubtful, source, status, raw_topic, registry_epoch, registry_position)
         SELECT now() - age, 0, 0, gen_random_uuid(), 900002, 1, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-            0, 1, false, 'http', 'judged', '', '', 0
+            0, 1, false, 'http', 'validated', '', '', 0
         FROM unnest(ARRAY['93 days', '89 days']::interval[]) AS age"""
     either.execute(ledger)
     either.execute("SELECT apply_retention()")

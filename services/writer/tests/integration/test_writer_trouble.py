@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager, suppress
 import psutil
 import pytest
 
-from metering_common import postgres
-from metering_common.patience import Patience
-from metering_common.settings import KafkaSettings
+from metering_common.postgres import pool as postgres
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
 from metering_writer.domain.records import Record
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, Judge, Outside, headers, judged, record, rows, running
+from metering_writer.testing import MEASURED_AT, BatchValidator, Outside, headers, record, rows, running, validated
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 
 FULL_BYTES = 16 * 1024 * 1024
@@ -32,7 +32,7 @@ def some_records(count: int, first: int = 0, measures: int = 1) -> list[Record]:
     return [
         record(
             headers(),
-            judged(rows(timestamps=range(MEASURED_AT + number * 6_000, MEASURED_AT + number * 6_000 + measures))),
+            validated(rows(timestamps=range(MEASURED_AT + number * 6_000, MEASURED_AT + number * 6_000 + measures))),
             number,
         )
         for number in range(first, first + count)
@@ -58,14 +58,14 @@ def settings(hurt: FreshDatabase, kafka: KafkaSettings, unused_tcp_port: int) ->
         batch_seconds=0.05,
         session_timeout_seconds=6,
         statement_timeout_seconds=1,
-        lock_patience_seconds=0.5,
+        lock_wait_seconds=0.5,
     )
 
 
 @asynccontextmanager
 async def watched(hurt: FreshDatabase, settings: WriterSettings) -> AsyncIterator[Outside]:
     """A pool that is opened only while the server is well."""
-    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", patience=Patience(60)) as pool:
+    async with postgres.pool(hurt.dsn_for("storage_reader"), application_name="watch", retry=RetryPolicy(60)) as pool:
         yield Outside(pool, settings)
 
 
@@ -81,14 +81,14 @@ async def went_on(outside: Outside, records: int, values: int) -> None:
 
 
 async def test_a_database_that_is_gone_is_waited_for(
-    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+    settings: WriterSettings, validate: BatchValidator, hurt: FreshDatabase
 ) -> None:
     async with running(settings):
         async with watched(hurt, settings) as outside:
-            await judge.send(*some_records(3))
+            await validate.send(*some_records(3))
             await outside.stored(3)
         hurt.server.kill()
-        await judge.send(*some_records(4, first=3))
+        await validate.send(*some_records(4, first=3))
         assert await outside.unready("database")
         metrics = await outside.metrics()
         assert metrics["metering_writer_database_down"] == 1
@@ -99,20 +99,20 @@ async def test_a_database_that_is_gone_is_waited_for(
 
 
 async def test_a_database_that_stands_still_is_waited_for(
-    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+    settings: WriterSettings, validate: BatchValidator, hurt: FreshDatabase
 ) -> None:
     async with running(settings), watched(hurt, settings) as outside:
-        await judge.send(*some_records(1))
+        await validate.send(*some_records(1))
         await outside.stored(1)
         hurt.server.pause()
-        await judge.send(*some_records(4, first=1))
+        await validate.send(*some_records(4, first=1))
         await asyncio.sleep(3)
         hurt.server.resume()
         await went_on(outside, 5, 10)
 
 
 async def test_statements_that_time_out_are_run_again(
-    settings: WriterSettings, judge: Judge, hurt: FreshDatabase
+    settings: WriterSettings, validate: BatchValidator, hurt: FreshDatabase
 ) -> None:
     async with (
         running(settings),
@@ -121,17 +121,19 @@ async def test_statements_that_time_out_are_run_again(
     ):
         async with owner.acquire() as session, session.transaction():
             await session.execute("LOCK TABLE rejected_measure, measurement IN SHARE MODE")
-            await judge.send(*some_records(4))
+            await validate.send(*some_records(4))
             assert await outside.unready("database")
         await went_on(outside, 4, 8)
 
 
-async def test_a_read_only_database_is_waited_for(settings: WriterSettings, judge: Judge, hurt: FreshDatabase) -> None:
+async def test_a_read_only_database_is_waited_for(
+    settings: WriterSettings, validate: BatchValidator, hurt: FreshDatabase
+) -> None:
     async with running(settings), watched(hurt, settings) as outside:
-        await judge.send(*some_records(1))
+        await validate.send(*some_records(1))
         await outside.stored(1)
         _read_only(hurt, setting="on")
-        await judge.send(*some_records(4, first=1))
+        await validate.send(*some_records(4, first=1))
         assert "read-only" in await outside.unready("database")
         assert (await outside.metrics())['metering_writer_database_failures_total{sqlstate="25006"}'] > 0
         _read_only(hurt, setting="off")
@@ -139,7 +141,7 @@ async def test_a_read_only_database_is_waited_for(settings: WriterSettings, judg
 
 
 def _read_only(hurt: FreshDatabase, setting: str) -> None:
-    """As a standby behind the same name is; sessions of the writer begin anew."""
+    """As a standby behind the same name is; sessions of the writer begin again."""
     hurt.sql(
         f"BEGIN READ WRITE; ALTER DATABASE {hurt.name} SET default_transaction_read_only = {setting}; COMMIT;"
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'storage_writer';"
@@ -171,11 +173,11 @@ def _limit_files(server: PostgresServer, size: int) -> None:
 
 
 async def test_a_full_database_is_waited_for(
-    settings: WriterSettings, judge: Judge, hurt: FreshDatabase, full: PostgresServer
+    settings: WriterSettings, validate: BatchValidator, hurt: FreshDatabase, full: PostgresServer
 ) -> None:
     """60,000 rows more do not fit: no record is at fault, whatever the SQLSTATE."""
     async with running(settings), watched(hurt, settings) as outside:
-        await judge.send(*some_records(30, measures=1_000))
+        await validate.send(*some_records(30, measures=1_000))
         assert "File too large" in await outside.unready("database")
         await asyncio.sleep(1)
         _limit_files(full, resource.RLIM_INFINITY)

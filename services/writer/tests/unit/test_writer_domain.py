@@ -6,19 +6,24 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from metering_common.clock import ManualClock
-from metering_common.messages import Status
+from metering_common.contract.messages import Status
+from metering_common.service.clock import ManualClock
 from metering_writer.application import DeadLetters, OffsetsBehindError, Store, StoredBatch, Writing
 from metering_writer.domain import offsets
-from metering_writer.domain.accounts import Fate, total
-from metering_writer.domain.blame import DeathRate, TooManyDeadError, backoff_seconds, could_be_the_records_own
+from metering_writer.domain.accounts import WriteResult, total
 from metering_writer.domain.columns import COPY_ROW, Block, Values, blocks_of, copy_blocks, copy_values, values_of
+from metering_writer.domain.error_classification import (
+    DeathRate,
+    TooManyDeadError,
+    backoff_seconds,
+    could_be_the_records_own,
+)
 from metering_writer.domain.keys import keys_of, ranges_of, repeated_in, split
 from metering_writer.domain.offsets import Log, StopReason, Stored
 from metering_writer.domain.records import Record, UnstorableRecordError, check, dead
-from metering_writer.domain.versions import Candidates, Standing, decide
+from metering_writer.domain.versions import Candidates, ExistingRows, decide
 from metering_writer.flavour import WrongFlavourError, refuse_old
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, judged, record, rows
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
 
 pytestmark = pytest.mark.fast
 BATCH = UUID("019a0f3c-7d2e-7c41-9b0e-5f6a7c8d9e0f")
@@ -33,14 +38,14 @@ def values(*each: tuple[int, float], sensor: int = 3) -> Values:
     return Values(column, column, column * sensor, revs, np.arange(count), filled, np.zeros(count, np.int16))
 
 
-def standing(*each: tuple[int, float], sensor: int = 3) -> Standing:
+def existing(*each: tuple[int, float], sensor: int = 3) -> ExistingRows:
     revs = np.array([rev for rev, _ in each], np.int64)
     filled = np.array([value for _, value in each], np.float64)
-    return Standing(np.full(len(each), sensor), filled, np.zeros(len(each), np.int64), revs)
+    return ExistingRows(np.full(len(each), sensor), filled, np.zeros(len(each), np.int64), revs)
 
 
 @pytest.mark.parametrize(
-    ("there", "brought", "fates", "new", "better"),
+    ("there", "brought", "write_results", "new", "better"),
     [
         ((), [(5, 1.0)], ["written"], [1.0], []),
         ([(4, 1.0)], [(5, 1.0)], ["present"], [], [1.0]),
@@ -56,26 +61,26 @@ def standing(*each: tuple[int, float], sensor: int = 3) -> Standing:
 def test_of_two_values_the_one_received_later_stands(
     there: Sequence[tuple[int, float]],
     brought: Sequence[tuple[int, float]],
-    fates: Sequence[str],
+    write_results: Sequence[str],
     new: Sequence[float],
     better: Sequence[float],
 ) -> None:
-    decided = decide(Candidates.of(values(*brought)), standing(*there), len(brought))
-    assert decided.fates == [Fate(**{fate: 1}) for fate in fates]
+    decided = decide(Candidates.of(values(*brought)), existing(*there), len(brought))
+    assert decided.write_results == [WriteResult(**{write_result: 1}) for write_result in write_results]
     assert (decided.new.value.tolist(), decided.better.value.tolist()) == (list(new), list(better))
 
 
-def test_every_value_has_one_fate() -> None:
+def test_every_value_has_one_write_result() -> None:
     """Whatever the mixture: counted per record against a store that takes one value after another."""
     chance = np.random.default_rng(7)
     for _ in range(50):
         versions = [(int(rev), float(value)) for rev, value in chance.integers(0, 5, (12, 2))]
         found = [(int(chance.integers(0, 5)), float(chance.integers(0, 5)))] if chance.integers(0, 2) else []
-        decided = decide(Candidates.of(values(*versions)), standing(*found), 12)
+        decided = decide(Candidates.of(values(*versions)), existing(*found), 12)
         kept = found[0] if found else None
         for place in sorted(range(12), key=lambda place: (versions[place][0], place)):
-            fate, kept = _one_after_another(kept, versions[place])
-            assert decided.fates[place] == Fate(**{fate: 1})
+            write_result, kept = _one_after_another(kept, versions[place])
+            assert decided.write_results[place] == WriteResult(**{write_result: 1})
         written = [*decided.new.value.tolist(), *decided.better.value.tolist()] or [found[0][1]]
         assert written == [kept[1] if kept else None]
 
@@ -90,7 +95,7 @@ def _one_after_another(kept: tuple[int, float] | None, brought: tuple[int, float
 
 
 def block(*devices: int) -> Block:
-    batch = [record(headers(device), judged(rows((6, 3), (MEASURED_AT, MEASURED_AT - 60))), 0) for device in devices]
+    batch = [record(headers(device), validated(rows((6, 3), (MEASURED_AT, MEASURED_AT - 60))), 0) for device in devices]
     return blocks_of(batch)[0]
 
 
@@ -115,7 +120,7 @@ def test_blocks_and_single_values_give_the_same_bytes() -> None:
 
 
 def test_quality_that_is_left_out_is_good_also_beside_other_blocks() -> None:
-    content = judged(rows((3,), (1,), [1.0]), rows((3,), (2,), [1.0], [3]), rows((3,), (3,), [1.0]))
+    content = validated(rows((3,), (1,), [1.0]), rows((3,), (2,), [1.0], [3]), rows((3,), (3,), [1.0]))
     (one,) = blocks_of([record(headers(), content)])
     assert one.quality.ravel().tolist() == [0, 3, 0]
 
@@ -133,22 +138,26 @@ def test_ranges_repetitions_and_the_split() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        judged(rows((3,), (2**60,), [1.0])),
-        judged(rows((70_000,), (1,), [1.0])),
-        judged(rows((3,), (1,), [1.0], [99_999])),
-        judged(rows((3,), (1, 2), [1.0])),
+        validated(rows((3,), (2**60,), [1.0])),
+        validated(rows((70_000,), (1,), [1.0])),
+        validated(rows((3,), (1,), [1.0], [99_999])),
+        validated(rows((3,), (1, 2), [1.0])),
     ],
 )
 def test_what_fits_no_column_is_known_before_the_database_is_asked(content: object) -> None:
     with pytest.raises(UnstorableRecordError):
-        check(record(headers(), content))  # type: ignore[arg-type]  # each is a Judged
+        check(record(headers(), content))  # type: ignore[arg-type]  # each is a Validated
 
 
 def test_a_dead_record_with_impossible_headers_gets_made_up_ones() -> None:
-    poison = record(headers(rev=2**63), judged())
-    buried = dead(poison.source, poison.headers, "no")
-    assert (buried.headers.device_id, buried.judged.status, buried.headers.batch_id.version) == (0, Status.DEAD, 8)
-    assert buried == dead(poison.source, poison.headers, "no")
+    poison = record(headers(rev=2**63), validated())
+    dead_lettered = dead(poison.source, poison.headers, "no")
+    assert (
+        dead_lettered.headers.device_id,
+        dead_lettered.validated.status,
+        dead_lettered.headers.batch_id.version,
+    ) == (0, Status.DEAD, 8)
+    assert dead_lettered == dead(poison.source, poison.headers, "no")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,7 @@ class FakeStore:
         if any(one.offset in self._poisoned and one.fault is None for one in records):
             raise RefusedError("23514")
         self.kept.extend(records)
-        return StoredBatch(records, [Fate()] * len(records), 0, 0)
+        return StoredBatch(records, [WriteResult()] * len(records), 0, 0)
 
     async def prove_healthy(self, record: Record) -> None:
         if not self.healthy:
@@ -271,7 +280,7 @@ def writing(store: Store, letters: DeadLetters, notes: SilentNotes | None = None
 
 
 def some_records(count: int) -> list[Record]:
-    return [record(headers(item=number), judged(), number) for number in range(count)]
+    return [record(headers(item=number), validated(), number) for number in range(count)]
 
 
 async def test_the_records_at_fault_die_and_the_others_keep_their_order() -> None:
@@ -302,6 +311,6 @@ async def test_offsets_behind_are_the_readers_business() -> None:
         await writing(FakeStore(failures=[OffsetsBehindError({1})]), FakeLetters()).write(some_records(1))
 
 
-def test_all_fates_together() -> None:
-    assert total([Fate(1, 2, 3, 4), Fate(10, 20, 30, 40)]) == Fate(11, 22, 33, 44)
-    assert total([]) == Fate()
+def test_all_write_results_together() -> None:
+    assert total([WriteResult(1, 2, 3, 4), WriteResult(10, 20, 30, 40)]) == WriteResult(11, 22, 33, 44)
+    assert total([]) == WriteResult()

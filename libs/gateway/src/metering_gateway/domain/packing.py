@@ -8,7 +8,7 @@ from metering_gateway.domain.measures import StoredMeasure
 
 MAX_MEASURES = 100  # per request, all devices together (published)
 SPAN_SECONDS = 86_400  # between the earliest and the latest timestamp of a request, ends included (published)
-MAX_BODY_BYTES = 900_000  # of JSON; the door takes 1 MiB after decompression
+MAX_BODY_BYTES = 900_000  # of JSON; ingest-api takes 1 MiB after decompression
 
 
 def pack(outbox: Iterable[StoredMeasure], max_measures: int = MAX_MEASURES) -> list[StoredMeasure]:

@@ -27,7 +27,7 @@ class Platform:
     """`arrivals`: every value that was taken, per (device, timestamp, sensor), in the order of its arrival.
 
     `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
-    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A verdict is
+    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A result is
     pending for `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the
     most at one time. `on_call` is told the path of each request as it arrives.
     """
@@ -76,7 +76,7 @@ class Platform:
         app.router.add_get("/api/v1/server-time", self._server_time)
         app.router.add_get("/api/v1/devices/number/{number}", self._device)
         app.router.add_post("/api/v1/measurements", self._measurements)
-        app.router.add_get("/api/v1/measurements/batches/{batch}", self._verdict)
+        app.router.add_get("/api/v1/measurements/batches/{batch}", self._result)
         return app
 
     @web.middleware
@@ -119,13 +119,13 @@ class Platform:
         self.concurrent = max(self.concurrent, self._under_way)
         try:
             await asyncio.sleep(0.002)
-            answer = await self._judge(request)
+            answer = await self._validate(request)
         finally:
             self._under_way -= 1
         self.statuses[answer.status] += 1
         return answer
 
-    async def _judge(self, request: web.Request) -> web.StreamResponse:
+    async def _validate(self, request: web.Request) -> web.StreamResponse:
         self.prefers.append(request.headers.get("Prefer", ""))
         fault = self.faults()
         if not self._authorised(request):
@@ -168,7 +168,7 @@ class Platform:
                     self.arrivals[key].append(value["sensorValue"])
                     counts[self.refused_sensors.get(value["sensorName"], "")] += 1
 
-    async def _verdict(self, request: web.Request) -> web.StreamResponse:
+    async def _result(self, request: web.Request) -> web.StreamResponse:
         if not self._authorised(request):
             return _problem(401, "token_expired", "the token has expired")
         counts = self.batches.get(request.match_info["batch"])
@@ -177,7 +177,7 @@ class Platform:
         self.pending_polls -= 1
         per_rule = {rule: count for rule, count in counts.items() if rule}
         accepted = {"accepted": counts[""], "refused": counts.total() - counts[""], "notTaken": 0, "repeated": 0}
-        status = "judged" if self.pending_polls < 0 else "pending"
+        status = "validated" if self.pending_polls < 0 else "pending"
         return web.json_response({"status": status, "counts": accepted, "refusedPerRule": per_rule, "refusals": []})
 
     def _authorised(self, request: web.Request) -> bool:

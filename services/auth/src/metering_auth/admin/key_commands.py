@@ -12,13 +12,13 @@ from metering_auth.identity.revocation import wait_published
 from metering_auth.identity.signing_keys import QUERIES
 from metering_auth.registry.documents import as_camel
 from metering_auth.rows import one_row
-from metering_common.registry_documents import KeyState
+from metering_common.registry.documents import KeyState
 
 
 def register(groups: Parsers) -> None:
     keys = groups.add_parser("key", help="what signs tokens").add_subparsers(required=True)
     add_command(keys, "list", _list, "list all keys with their states and times")
-    add_command(keys, "rotate", _rotate, "publish a new key; it signs once every door knows it")
+    add_command(keys, "rotate", _rotate, "publish a new key; it signs once every ingest_api knows it")
     withdraw = add_command(keys, "withdraw", _withdraw, "end all access tokens a key has signed, at once")
     withdraw.add_argument("kid")
     add_command(keys, "rewrap", _rewrap, "seal private parts under AUTH_KEY_ENCRYPTION_KEY, opened with …_PREVIOUS")
@@ -35,7 +35,7 @@ async def _list(session: Session, _given: argparse.Namespace) -> Answer:
 
 
 def _line(key: dict[str, Any]) -> dict[str, Any]:
-    """A key as a line of a table: since when it is in its state, and until when the door believes it."""
+    """A key as a line of a table: since when it is in its state, and until when ingest-api trusts it."""
     since = key["createdAt"] if key["state"] == KeyState.PUBLISHED else key[f"{key['state']}At"]
     until = key["acceptUntil"] and datetime.fromtimestamp(key["acceptUntil"], UTC)
     shown = {"kid": key["kid"], "state": key["state"], "since": since, "believedUntil": until}
@@ -59,7 +59,7 @@ async def _withdraw(session: Session, given: argparse.Namespace) -> Answer:
 
 async def _rewrap(session: Session, _given: argparse.Namespace) -> Answer:
     rewrapped = await _lifecycle(session).rewrap(session.connection, session.actor)
-    return Answer({"rewrapped": rewrapped}, f"{rewrapped} private parts sealed anew")
+    return Answer({"rewrapped": rewrapped}, f"{rewrapped} private parts sealed again")
 
 
 async def _open(session: Session, given: argparse.Namespace) -> Answer:

@@ -13,7 +13,7 @@ from metering_auth.registry.devices import DeviceChange, DeviceEntry
 from metering_auth.registry.documents import as_plain
 from metering_auth.registry.domain.device_lines import DEFAULT_ZONE
 from metering_auth.registry.sensors import SensorEntry
-from metering_common.registry_documents import Sensor, SensorKind
+from metering_common.registry.documents import Sensor, SensorKind
 
 
 def register(groups: Parsers) -> None:

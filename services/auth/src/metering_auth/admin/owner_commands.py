@@ -8,7 +8,7 @@ from metering_auth.identity.revocation import RevocationInstant, wait_past, wait
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.registry import owners
 from metering_auth.registry.documents import as_plain
-from metering_common.registry_documents import Gateway, Provider, document_key
+from metering_common.registry.documents import Gateway, Provider, document_key
 
 PUBLISH_SECONDS = 15.0  # a relay that died is replaced within 10 s
 NOT_PUBLISHED = "committed, but not published yet: no auth process relays at the moment; it takes effect when one does"

@@ -10,10 +10,10 @@ from typing import Any
 from metering_auth.audit import Actor, operator
 from metering_auth.registry.outbox import Connection
 from metering_auth.settings import DatabaseSettings, StoreSettings
-from metering_common import postgres
-from metering_common.patience import Patience
-from metering_common.postgres import TimedPool
-from metering_common.settings import load_settings
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.retry import RetryPolicy
+from metering_common.service.settings import load_settings
 
 LARGEST_ID = 2**31 - 1
 STATEMENT_SECONDS = 600.0  # an import of 100,000 devices on a busy machine
@@ -63,7 +63,7 @@ async def session(*, quiet: bool) -> AsyncIterator[Session]:
             max_size=2,
             statement_timeout_seconds=STATEMENT_SECONDS,
             lock_timeout_seconds=STATEMENT_SECONDS,
-            patience=Patience(5),
+            retry=RetryPolicy(5),
         ) as pool,
         pool.acquire() as connection,
     ):

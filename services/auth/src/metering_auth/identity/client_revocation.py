@@ -13,7 +13,7 @@ from metering_auth.identity.token_store import TokenStore
 
 
 class UnsupportedTokenTypeError(Exception):
-    """A valid access token: it is believed until it expires, or until its gateway is revoked."""
+    """A valid access token: it is trusted until it expires, or until its gateway is revoked."""
 
 
 class ClientRevocation:
@@ -49,7 +49,7 @@ class ClientRevocation:
         async with self._store.connection() as connection:
             now = int((await self._store.now(connection)).timestamp())
         try:
-            tokens.read(token, TokenUse.ACCESS, self._keys.believed, self._keys.decoy, now)
+            tokens.read(token, TokenUse.ACCESS, self._keys.trusted, self._keys.decoy, now)
         except TokenRefusedError:
             return
         raise UnsupportedTokenTypeError

@@ -24,9 +24,9 @@ from metering_auth.identity.domain.keys import (
 from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.identity.signing_keys import QUERIES, Connection
 from metering_auth.registry.documents import as_plain, key_from
-from metering_auth.registry.outbox import Lane, announce, announce_entries, change
-from metering_common.registry_documents import KeyState, document_key
-from metering_common.sealed import Keyring
+from metering_auth.registry.outbox import PartitionBatcher, announce, announce_entries, change
+from metering_common.registry.documents import KeyState, document_key
+from metering_common.service.sealed import Keyring
 
 KEY_BITS = 2048
 SCHEDULE = Actor("schedule", "auth")
@@ -49,7 +49,7 @@ class KeyLifecycle:
         if await connection.fetch(QUERIES.kept_keys):
             return None
         new = await asyncio.to_thread(_NewKey, self._keyring)
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             if await connection.fetch(QUERIES.kept_keys):
                 return None  # another replica was first
             await self._add(connection, SCHEDULE, new, KeyState.ACTIVE)
@@ -69,7 +69,7 @@ class KeyLifecycle:
         Raises `SealedError` if the key that signs cannot be opened: what is sealed here no replica could open.
         """
         new = await asyncio.to_thread(_NewKey, self._keyring)
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             await self._check_master_key(connection)
             for key in await self._standings(connection):
                 if key.state is KeyState.PUBLISHED:
@@ -78,9 +78,9 @@ class KeyLifecycle:
         return new.kid
 
     async def withdraw(self, connection: Connection, actor: Actor, kid: str) -> str | None:
-        """Ends all that the key has signed, at the door at once. If it was active, the kid that signs instead."""
+        """Ends all that the key has signed, at ingest-api at once. If it was active, the kid that signs instead."""
         new = await asyncio.to_thread(_NewKey, self._keyring)
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             now = await self._now(connection)
             keys = await self._standings(connection)
             row = await connection.fetchrow(QUERIES.withdraw_key, kid, now, int(now.timestamp()))
@@ -93,7 +93,7 @@ class KeyLifecycle:
     async def rewrap(self, connection: Connection, actor: Actor) -> int:
         """Seals every private part under the newest master key; how many were under another."""
         rewrapped = 0
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             for row in await connection.fetch(QUERIES.kept_keys):
                 sealed: bytes | None = row["private_sealed"]
                 fresh = None if sealed is None else self._keyring.rewrap(sealed, row["kid"].encode())
@@ -118,7 +118,7 @@ class KeyLifecycle:
 
     async def _activate(self, connection: Connection, actor: Actor, kid: str) -> None:
         """Another replica may have done it meanwhile: then nothing is changed."""
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             if not any(key.kid == kid and key.state is KeyState.PUBLISHED for key in await self._standings(connection)):
                 return
             now = await self._now(connection)
@@ -128,14 +128,14 @@ class KeyLifecycle:
             await self._settle(connection, actor, "key.activated", activated)
 
     async def _retire(self, connection: Connection, kid: str) -> None:
-        async with change(connection, Lane.FIRST):
+        async with change(connection, PartitionBatcher.FIRST):
             row = await connection.fetchrow(QUERIES.retire_key, kid, await self._now(connection))
             if row is not None:
                 await announce_entries(connection, [(f"key:{kid}", None)])
                 await audit.record(connection, SCHEDULE, "key.retired", f"key:{kid}")
 
     async def _replace(self, connection: Connection, actor: Actor, keys: list[KeyStanding], new: "_NewKey") -> str:
-        """A published key if there is one, since the doors know it; else the new one, active at once."""
+        """A published key if there is one, since the ingest-api replicas know it; else the new one, active at once."""
         for key in keys:
             if key.state is KeyState.PUBLISHED:
                 row = await connection.fetchrow(QUERIES.activate_key, key.kid, await self._now(connection))

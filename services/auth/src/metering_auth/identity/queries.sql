@@ -92,7 +92,7 @@ UPDATE signing_key SET state = 'retiring', retiring_at = $1, accept_until = $2 W
 UPDATE signing_key SET state = 'active', active_at = $2 WHERE kid = $1 AND state = 'published' RETURNING *;
 
 -- name: withdraw_key
--- Nothing this key has signed is believed any more; its private part is forgotten.
+-- Nothing this key has signed is trusted any more; its private part is forgotten.
 UPDATE signing_key SET state = 'withdrawn', withdrawn_at = $2, accept_until = $3, private_sealed = NULL
 WHERE kid = $1 AND state IN ('published', 'active', 'retiring') RETURNING *;
 

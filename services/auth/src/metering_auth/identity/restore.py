@@ -46,7 +46,7 @@ class ForgottenTokens:
         async with self._store.connection() as connection:
             window = await one_row(connection, QUERIES.restore_window)
             now = await self._store.now(connection)
-            claims = self._believed(token, now)
+            claims = self._trusted(token, now)
             if window["backup_at"] is None or not window["backup_at"] <= _issued(claims) <= window["restored_at"]:
                 self._alarm(claims, address)
                 raise RefreshRefusedError("unknown")
@@ -56,10 +56,10 @@ class ForgottenTokens:
         """Waits for alarms that are still being written."""
         await asyncio.gather(*self._alarms, return_exceptions=True)
 
-    def _believed(self, token: str, now: datetime) -> Claims:
+    def _trusted(self, token: str, now: datetime) -> Claims:
         try:
             keys = self._keys
-            return tokens.read(token, TokenUse.REFRESH, keys.believed, keys.decoy, int(now.timestamp()))
+            return tokens.read(token, TokenUse.REFRESH, keys.trusted, keys.decoy, int(now.timestamp()))
         except TokenRefusedError as error:
             raise RefreshRefusedError(error.reason) from error
 

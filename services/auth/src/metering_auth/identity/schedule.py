@@ -11,9 +11,9 @@ from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.identity.key_lifecycle import KeyLifecycle
 from metering_auth.identity.signing_keys import QUERIES, Connection, SigningKeys
 from metering_auth.metrics import IdentityMetrics
-from metering_common.postgres import TimedPool
-from metering_common.registry_documents import KeyState
-from metering_common.sealed import SealedError
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import KeyState
+from metering_common.service.sealed import SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
 
 from metering_auth.identity.domain.tokens import SigningMaterial
-from metering_common.postgres import load_queries
-from metering_common.registry_documents import KeyState
-from metering_common.sealed import Keyring, SealedError
+from metering_common.postgres.pool import load_queries
+from metering_common.registry.documents import KeyState
+from metering_common.service.sealed import Keyring, SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class SigningKeys:
         return self._private.get(kid)
 
     @property
-    def believed(self) -> Mapping[str, RSAPublicKey]:
+    def trusted(self) -> Mapping[str, RSAPublicKey]:
         """Public keys whose signatures count: all but withdrawn ones."""
         return {kid: key for kid, key in self._public.items() if self._states[kid] is not KeyState.WITHDRAWN}
 
@@ -69,9 +69,9 @@ class SigningKeys:
         raise NoSigningKeyError("there is no key at all")
 
     def offered(self, now: int) -> dict[str, RSAPublicKey]:
-        """What third parties may believe at a Unix second: the door's own rule."""
+        """What third parties may trust at a Unix second: ingest-api's own rule."""
         return {
-            kid: key for kid, key in self.believed.items() if (until := self._accept_until[kid]) is None or now < until
+            kid: key for kid, key in self.trusted.items() if (until := self._accept_until[kid]) is None or now < until
         }
 
     def _take(self, rows: Iterable[asyncpg.Record]) -> None:

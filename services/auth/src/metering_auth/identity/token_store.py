@@ -13,7 +13,7 @@ from metering_auth.identity.domain.rotation import KnownToken, Owner
 from metering_auth.identity.domain.tokens import Claims, SigningMaterial, TokenUse, fingerprint, sign
 from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.identity.signing_keys import QUERIES, Connection
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from aiokafka.errors import KafkaError
 from metering_auth.metrics import RegistryMetrics
 from metering_auth.registry.documents import QUERIES, all_documents
 from metering_auth.rows import one_row
-from metering_common import kafka
-from metering_common.postgres import TimedPool
-from metering_common.registry_documents import document_key, encode_document
-from metering_common.settings import KafkaSettings
-from metering_common.topics import REGISTRY
+from metering_common.contract.topics import REGISTRY
+from metering_common.kafka import clients as kafka
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import document_key, encode_document
+from metering_common.service.settings import KafkaSettings
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

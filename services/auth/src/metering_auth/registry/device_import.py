@@ -25,8 +25,8 @@ from metering_auth.registry.domain.device_lines import (
     read_line,
 )
 from metering_auth.registry.domain.texts import InvalidEntryError
-from metering_auth.registry.outbox import Connection, Lane, announce_entries, change
-from metering_common.registry_documents import Device, document_key, encode_document
+from metering_auth.registry.outbox import Connection, PartitionBatcher, announce_entries, change
+from metering_common.registry.documents import Device, document_key, encode_document
 
 CHUNK_LINES = 5_000
 
@@ -128,7 +128,7 @@ async def _take(
     connection: Connection, actor: Actor, provider_id: int, *, import_id: UUID, report: ImportReport, progress: Progress
 ) -> None:
     """Nobody sees a part of it: devices, announcements and audit events are committed together."""
-    async with change(connection, Lane.ORDINARY):
+    async with change(connection, PartitionBatcher.ORDINARY):
         rows: list[asyncpg.Record] = []
         async for row in connection.cursor(QUERIES.take_import, import_id, provider_id, prefetch=CHUNK_LINES):
             rows.append(row)

@@ -13,9 +13,9 @@ from metering_auth.registry.documents import QUERIES, as_plain, device_from
 from metering_auth.registry.domain.device_lines import DEFAULT_ZONE, checked_exchanges, checked_interval
 from metering_auth.registry.domain.texts import InvalidEntryError, normalised
 from metering_auth.registry.domain.zones import checked_zone
-from metering_auth.registry.outbox import Connection, Lane, announce, change
+from metering_auth.registry.outbox import Connection, PartitionBatcher, announce, change
 from metering_auth.rows import one_row
-from metering_common.registry_documents import Device, document_key
+from metering_common.registry.documents import Device, document_key
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ async def add_device(connection: Connection, actor: Actor, entry: DeviceEntry) -
     number = normalised(entry.number, "the device's number")
     check_terms(entry.zone, entry.interval_seconds, entry.meter_exchanges)
     try:
-        async with change(connection, Lane.ORDINARY):
+        async with change(connection, PartitionBatcher.ORDINARY):
             await owners.provider_by_id(connection, entry.provider_id)
             arguments = (
                 number,
@@ -70,7 +70,7 @@ async def add_device(connection: Connection, actor: Actor, entry: DeviceEntry) -
 
 async def change_device(connection: Connection, actor: Actor, device_id: int, wanted: DeviceChange) -> Device:
     """Raises `InvalidEntryError`, as `NotRegisteredError` for an unknown device."""
-    async with change(connection, Lane.ORDINARY):
+    async with change(connection, PartitionBatcher.ORDINARY):
         row = await connection.fetchrow(QUERIES.device, device_id)
         if row is None:
             raise owners.NotRegisteredError(f"device {device_id} is not registered")

@@ -1,4 +1,4 @@
-"""From rows of auth's tables to the documents that the door, the validator and the writer read."""
+"""From rows of auth's tables to the documents that ingest-api, the validator and the writer read."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres import load_queries
-from metering_common.registry_documents import (
+from metering_common.postgres.pool import load_queries
+from metering_common.registry.documents import (
     Device,
     Gateway,
     KeyState,

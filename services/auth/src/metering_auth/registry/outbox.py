@@ -13,13 +13,13 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from metering_auth.registry.documents import QUERIES
-from metering_common.registry_documents import RegistryDocument, document_key, encode_document
+from metering_common.registry.documents import RegistryDocument, document_key, encode_document
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 Entry = tuple[str, bytes | None]
 
 
-class Lane(IntEnum):
+class PartitionBatcher(IntEnum):
     """The order of publication, and which advisory lock serialises the changes."""
 
     FIRST = 0
@@ -28,13 +28,13 @@ class Lane(IntEnum):
     """Sensors and devices."""
 
 
-def lane_of(key: str) -> Lane:
+def lane_of(key: str) -> PartitionBatcher:
     """The one lane that a record key belongs to."""
-    return Lane.ORDINARY if key.startswith(("device:", "sensor:", "meta")) else Lane.FIRST
+    return PartitionBatcher.ORDINARY if key.startswith(("device:", "sensor:", "meta")) else PartitionBatcher.FIRST
 
 
 @asynccontextmanager
-async def change(connection: Connection, lane: Lane) -> AsyncIterator[None]:
+async def change(connection: Connection, lane: PartitionBatcher) -> AsyncIterator[None]:
     """A transaction in which the documents of one lane may be changed and announced."""
     async with connection.transaction():
         await connection.execute(QUERIES.lock_lane, lane)

@@ -1,4 +1,4 @@
-"""Providers and gateways: who may send, until when their tokens hold, and how that reaches every door."""
+"""Providers and gateways: who may send, until when their tokens hold, and how that reaches every ingest-api."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -9,9 +9,9 @@ from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.registry.documents import QUERIES, as_plain, gateway_from, provider_from
 from metering_auth.registry.domain.texts import InvalidEntryError, normalised
-from metering_auth.registry.outbox import Connection, Lane, announce, change
+from metering_auth.registry.outbox import Connection, PartitionBatcher, announce, change
 from metering_auth.rows import one_row
-from metering_common.registry_documents import Gateway, Provider, document_key
+from metering_common.registry.documents import Gateway, Provider, document_key
 
 T = TypeVar("T", Provider, Gateway)
 
@@ -23,7 +23,7 @@ class NotRegisteredError(InvalidEntryError):
 async def add_provider(connection: Connection, actor: Actor, name: str) -> Provider:
     """Raises `InvalidEntryError`."""
     plain = normalised(name, "the provider's name")
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         provider = provider_from(await one_row(connection, QUERIES.add_provider, plain))
         return await _settled(connection, actor, "provider.added", None, provider)
 
@@ -31,7 +31,7 @@ async def add_provider(connection: Connection, actor: Actor, name: str) -> Provi
 async def add_gateway(connection: Connection, actor: Actor, provider_id: int, name: str) -> Gateway:
     """Raises `InvalidEntryError`, as `NotRegisteredError` for an unknown provider."""
     plain = normalised(name, "the gateway's name")
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         await provider_by_id(connection, provider_id)
         gateway = gateway_from(await one_row(connection, QUERIES.add_gateway, provider_id, plain))
         return await _settled(connection, actor, "gateway.added", None, gateway)
@@ -58,7 +58,7 @@ async def gateway_by_id(connection: Connection, gateway_id: int) -> Gateway:
 
 async def set_provider_active(connection: Connection, actor: Actor, provider_id: int, *, active: bool) -> Provider:
     """A disabled provider's tokens are refused everywhere until it is enabled again; they are not void."""
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         before = await provider_by_id(connection, provider_id)
         row = await one_row(connection, QUERIES.set_provider, provider_id, active, before.revoked_at)
         action = "provider.enabled" if active else "provider.disabled"
@@ -67,7 +67,7 @@ async def set_provider_active(connection: Connection, actor: Actor, provider_id:
 
 async def set_gateway_active(connection: Connection, actor: Actor, gateway_id: int, *, active: bool) -> Gateway:
     """A disabled gateway's tokens are refused everywhere until it is enabled again; they are not void."""
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         before = await gateway_by_id(connection, gateway_id)
         row = await one_row(connection, QUERIES.set_gateway, gateway_id, active, before.revoked_at)
         action = "gateway.enabled" if active else "gateway.disabled"
@@ -80,7 +80,7 @@ Instant = Callable[[Connection, int], Awaitable[int]]
 
 async def revoke_gateway(connection: Connection, actor: Actor, gateway_id: int, instant: Instant) -> Gateway:
     """Every token issued to the gateway until now is void for ever; it may be issued a new one."""
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         before = await gateway_by_id(connection, gateway_id)
         row = await one_row(
             connection, QUERIES.set_gateway, gateway_id, before.active, await instant(connection, before.provider)
@@ -90,7 +90,7 @@ async def revoke_gateway(connection: Connection, actor: Actor, gateway_id: int, 
 
 async def revoke_provider(connection: Connection, actor: Actor, provider_id: int, instant: Instant) -> Provider:
     """Every token issued to any of the provider's gateways until now is void for ever."""
-    async with change(connection, Lane.FIRST):
+    async with change(connection, PartitionBatcher.FIRST):
         before = await provider_by_id(connection, provider_id)
         row = await one_row(
             connection, QUERIES.set_provider, provider_id, before.active, await instant(connection, provider_id)

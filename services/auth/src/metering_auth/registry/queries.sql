@@ -191,7 +191,7 @@ SELECT *, compare_requested OR compared_at IS NULL OR compared_at < clock_timest
 FROM registry_publication;
 
 -- name: new_epoch
--- The topic was made anew: another epoch, and nothing of it is written yet.
+-- The topic was recreated: another epoch, and nothing of it is written yet.
 UPDATE registry_publication SET epoch = $1, epoch_at = clock_timestamp(), end_position = 0
 RETURNING epoch, epoch_at;
 

@@ -16,10 +16,10 @@ from metering_auth.registry.comparison import Comparison
 from metering_auth.registry.documents import QUERIES, documents_of
 from metering_auth.registry.republish import begin_epoch
 from metering_auth.rows import one_row
-from metering_common import kafka
-from metering_common.postgres import TimedPool
-from metering_common.settings import KafkaSettings
-from metering_common.topics import REGISTRY
+from metering_common.contract.topics import REGISTRY
+from metering_common.kafka import clients as kafka
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.settings import KafkaSettings
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Relay:
         self._idle.set()
 
     async def stop(self) -> None:
-        """Ends after the batch in hand and gives the lease up, so that the next relay need not wait 10 s."""
+        """Ends after the batch in flight and gives the lease up, so that the next relay need not wait 10 s."""
         self._stopping = True
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await asyncio.wait_for(self._idle.wait(), KAFKA_SECONDS)
@@ -101,7 +101,7 @@ class Relay:
                         await asyncio.sleep(IDLE_SECONDS)
 
     async def _check_topic(self) -> None:
-        """A topic that ends before what was written to it was made anew: it gets an epoch and everything again."""
+        """A topic that ends before what was written to it was recreated: it gets an epoch and everything again."""
         async with self._pool.acquire() as connection:
             publication = await one_row(connection, QUERIES.publication)
             end = await _end_position(self._settings)
@@ -148,7 +148,7 @@ class Relay:
         self._comparison.note_published(batch)
         before = await self._pool.fetchval(done, ids, position)
         if position <= before:
-            raise LeaseLostError  # the topic was made anew under us: begin again with its check
+            raise LeaseLostError  # the topic was recreated under us: begin again with its check
 
     async def _keep_lease(self) -> None:
         if asyncio.get_running_loop().time() - self._renewed_at < RENEW_SECONDS:

@@ -1,4 +1,4 @@
-"""All of the registry onto the topic again: for a topic made anew, or by an operator who doubts what stands there.
+"""All of the registry onto the topic again: for a topic recreated, or by an operator who doubts what stands there.
 
 Only keys are written down; the relay reads each document when its turn comes, behind all that changes meanwhile. So
 nothing is locked, and neither a change nor a revocation waits for it, however large the registry is.
@@ -11,7 +11,7 @@ from metering_auth.registry.outbox import Connection
 
 
 async def begin_epoch(connection: Connection) -> UUID:
-    """A new epoch, then everything: the topic was made anew, or has never been written."""
+    """A new epoch, then everything: the topic was recreated, or has never been written."""
     epoch = uuid4()
     async with connection.transaction():
         await connection.execute(QUERIES.new_epoch, epoch)

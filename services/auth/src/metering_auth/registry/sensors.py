@@ -1,4 +1,4 @@
-"""The dictionary of sensors: which variables the platform knows, in their order, and how their values are judged."""
+"""The dictionary of sensors: which variables the platform knows, in their order, and how their values are validated."""
 
 import json
 import math
@@ -12,9 +12,9 @@ from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.registry.documents import QUERIES, as_plain, sensor_from
 from metering_auth.registry.domain.texts import InvalidEntryError, normalised
-from metering_auth.registry.outbox import Connection, Lane, announce, change
+from metering_auth.registry.outbox import Connection, PartitionBatcher, announce, change
 from metering_auth.rows import one_row
-from metering_common.registry_documents import Sensor, SensorKind, document_key
+from metering_common.registry.documents import Sensor, SensorKind, document_key
 
 ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
 
@@ -49,7 +49,7 @@ async def sensors(connection: Connection) -> list[Sensor]:
 async def add_sensor(connection: Connection, actor: Actor, entry: SensorEntry) -> Sensor:
     """At the end of the dictionary; raises `InvalidEntryError` when the name or the alias is taken."""
     checked = check_entry(entry)
-    async with change(connection, Lane.ORDINARY):
+    async with change(connection, PartitionBatcher.ORDINARY):
         _refuse_taken(await sensors(connection), checked)
         return await _add(connection, actor, checked)
 
@@ -57,7 +57,7 @@ async def add_sensor(connection: Connection, actor: Actor, entry: SensorEntry) -
 async def import_sensors(connection: Connection, actor: Actor, entries: Sequence[SensorEntry]) -> ImportedSensors:
     """Adds what is new and changes what differs, by name; nothing is removed. Safe to repeat."""
     added = changed = 0
-    async with change(connection, Lane.ORDINARY):
+    async with change(connection, PartitionBatcher.ORDINARY):
         for entry in map(check_entry, entries):
             present = await sensors(connection)
             before = next((known for known in present if known.name == entry.name), None)
@@ -134,20 +134,20 @@ def _refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
             raise InvalidEntryError(f"{text!r} is another sensor's name or alias")
 
 
-def _judgement(entry: SensorEntry) -> tuple[Any, ...]:
+def _validation(entry: SensorEntry) -> tuple[Any, ...]:
     kind = entry.kind or _kind_of(entry.name)
     return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, entry.fault, entry.rollover)
 
 
 async def _add(connection: Connection, actor: Actor, entry: SensorEntry) -> Sensor:
-    sensor = sensor_from(await one_row(connection, QUERIES.add_sensor, entry.name, *_judgement(entry)))
+    sensor = sensor_from(await one_row(connection, QUERIES.add_sensor, entry.name, *_validation(entry)))
     await announce(connection, sensor)
     await audit.record(connection, actor, "sensor.added", document_key(sensor), after=as_plain(sensor))
     return sensor
 
 
 async def _change(connection: Connection, actor: Actor, before: Sensor, entry: SensorEntry) -> bool:
-    after = sensor_from(await one_row(connection, QUERIES.set_sensor, entry.name, *_judgement(entry)))
+    after = sensor_from(await one_row(connection, QUERIES.set_sensor, entry.name, *_validation(entry)))
     if after == before:
         return False
     await announce(connection, after)

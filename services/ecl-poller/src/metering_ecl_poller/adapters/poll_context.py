@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from metering_common.publisher import Publisher
-from metering_common.registry import RegistryReplica
+from metering_common.kafka.publisher import Publisher
+from metering_common.registry.replica import RegistryReplica
 from metering_ecl_poller.adapters.kafka.raw_publisher import KafkaRawPublisher
 from metering_ecl_poller.adapters.portal.client import PortalClient
 from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore

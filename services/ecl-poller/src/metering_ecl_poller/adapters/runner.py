@@ -7,9 +7,9 @@ from dataclasses import replace
 import asyncpg
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.publisher import PublishUnavailableError, RecordTooLargeError
-from metering_common.tracing import Tracing
+from metering_common.kafka.publisher import PublishUnavailableError, RecordTooLargeError
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import Tracing
 from metering_ecl_poller.adapters.kafka.raw_publisher import RegistryUnsureError
 from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
 from metering_ecl_poller.application.polling import Polling

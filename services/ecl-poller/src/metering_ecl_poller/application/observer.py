@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from metering_common.tracing import trace_id
+from metering_common.service.tracing import trace_id
 from metering_ecl_poller.domain.clock_check import ClockFinding, ClockState
 from metering_ecl_poller.domain.elements import PortalElement
 from metering_ecl_poller.domain.job import DeviceProgress, PollJob, RecordedProgress

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from metering_common.clock import Clock
-from metering_common.registry_documents import Device
+from metering_common.registry.documents import Device
+from metering_common.service.clock import Clock
 from metering_ecl_poller.application.observer import Observer
 from metering_ecl_poller.application.reading import Portal, read_forward
 from metering_ecl_poller.domain import gaps, window

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from metering_common.registry_documents import Sensor
+from metering_common.registry.documents import Sensor
 from metering_ecl_poller.application.polling import RawPublisher
 from metering_ecl_poller.domain.gaps import sampling_intervals
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from metering_common.clock import Clock
-from metering_common.settings import load_settings
+from metering_common.service.clock import Clock
+from metering_common.service.settings import load_settings
 from metering_ecl_poller.adapters.poll_context import PollContext
 from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.metrics import PollerMetrics
 from metering_ecl_poller.settings import ConnectorSettings, EclToolSettings
 
-REGISTRY_PATIENCE_SECONDS = 20
+REGISTRY_WAIT_SECONDS = 20
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse gives its type no public name
 
@@ -73,7 +73,7 @@ class ToolSession:
             opening = self._composition.open_poll_context(self.settings, self.clock, self.metrics)
             self._context = await self._stack.enter_async_context(opening)
             try:
-                async with asyncio.timeout(REGISTRY_PATIENCE_SECONDS):
+                async with asyncio.timeout(REGISTRY_WAIT_SECONDS):
                     await self._context.replica.wait_ready()
             except TimeoutError:
                 reason = self._context.replica.not_ready_reason()

@@ -16,11 +16,11 @@ def succeeded(job: PollJob, now_ms: int) -> PollResult:
 def failed(job: PollJob, error: Exception, now_ms: int) -> PollResult:
     """Refused codes end the asking until a person tests or replaces them; everything else is tried again."""
     attempts = job.attempts + 1
-    patience = round((error.retry_after_seconds or 0) * 1_000) if isinstance(error, PortalBusyError) else 0
+    retry = round((error.retry_after_seconds or 0) * 1_000) if isinstance(error, PortalBusyError) else 0
     return PollResult(
         state="denied" if isinstance(error, AccessDeniedError) else "failing",
         reason=str(error)[:MAX_REASON],
         attempts=attempts,
-        next_due_ms=retry_due_ms(job.serial, now_ms, attempts, patience),
+        next_due_ms=retry_due_ms(job.serial, now_ms, attempts, retry),
         polled_at_ms=None,
     )

@@ -28,12 +28,12 @@ def soon_due_ms(serial: str, now_ms: int) -> int:
     return now_ms + jitter_ms(serial) * SOON_MS // SPREAD_MS
 
 
-def retry_due_ms(serial: str, now_ms: int, attempts: int, asked_patience_ms: int = 0) -> int:
+def retry_due_ms(serial: str, now_ms: int, attempts: int, asked_retry_ms: int = 0) -> int:
     """After the n-th failure in a row: 1, 2, 4, 8, 15 minutes, each up to half longer by the controller's jitter.
 
     Never before the portal's own Retry-After has passed; not later than the next hourly moment unless it has to be.
     """
     delay = min(FIRST_RETRY_MS << min(attempts - 1, 10), LONGEST_RETRY_MS)
     spread = delay * jitter_ms(serial) // (2 * SPREAD_MS)
-    soonest = now_ms + asked_patience_ms
+    soonest = now_ms + asked_retry_ms
     return max(soonest, min(now_ms + delay + spread, next_due_ms(serial, now_ms)))

@@ -1,6 +1,6 @@
 """One line per request, with the batch id: where `make follow` finds the first step of a batch's tour.
 
-The lines look like metering_common.logs makes them. They are written apart because each request has one: structlog
+The lines look like metering_common.service.logs makes them. They are written apart because each request has one: structlog
 takes 36 of the 100 microseconds that a request may cost here, this takes 4. Nothing secret is among the fields.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from metering_common.clock import Clock
+from metering_common.service.clock import Clock
 
 FLUSH_SECONDS = 0.05
 

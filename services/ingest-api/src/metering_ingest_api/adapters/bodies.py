@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiohttp import HttpVersion11, StreamReader, web
 
-from metering_ingest_api.domain.in_hand import Share
+from metering_ingest_api.domain.in_flight import Share
 from metering_ingest_api.domain.problems import Problem
 
 GZIP = 16 + zlib.MAX_WBITS

@@ -1,4 +1,4 @@
-"""The end of a pod: requests in hand are finished, those whose body is still on its way too."""
+"""The end of a pod: requests in flight are finished, those whose body is still on its way too."""
 
 import asyncio
 from contextlib import suppress

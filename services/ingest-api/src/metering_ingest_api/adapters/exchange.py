@@ -8,8 +8,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from metering_common.clock import Clock
-from metering_common.tracing import trace_id
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import trace_id
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.answer import CLIENT_WENT_AWAY, Answer
 from metering_ingest_api.adapters.drain import Drain

@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from metering_common.clock import Clock
+from metering_common.service.clock import Clock
 from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.bodies import BodyLimits, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
 from metering_ingest_api.adapters.paths import ANY, Paths
 from metering_ingest_api.adapters.tracing import Trace, untraced
-from metering_ingest_api.application import Batch, Door, Submission
+from metering_ingest_api.application import Batch, IngestService, Submission
 from metering_ingest_api.domain import request_headers
-from metering_ingest_api.domain.in_hand import InHand, Share
+from metering_ingest_api.domain.in_flight import InFlight, Share
 from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
 from metering_ingest_api.domain.rates import GatewayRates
 from metering_ingest_api.domain.tokens import Sender
@@ -29,14 +29,16 @@ class Bounds(NamedTuple):
 
     body: BodyLimits
     rates: GatewayRates
-    in_hand: InHand
+    in_flight: InFlight
 
 
 class Api:
     """Handlers of the published paths."""
 
-    def __init__(self, door: Door, bounds: Bounds, definition: bytes, clock: Clock, metrics: IngestMetrics) -> None:
-        self._door, self._bounds, self._clock, self._metrics = door, bounds, clock, metrics
+    def __init__(
+        self, ingest_api: IngestService, bounds: Bounds, definition: bytes, clock: Clock, metrics: IngestMetrics
+    ) -> None:
+        self._ingest_api, self._bounds, self._clock, self._metrics = ingest_api, bounds, clock, metrics
         self._definition = definition
 
     def routes(self) -> dict[str, tuple[str, Handler]]:
@@ -56,11 +58,11 @@ class Api:
         text = exchange.segment
         if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS):
             raise no_such_device()
-        return json_response(await self._door.device_by_id(sender, int(text)))
+        return json_response(await self._ingest_api.device_by_id(sender, int(text)))
 
     async def device_by_number(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
-        return json_response(await self._door.device_by_number(sender, exchange.segment))
+        return json_response(await self._ingest_api.device_by_number(sender, exchange.segment))
 
     async def server_time(self, exchange: Exchange) -> Answer:
         """An NTP of the poor: never cached."""
@@ -73,7 +75,7 @@ class Api:
 
     async def sensor_name_list(self, exchange: Exchange) -> Answer:
         await self._sender(exchange)
-        return json_response(self._door.dictionary())
+        return json_response(self._ingest_api.dictionary())
 
     async def spec(self, exchange: Exchange) -> Answer:
         _check_accept(exchange)
@@ -83,7 +85,7 @@ class Api:
         sender = await self._sender(exchange)
         if not request_headers.is_json(exchange.request.headers.get("Content-Type")):
             raise Problem(415, "unsupported_media_type", f"{JSON} in UTF-8 is taken", headers={"Accept": JSON})
-        share = self._bounds.in_hand.open()
+        share = self._bounds.in_flight.open()
         try:
             return await self._take_in(exchange, sender, share)
         finally:
@@ -95,7 +97,7 @@ class Api:
         self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
         self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
-        batch = await self._door.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
+        batch = await self._ingest_api.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
         batch_id = str(batch.id)
         headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{batch_id}"}
         response = await self._enqueue(exchange, batch, body_read_at, headers)
@@ -106,9 +108,9 @@ class Api:
 
     async def _enqueue(self, exchange: Exchange, batch: Batch, body_read_at: float, headers: dict[str, str]) -> Answer:
         if not (seconds := request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))):
-            await self._door.enqueue(batch, body_read_at)
+            await self._ingest_api.enqueue(batch, body_read_at)
             return Answer(201, ACCEPTED, headers)
-        wait = await self._door.enqueue_and_wait(batch, body_read_at, seconds)
+        wait = await self._ingest_api.enqueue_and_wait(batch, body_read_at, seconds)
         exchange.waited_seconds = wait.seconds
         self._metrics.waits.labels(wait.end).inc()
         if wait.end != "not_watched":
@@ -117,7 +119,7 @@ class Api:
 
     async def batch(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
-        document = await self._door.verdict(sender, exchange.segment)
+        document = await self._ingest_api.result(sender, exchange.segment)
         return json_response(document, headers={"Cache-Control": "no-store"})
 
     def _count(self, records: int, measures: int) -> None:
@@ -127,7 +129,7 @@ class Api:
     async def _sender(self, exchange: Exchange) -> Sender:
         """Who asks; the cheap checks that every authenticated path shares come along."""
         token = _bearer_token(exchange.request)
-        sender = await self._door.authenticate(token)
+        sender = await self._ingest_api.authenticate(token)
         exchange.facts |= {"provider": sender.provider, "gateway": sender.gateway}
         _check_accept(exchange)
         self._bounds.rates.take_request(sender.gateway, self._clock.monotonic())

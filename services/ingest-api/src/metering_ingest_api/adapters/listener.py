@@ -94,7 +94,7 @@ class Listener:
 
     @asynccontextmanager
     async def listen(self, paths: Paths, settings: IngestSettings, drain: Drain) -> AsyncIterator[None]:
-        """At the end: no new connections, requests in hand are finished, then all connections are closed.
+        """At the end: no new connections, requests in flight are finished, then all connections are closed.
 
         aiohttp's own end would no longer read the bodies that are still on their way.
         """

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from metering_common.batch_id import batch_time_ms
-from metering_common.settings import KafkaSettings
+from metering_common.contract.batch_id import batch_time_ms
+from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.adapters.outcomes import decode, open_consumer, partitions_of
+from metering_ingest_api.domain.batch_results import SKEW_SECONDS, Told, is_complete
 from metering_ingest_api.domain.problems import Problem, unavailable
-from metering_ingest_api.domain.verdicts import SKEW_SECONDS, Told, is_complete
 from metering_ingest_api.metrics import IngestMetrics
 
 SCANS_AT_ONCE = 2
@@ -100,5 +100,5 @@ def partition_of(key: bytes, partitions: list[TopicPartition]) -> TopicPartition
 
 def _too_long() -> Problem:
     return unavailable(
-        "verdict_unavailable", "the verdict cannot be looked up in time", _RETRY_AFTER_SECONDS, "scan_unfinished"
+        "result_unavailable", "the result cannot be looked up in time", _RETRY_AFTER_SECONDS, "scan_unfinished"
     )

@@ -10,11 +10,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from metering_common import codec, kafka, topics
-from metering_common.clock import Clock
-from metering_common.messages import Outcome
-from metering_common.settings import KafkaSettings
-from metering_ingest_api.domain.verdicts import is_complete
+from metering_common.contract import codec, topics
+from metering_common.contract.messages import Outcome
+from metering_common.kafka import clients as kafka
+from metering_common.service.clock import Clock
+from metering_common.service.settings import KafkaSettings
+from metering_ingest_api.domain.batch_results import is_complete
 from metering_ingest_api.metrics import IngestMetrics
 
 MAX_WAITING = 2_000

@@ -1,9 +1,9 @@
-"""At the door a measure's trace begins, or goes on: the span of a request, whose `traceparent` its records carry."""
+"""At ingest-api a measure's trace begins, or goes on: the span of a request, whose `traceparent` its records carry."""
 
 from collections.abc import Callable
 from http import HTTPStatus
 
-from metering_common.tracing import Attributes, RequestSpan, Tracing
+from metering_common.service.tracing import Attributes, RequestSpan, Tracing
 from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.exchange import Exchange, Handler
 from metering_ingest_api.domain.problems import Problem

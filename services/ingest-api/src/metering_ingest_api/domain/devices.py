@@ -3,8 +3,8 @@
 import unicodedata
 from typing import Any
 
-from metering_common.registry_documents import Device, Sensor
-from metering_common.registry_memory import Registry
+from metering_common.registry.documents import Device, Sensor
+from metering_common.registry.memory import Registry
 
 
 def find_by_number(registry: Registry, provider: int, number: str) -> Device | None:

@@ -1,8 +1,8 @@
-"""What the door refuses for the request as a whole once its shape is right: too many measures, too long a span."""
+"""What ingest-api refuses for the request as a whole once its shape is right: too many measures, too long a span."""
 
 from collections.abc import Sequence
 
-from metering_common.elements import Element
+from metering_ingest_api.domain.elements import Element
 from metering_ingest_api.domain.problems import Fault, Problem
 
 MAX_MEASURES = 100  # per request, all devices together

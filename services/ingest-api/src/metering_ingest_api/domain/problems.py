@@ -1,4 +1,4 @@
-"""Every way in which the door says no: RFC 9457 problems with a stable `code` (contracts/openapi/input.yaml)."""
+"""Every way in which ingest-api says no: RFC 9457 problems with a stable `code` (contracts/openapi/input.yaml)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ TITLES = {
     "path_unknown": "There is nothing under this path",
     "device_unknown": "There is no such device",
     "batch_unknown": "There is no such batch",
-    "batch_outside_window": "The batch is outside the time for which verdicts are told",
+    "batch_outside_window": "The batch is outside the time for which results are told",
     "method_not_allowed": "The path does not take this method",
     "not_acceptable": "The answer is not offered in an accepted form",
     "unsupported_media_type": "The body's type is not taken",
@@ -78,12 +78,12 @@ TITLES = {
     "devices_unknown": "Devices of the request are not known",
     "rate_requests": "Too many requests",
     "rate_bytes": "Too many bytes",
-    "in_hand": "Too much is in hand",
+    "in_flight": "Too much is in flight",
     "kafka_unavailable": "The platform cannot take measurements in just now",
     "kafka_late": "The measurements may be in; it is not certain",
     "record_too_large": "The platform could not take the measurements in",
     "registry_stale": "The platform cannot tell just now whether this exists",
-    "verdict_unavailable": "The verdict cannot be looked up just now",
+    "result_unavailable": "The result cannot be looked up just now",
     "internal_error": "The platform made an error",
 }
 

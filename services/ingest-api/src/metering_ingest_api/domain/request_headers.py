@@ -1,4 +1,4 @@
-"""What the door reads from request headers besides the token: preferences, trace, request id, media types."""
+"""What ingest-api reads from request headers besides the token: preferences, trace, request id, media types."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Who sends: an access token is believed by signature and registry alone (docs/architecture.md, *Tokens*)."""
+"""Who sends: an access token is trusted by signature and registry alone (docs/architecture.md, *Tokens*)."""
 
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.types import Options
 
-from metering_common.registry_documents import Gateway, KeyState, Provider, SigningKey
-from metering_common.registry_memory import Registry
+from metering_common.registry.documents import Gateway, KeyState, Provider, SigningKey
+from metering_common.registry.memory import Registry
 from metering_ingest_api.domain.problems import Problem, unauthorized
 
 ISSUER = "Provider Auth Server"
@@ -34,7 +34,7 @@ class UnknownToRegistryError(Exception):
 
 
 class Sender(NamedTuple):
-    """What a verified token says; `standing` is asked anew on every use."""
+    """What a verified token says; `standing` is asked again on every use."""
 
     provider: int
     gateway: int
@@ -135,7 +135,7 @@ def _check_standing(sender: Sender, registry: Registry, now_seconds: float) -> N
     if key is None or gateway is None or provider is None:
         raise UnknownToRegistryError
     if key.state is KeyState.WITHDRAWN or (key.accept_until is not None and key.accept_until < now_seconds):
-        raise _invalid("the key that signed it is no longer believed")
+        raise _invalid("the key that signed it is no longer trusted")
     if gateway.provider != sender.provider:
         raise _invalid("the gateway belongs to another provider")
     if _has_lost_its_right(gateway, sender) or _has_lost_its_right(provider, sender):

@@ -1,4 +1,4 @@
-"""When a server's certificate ends, asked in a TLS handshake that believes anybody: an ended one must show too."""
+"""When a server's certificate ends, asked in a TLS handshake that trusts anybody: an ended one must show too."""
 
 import asyncio
 import ssl
@@ -26,7 +26,7 @@ def servers(api_url: str, database_url: str, further: tuple[str, ...]) -> dict[s
     named: dict[str, Server] = {}
     api, database = urlsplit(api_url), urlsplit(database_url)
     if api.scheme == "https" and api.hostname:
-        named["door"] = Server(api.hostname, api.port or 443)
+        named["ingest_api"] = Server(api.hostname, api.port or 443)
     if database.hostname:
         named["database"] = Server(database.hostname, database.port or 5432, postgres=True)
     for address in further:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.postgres import TimedPool
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.clock import Clock
 from metering_prober.adapters.certificates import Server, expiry
 from metering_prober.adapters.readback import FAILURES, QUERIES
 from metering_prober.domain.batch_ids import STAND_INS_END, first_of
@@ -72,8 +72,8 @@ class Inspections:
         self._metrics.refused_ratio.clear()
         self._metrics.provider_values.clear()
         for row in rows:
-            self._metrics.refused_ratio.labels(row["provider"]).set(row["refused"] / row["judged"])
-            self._metrics.provider_values.labels(row["provider"]).set(row["judged"])
+            self._metrics.refused_ratio.labels(row["provider"]).set(row["refused"] / row["validated"])
+            self._metrics.provider_values.labels(row["provider"]).set(row["validated"])
 
     async def _silence(self) -> None:
         row = await self._pool.fetchrow(QUERIES.silence, self._silent)

@@ -28,12 +28,12 @@ FROM bounds, LATERAL (
 ) AS counted;
 
 -- name: refusals
--- Values judged and refused per provider since a batch id, the busiest 500 providers.
-SELECT provider_id::text AS provider, sum("values")::bigint AS judged, sum(refused)::bigint AS refused
+-- Values validated and refused per provider since a batch id, the busiest 500 providers.
+SELECT provider_id::text AS provider, sum("values")::bigint AS validated, sum(refused)::bigint AS refused
 FROM ingest_batch WHERE batch_id >= $1 GROUP BY 1 HAVING sum("values") > 0 ORDER BY 2 DESC LIMIT 500;
 
 -- name: silence
--- Of the last week's gateways and of the active devices, how many have been heard of; $1 is a gateway's patience.
+-- Of the last week's gateways and of the active devices, how many have been heard of; $1 is a gateway's retry.
 WITH heard AS (
     SELECT device.interval_seconds, latest.gateway_id, latest.received_at
     FROM device LEFT JOIN LATERAL (

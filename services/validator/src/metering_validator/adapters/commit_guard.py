@@ -1,7 +1,7 @@
 """Which offsets leave for Kafka: only those behind records whose outputs are all acknowledged.
 
 Faust commits what was acknowledged to *it*, and it counts as acknowledged also what a raising or cancelled loop body
-had in hand, and records that it skipped itself around a rebalance. Here its commits are held to what the validator has
+had in flight, and records that it skipped itself around a rebalance. Here its commits are held to what the validator has
 let go of.
 """
 
@@ -27,7 +27,7 @@ class GuardedConsumer(PromptConsumer):
             self._let_go[partition] = max(offset, self._let_go.get(partition, 0))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Faust waits here for the batch in hand and commits; after that the offsets are the new owner's affair."""
+        """Faust waits here for the batch in flight and commits; after that the offsets are the new owner's affair."""
         await super().on_partitions_revoked(revoked)
         for partition in revoked:
             self._let_go.pop(partition, None)

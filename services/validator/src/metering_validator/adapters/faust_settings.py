@@ -4,13 +4,13 @@ from typing import Any
 
 from faust.auth import Credentials, SASLCredentials, SSLCredentials
 
-from metering_common import kafka
-from metering_common.connections import tls_context
-from metering_common.settings import KafkaSettings
+from metering_common.kafka import clients as kafka
+from metering_common.service.connections import tls_context
+from metering_common.service.settings import KafkaSettings
 from metering_validator.settings import Settings
 
 STREAM_BUFFER_RECORDS = 64
-"""Records read ahead of the batch in hand, and read at once; Faust's own 4,096 of 192 KB would be 786 MB, and without
+"""Records read ahead of the batch in flight, and read at once; Faust's own 4,096 of 192 KB would be 786 MB, and without
 the second a single answer is unpacked whole: twelve partitions of 1 MiB, which may be a hundred times as much."""
 HEARTBEATS_PER_SESSION = 5
 

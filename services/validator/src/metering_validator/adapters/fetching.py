@@ -13,7 +13,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.services import WaitResults
 
-from metering_common.kafka import FETCH_WAIT_MS
+from metering_common.kafka.clients import FETCH_WAIT_MS
 
 
 class PromptConsumerThread(driver.AIOKafkaConsumerThread):

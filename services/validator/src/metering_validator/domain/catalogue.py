@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, ParamSpec
 
-from metering_common.messages import Quality
+from metering_common.contract.messages import Quality
 
 P = ParamSpec("P")
 
@@ -20,7 +20,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[P]):
-    """One sentence of judgement. Metrics, refusals and docs/rules.md share its `id`; `code` never changes either."""
+    """One sentence of validation. Metrics, refusals and docs/rules.md share its `id`; `code` never changes either."""
 
     id: str
     code: str

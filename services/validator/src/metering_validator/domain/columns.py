@@ -1,4 +1,4 @@
-"""The quick way of judgement: a record in which nothing is wrong is judged by columns, not value by value.
+"""The quick way of validation: a record in which nothing is wrong is validated by columns, not value by value.
 
 It takes only records that the rule-by-rule way would accept with every value good (or not taken), and then says the
 same to the byte (held by a property test). At the first sign of anything else it gives up and says None.
@@ -7,16 +7,16 @@ same to the byte (held by a property test). At the first sign of anything else i
 from collections import Counter
 from collections.abc import Sequence
 
-from metering_common.measures import CleanMeasure
-from metering_common.messages import Counts, NotTaken, Rows
+from metering_common.contract.messages import Counts, NotTaken, Rows
 from metering_validator.domain.context import Context
 from metering_validator.domain.dictionary import Plan, RangeCheck
+from metering_validator.domain.measures import CleanMeasure
+from metering_validator.domain.result import Account, Result, result
 from metering_validator.domain.rules import QUALITY_RULES, clock_doubtful, device_inactive, device_unknown
-from metering_validator.domain.verdict import Account, Verdict, verdict
 
 
-def judge_by_columns(value: bytes, context: Context) -> Verdict | None:
-    """The verdict on a clean record, None on any other."""
+def validate_by_columns(value: bytes, context: Context) -> Result | None:
+    """The result on a clean record, None on any other."""
     if context.device is None or clock_doubtful.applies(context):
         return None
     if device_unknown.applies(context) or device_inactive.applies(context):
@@ -30,11 +30,11 @@ def judge_by_columns(value: bytes, context: Context) -> Verdict | None:
             return None
     if not blocks.are_plausible():
         return None
-    return verdict(blocks.account(len(element.measures)), element.device_number, context)
+    return result(blocks.account(len(element.measures)), element.device_number, context)
 
 
 def _times_are_good(measures: Sequence[CleanMeasure[str]], context: Context) -> bool:
-    """All within the window and the door's limits, and no two alike."""
+    """All within the window and ingest-api's limits, and no two alike."""
     if len(measures) > context.limits.max_measures:
         return False
     times = [measure.timestamp for measure in measures]

@@ -1,9 +1,9 @@
-"""All that a judgement depends on besides the element itself: who sent it and when, the registry, the limits."""
+"""All that a validation depends on besides the element itself: who sent it and when, the registry, the limits."""
 
 from dataclasses import dataclass, field
 
-from metering_common.headers import RecordHeaders, RecordPosition
-from metering_common.registry_documents import Device
+from metering_common.contract.metadata import RecordHeaders, RecordPosition
+from metering_common.registry.documents import Device
 from metering_validator.domain.dictionary import Dictionary
 
 DAY_SECONDS = 86_400
@@ -21,7 +21,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The door's limits, checked again for what came by another door, and the windows per source."""
+    """ingest-api's limits, checked again for what came by another way, and the windows per source."""
 
     http: Window = field(default_factory=Window)
     ecl: Window = field(default_factory=Window)
@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What `judge` is given beside the element: nothing in it is the present time."""
+    """What `validate` is given beside the element: nothing in it is the present time."""
 
     headers: RecordHeaders
     raw: RecordPosition

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from metering_common.measures import CleanReader
-from metering_common.registry_documents import Sensor
+from metering_common.registry.documents import Sensor
+from metering_validator.domain.measures import CleanReader
 
 MAX_PLANS = 5_000
 """Different (names, list) pairs remembered; installations of one model share theirs."""

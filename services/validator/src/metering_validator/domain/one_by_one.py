@@ -1,18 +1,18 @@
-"""The rule-by-rule way of judgement: every value is held against every rule, and all that is wrong is said."""
+"""The rule-by-rule way of validation: every value is held against every rule, and all that is wrong is said."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from metering_common.measures import Element, Json, Measure, finite_number, integer, named_value
-from metering_common.messages import Counts, FindingKind, NotTaken, Quality, Rows
-from metering_common.registry_documents import Sensor
+from metering_common.contract.messages import Counts, FindingKind, NotTaken, Quality, Rows
+from metering_common.registry.documents import Sensor
 from metering_validator.domain import rules
 from metering_validator.domain.catalogue import Rule
 from metering_validator.domain.context import Context
+from metering_validator.domain.measures import Element, Json, Measure, finite_number, integer, named_value
 from metering_validator.domain.refusals import Refusals
+from metering_validator.domain.result import Account, Result, finding, result
 from metering_validator.domain.rules import Moment, Value
-from metering_validator.domain.verdict import Account, Verdict, finding, verdict
 
 
 class _Candidate(NamedTuple):
@@ -27,9 +27,9 @@ class _Candidate(NamedTuple):
     moment_came: Json
 
 
-def judge_one_by_one(element: Element, context: Context) -> Verdict:
-    """The verdict on any readable record."""
-    return _OneByOne(element, context).verdict()
+def validate_one_by_one(element: Element, context: Context) -> Result:
+    """The result on any readable record."""
+    return _OneByOne(element, context).result()
 
 
 class _OneByOne:
@@ -42,7 +42,7 @@ class _OneByOne:
         self._repeated = 0
         self._values = 0
 
-    def verdict(self) -> Verdict:
+    def result(self) -> Result:
         candidates = self._sift()
         kept = self._last_ones(candidates)
         rows = self._rows(kept)
@@ -56,7 +56,7 @@ class _OneByOne:
             refused_per_rule=self._refusals.per_rule(),
             marked_per_rule=dict(self._marks),
         )
-        return verdict(account, self._element.device_number, self._context)
+        return result(account, self._element.device_number, self._context)
 
     def _counts(self, accepted: int) -> Counts:
         return Counts(

@@ -4,7 +4,7 @@ from collections import deque
 from typing import NamedTuple
 from uuid import UUID
 
-from metering_common.headers import RecordHeaders, RecordPosition, RegistryVersion
+from metering_common.contract.metadata import RecordHeaders, RecordPosition, RegistryVersion
 
 SHARE = 0.01
 LEAST = 100

@@ -1,15 +1,22 @@
-"""Refused values as the judged record keeps them: grouped by sensor and rule, each as it came, within bounds."""
+"""Refused values as the validated record keeps them: grouped by sensor and rule, each as it came, within bounds."""
 
 from collections import Counter
 from typing import NamedTuple
 
 import msgspec
 
-from metering_common.measures import Json, escaped, integer, json_text
-from metering_common.messages import MAX_OUTCOME_FINDINGS, MAX_REFUSAL_GROUPS, Finding, FindingKind, RawValue, Refusal
+from metering_common.contract.messages import (
+    MAX_OUTCOME_FINDINGS,
+    MAX_REFUSAL_GROUPS,
+    Finding,
+    FindingKind,
+    RawValue,
+    Refusal,
+)
 from metering_validator.domain.context import MILLISECONDS_FROM
+from metering_validator.domain.measures import Json, escaped, integer, json_text
+from metering_validator.domain.result import finding
 from metering_validator.domain.rules import Value
-from metering_validator.domain.verdict import finding
 
 MAX_SAMPLES = 3
 """Raw values kept per group."""
@@ -29,7 +36,7 @@ class _Group(msgspec.Struct):
 
 
 class Refusals:
-    """Grows while a record is judged. `values` counts values, `per_rule` and the groups count findings."""
+    """Grows while a record is validated. `values` counts values, `per_rule` and the groups count findings."""
 
     def __init__(self, device_number: str) -> None:
         self.values = 0

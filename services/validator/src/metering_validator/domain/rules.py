@@ -1,15 +1,15 @@
-"""The rules of judgement, RV-01 to RV-16: the validator asks each of them about every record, measure or value.
+"""The rules of validation, RV-01 to RV-16: the validator asks each of them about every record, measure or value.
 
 A rule looks only at its arguments and never raises. docs/rules.md is made from here by `rules_page`.
 """
 
 from typing import NamedTuple
 
-from metering_common.measures import Json
-from metering_common.messages import Quality
-from metering_common.registry_documents import Sensor
+from metering_common.contract.messages import Quality
+from metering_common.registry.documents import Sensor
 from metering_validator.domain.catalogue import CATALOGUE, Effect, Rule, rule
 from metering_validator.domain.context import MILLISECONDS_FROM, Context
+from metering_validator.domain.measures import Json
 
 
 class Moment(NamedTuple):
@@ -44,7 +44,7 @@ class Value(NamedTuple):
     spanish="El dispositivo no está registrado para este proveedor. Conserve los datos y reenvíelos tras el registro.",
 )
 def device_unknown(context: Context) -> bool:
-    """The door finds devices; this holds for what came by another door and for a device removed since."""
+    """ingest-api finds devices; this holds for what came by another way and for a device removed since."""
     return context.device is None or context.device.provider != context.headers.provider_id
 
 
@@ -55,7 +55,7 @@ def device_unknown(context: Context) -> bool:
     spanish="El dispositivo está registrado pero inactivo: no se toma nada de él hasta que se active de nuevo.",
 )
 def device_inactive(context: Context) -> bool:
-    """contracts/openapi/input.yaml: an inactive device is accepted at the door and refused by rule."""
+    """contracts/openapi/input.yaml: an inactive device is accepted at ingest-api and refused by rule."""
     return context.device is not None and not context.device.active and not device_unknown(context)
 
 
@@ -109,7 +109,7 @@ def value_not_a_number(value: Value, _context: Context) -> bool:
     spanish="timestamp no es un entero. Envíe segundos Unix sin fracción y sin comillas.",
 )
 def timestamp_not_an_integer(moment: Moment, _context: Context) -> bool:
-    """contracts/openapi/input.yaml: `1566226133.0` too passes the door and is refused alone."""
+    """contracts/openapi/input.yaml: `1566226133.0` too passes ingest-api and is refused alone."""
     return moment.timestamp is None
 
 
@@ -120,7 +120,7 @@ def timestamp_not_an_integer(moment: Moment, _context: Context) -> bool:
     spanish="timestamp parece estar en milisegundos (o menos). Envíe segundos Unix: nunca se adivina.",
 )
 def timestamp_in_milliseconds(moment: Moment, _context: Context) -> bool:
-    """Integers from 10^11 on, as at the door."""
+    """Integers from 10^11 on, as at ingest-api."""
     return moment.timestamp is not None and moment.timestamp >= MILLISECONDS_FROM
 
 
@@ -146,7 +146,7 @@ def timestamp_too_old(moment: Moment, context: Context) -> bool:
     return moment.timestamp is not None and moment.timestamp < context.earliest
 
 
-# The door's limits again, for what came by another door.
+# ingest-api's limits again, for what came by another way.
 
 
 @rule(
@@ -169,7 +169,7 @@ def span_too_long(moment: Moment, context: Context) -> bool:
     spanish="El registro tiene más mediciones de las que se toman a la vez; las que exceden se rechazan. Envíe menos.",
 )
 def too_many_measures(moment: Moment, context: Context) -> bool:
-    """contracts/openapi/input.yaml: the first 100 are judged by the other rules alone."""
+    """contracts/openapi/input.yaml: the first 100 are validated by the other rules alone."""
     return moment.place >= context.limits.max_measures
 
 
@@ -239,7 +239,7 @@ def clock_doubtful(context: Context) -> bool:
     spanish='Una entrada de sensorValues no tiene la forma {"sensorName": texto, "sensorValue": número}.',
 )
 def entry_malformed(value: Value, _context: Context) -> bool:
-    """The door looks no further than the list; what is inside is judged here, each entry by itself."""
+    """ingest-api looks no further than the list; what is inside is validated here, each entry by itself."""
     return value.name is None
 
 

@@ -1,4 +1,4 @@
-"""Counts from outside: what stands on the raw topic against what stands on the judged and the outcomes topic."""
+"""Counts from outside: what stands on the raw topic against what stands on the validated and the outcomes topic."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from metering_common import codec, topics
-from metering_common import kafka as clients
-from metering_common.headers import RecordPosition, RegistryVersion, encode_headers
-from metering_common.publisher import Publisher, Record
-from metering_common.settings import KafkaSettings
+from metering_common.contract import codec, topics
+from metering_common.contract.metadata import RecordPosition, RegistryVersion, encode_headers
+from metering_common.kafka import clients
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.service.settings import KafkaSettings
 from metering_validator.testing.builders import EPOCH, NOW, RECEIVED_AT_MS, headers
 
 DEVICES = 60
@@ -23,9 +23,9 @@ class Seen(NamedTuple):
     """What three topics hold."""
 
     raw: set[RecordPosition]
-    judged: dict[RecordPosition, set[bytes]]
+    validated: dict[RecordPosition, set[bytes]]
     """Different bytes per raw record."""
-    judged_records: int
+    validated_records: int
     outcomes: Counter[UUID]
 
 
@@ -49,29 +49,29 @@ def _record(random: Random, number: int, registry_position: int) -> Record:
 
 async def look(settings: KafkaSettings) -> Seen:
     """Reads the three topics from their beginning to the end they have now."""
-    raw, judged, outcomes = await asyncio.gather(
-        *(_read_all(settings, topic) for topic in (topics.RAW, topics.JUDGED, topics.OUTCOMES))
+    raw, validated, outcomes = await asyncio.gather(
+        *(_read_all(settings, topic) for topic in (topics.RAW, topics.VALIDATED, topics.OUTCOMES))
     )
-    verdicts: dict[RecordPosition, set[bytes]] = {}
-    for record in judged:
-        verdicts.setdefault(codec.decode_judged(record.value).raw, set()).add(record.value)
+    results: dict[RecordPosition, set[bytes]] = {}
+    for record in validated:
+        batch_results.setdefault(codec.decode_validated(record.value).raw, set()).add(record.value)
     return Seen(
         raw={RecordPosition(record.topic, record.partition, record.offset) for record in raw},
-        judged=verdicts,
-        judged_records=len(judged),
+        validated=results,
+        validated_records=len(validated),
         outcomes=Counter(codec.decode_outcome(record.value).batch_id for record in outcomes),
     )
 
 
 async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 120) -> Seen:
-    """Waits until every raw record is judged and told; raises TimeoutError.
+    """Waits until every raw record is validated and told; raises TimeoutError.
 
-    The topics are read side by side: a verdict may be seen whose outcome came a moment after the other topic's reading.
+    The topics are read side by side: a result may be seen whose outcome came a moment after the other topic's reading.
     """
     async with asyncio.timeout(timeout_seconds):
         while True:
             seen = await look(settings)
-            if seen.raw and seen.raw <= seen.judged.keys() and len(seen.outcomes) >= len(seen.raw):
+            if seen.raw and seen.raw <= seen.validated.keys() and len(seen.outcomes) >= len(seen.raw):
                 return seen
             await asyncio.sleep(0.2)
 
@@ -79,10 +79,10 @@ async def look_until_complete(settings: KafkaSettings, timeout_seconds: float = 
 def check(seen: Seen, count: int) -> int:
     """Nothing is lost, and what is there twice has the same bytes. Gives how many are there twice."""
     assert len(seen.raw) == count
-    assert seen.judged.keys() == seen.raw
-    assert all(len(different) == 1 for different in seen.judged.values())
+    assert seen.validated.keys() == seen.raw
+    assert all(len(different) == 1 for different in seen.validated.values())
     assert len(seen.outcomes) == count
-    return seen.judged_records - count
+    return seen.validated_records - count
 
 
 async def _read_all(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:

@@ -4,12 +4,12 @@ import json
 from typing import Any
 from uuid import UUID
 
-from metering_common.headers import RecordHeaders, RecordPosition, RegistryVersion, encode_headers
-from metering_common.registry_documents import Device, Meta, RegistryDocument, Sensor, SensorKind
-from metering_common.topics import RAW
+from metering_common.contract.metadata import RecordHeaders, RecordPosition, RegistryVersion, encode_headers
+from metering_common.contract.topics import RAW
+from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, SensorKind
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
-from metering_validator.judging import RawRecord
+from metering_validator.record_results import RawRecord
 
 EPOCH = "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11"
 RECEIVED_AT_MS = 1_773_241_518_021

@@ -12,17 +12,17 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from metering_common import kafka as clients
-from metering_common import topics
-from metering_common.publisher import Publisher, Record
-from metering_common.registry_documents import RegistryDocument, document_key, encode_document
-from metering_common.settings import KafkaSettings
+from metering_common.contract import topics
+from metering_common.kafka import clients
+from metering_common.kafka.publisher import Publisher, Record
+from metering_common.registry.documents import RegistryDocument, document_key, encode_document
+from metering_common.service.settings import KafkaSettings
 from metering_validator.testing.builders import documents
 
 VALIDATOR = [sys.executable, "-m", "metering_validator"]
-PATIENCE_SECONDS = 90.0
+WAIT_SECONDS = 90.0
 """Not how long anything should take, but when a test on a busy machine gives up."""
-OUTPUTS = (topics.JUDGED, topics.OUTCOMES, topics.DEAD)
+OUTPUTS = (topics.VALIDATED, topics.OUTCOMES, topics.DEAD)
 
 
 class Replica:
@@ -54,10 +54,10 @@ class Replica:
     def ask_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def ended(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
+    async def ended(self, timeout_seconds: float = WAIT_SECONDS) -> int:
         return await asyncio.wait_for(asyncio.to_thread(self.process.wait), timeout_seconds)
 
-    async def logged(self, event: str, timeout_seconds: float = PATIENCE_SECONDS) -> str:
+    async def logged(self, event: str, timeout_seconds: float = WAIT_SECONDS) -> str:
         """The first line of its log with this event."""
         async with asyncio.timeout(timeout_seconds):
             while True:
@@ -117,7 +117,7 @@ class Tap:
             self.records[record.topic].append(record)
             self._more.set()
 
-    async def until(self, topic: str, count: int, timeout_seconds: float = PATIENCE_SECONDS) -> list[ConsumerRecord]:
+    async def until(self, topic: str, count: int, timeout_seconds: float = WAIT_SECONDS) -> list[ConsumerRecord]:
         async with asyncio.timeout(timeout_seconds):
             while len(self.records[topic]) < count:
                 self._more.clear()

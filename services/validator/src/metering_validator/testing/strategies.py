@@ -57,7 +57,7 @@ def element_text(measures: list[str]) -> str:
 
 @st.composite
 def mostly_clean(draw: st.DrawFn) -> str:
-    """Elements of which most can be judged by columns: times of their own, few orders of sensors."""
+    """Elements of which most can be validated by columns: times of their own, few orders of sensors."""
     orders = draw(st.lists(st.lists(known_names, unique=True, max_size=5), min_size=1, max_size=3))
     measures = []
     for place in range(draw(st.integers(0, 6))):

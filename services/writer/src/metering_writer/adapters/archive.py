@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
-from metering_common import kafka
-from metering_common.headers import RecordPosition
-from metering_common.settings import KafkaSettings
-from metering_common.topics import REGISTRY
+from metering_common.contract.metadata import RecordPosition
+from metering_common.contract.topics import REGISTRY
+from metering_common.kafka import clients as kafka
+from metering_common.service.settings import KafkaSettings
 
 READ_SECONDS = 10.0
 FETCH_BYTES = 64 * 1024  # a device's records lie far apart: little is fetched around each; a larger one still comes

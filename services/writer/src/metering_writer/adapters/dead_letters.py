@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.headers import DeadLetterNote, encode_dead_letter_headers
-from metering_common.publisher import Publisher, PublishUnavailableError
-from metering_common.publisher import Record as KafkaRecord
-from metering_common.topics import DEAD
-from metering_writer.domain.blame import backoff_seconds
+from metering_common.contract.metadata import DeadLetterNote, encode_dead_letter_headers
+from metering_common.contract.topics import DEAD
+from metering_common.kafka.publisher import Publisher, PublishUnavailableError
+from metering_common.kafka.publisher import Record as KafkaRecord
+from metering_common.service.clock import Clock
+from metering_writer.domain.error_classification import backoff_seconds
 from metering_writer.domain.records import Record
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

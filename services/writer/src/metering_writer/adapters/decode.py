@@ -1,12 +1,12 @@
-"""Second stop of a measure in the writer: a Kafka record becomes a judged record, or a dead one with its fault."""
+"""Second stop of a measure in the writer: a Kafka record becomes a validated record, or a dead one with its fault."""
 
 from uuid import UUID
 
 import msgspec
 from aiokafka import ConsumerRecord
 
-from metering_common.codec import decode_judged
-from metering_common.headers import (
+from metering_common.contract.codec import decode_validated
+from metering_common.contract.metadata import (
     MAX_ERROR_BYTES,
     MalformedHeadersError,
     RecordHeaders,
@@ -23,8 +23,8 @@ def decode(consumed: ConsumerRecord) -> Record:
     raw: RecordPosition | None = None
     try:
         headers = decode_headers(source.headers)
-        record = Record(source, headers, decode_judged(source.value or b""))
-        raw = record.judged.raw
+        record = Record(source, headers, decode_validated(source.value or b""))
+        raw = record.validated.raw
         check(record)
     except (MalformedHeadersError, msgspec.DecodeError, UnstorableRecordError, RecursionError, ValueError) as error:
         fault = f"{type(error).__name__}: {error}".encode()[:MAX_ERROR_BYTES].decode(errors="ignore")

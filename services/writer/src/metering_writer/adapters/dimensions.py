@@ -7,12 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from metering_common.cancellation import is_asked_to_end
-from metering_common.clock import Clock
-from metering_common.postgres import TimedPool
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import Device, Gateway, Provider, RegistryDocument, Sensor
-from metering_common.settings import KafkaSettings
+from metering_common.postgres.pool import TimedPool
+from metering_common.registry.documents import Device, Gateway, Provider, RegistryDocument, Sensor
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.cancellation import is_asked_to_end
+from metering_common.service.clock import Clock
+from metering_common.service.settings import KafkaSettings
 from metering_writer.adapters.session import Session
 from metering_writer.metrics import WriterMetrics
 from metering_writer.queries import sql

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from metering_common.messages import Judged, Refusal, Status
+from metering_common.contract.messages import Refusal, Status, Validated
 from metering_writer.adapters.session import Session
-from metering_writer.domain.accounts import Fate
+from metering_writer.domain.accounts import WriteResult
 from metering_writer.domain.records import Record
 from metering_writer.queries import sql
 
@@ -26,7 +26,7 @@ _REFUSAL_COLUMNS = (
 
 
 async def without_known(session: Session, records: Sequence[Record]) -> list[Record]:
-    """Without records whose verdict is in the ledger already: the first one wins."""
+    """Without records whose result is in the ledger already: the first one wins."""
     if not records:
         return []
     found = await session.fetch(
@@ -39,24 +39,24 @@ async def without_known(session: Session, records: Sequence[Record]) -> list[Rec
     return [record for record in records if record.identity not in known]
 
 
-async def write_ledger(session: Session, records: Sequence[Record], fates: Sequence[Fate]) -> None:
+async def write_ledger(session: Session, records: Sequence[Record], write_results: Sequence[WriteResult]) -> None:
     """One row per record. Raises asyncpg.UniqueViolationError when another transaction wrote one of them meanwhile."""
-    rows = [_ledger_row(record, fate) for record, fate in zip(records, fates, strict=True)]
+    rows = [_ledger_row(record, write_result) for record, write_result in zip(records, write_results, strict=True)]
     await session.copy_records_to_table("ingest_batch", records=rows, columns=_LEDGER_COLUMNS)
     refusals = [
         _refusal_row(record, ordinal, refusal)
         for record in records
-        for ordinal, refusal in enumerate(record.judged.refusals)
+        for ordinal, refusal in enumerate(record.validated.refusals)
     ]
     if refusals:
         await session.copy_records_to_table("rejected_measure", records=refusals, columns=_REFUSAL_COLUMNS)
 
 
 async def close_replayed(session: Session, records: Iterable[Record]) -> None:
-    """Ledger rows and refusals of records that these judged again now point to the new verdict."""
+    """Ledger rows and refusals of records that these validated again now point to the new result."""
     for record in records:
         replayed = record.headers.replays
-        if replayed is None or record.judged.status is not Status.JUDGED:
+        if replayed is None or record.validated.status is not Status.VALIDATED:
             continue
         position = replayed.topic, replayed.partition, replayed.offset
         batch_id, at = record.headers.batch_id, received_at(record)
@@ -73,16 +73,16 @@ def instant_of(unix_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
-def _ledger_row(record: Record, fate: Fate) -> tuple[object, ...]:
-    headers, judged, counts = record.headers, record.judged, record.judged.counts
+def _ledger_row(record: Record, write_result: WriteResult) -> tuple[object, ...]:
+    headers, validated, counts = record.headers, record.validated, record.validated.counts
     return (
         headers.batch_id, headers.item, headers.items, headers.device_id, headers.provider_id, headers.gateway_id,
-        headers.source, received_at(record), headers.rev, judged.status.value,
+        headers.source, received_at(record), headers.rev, validated.status.value,
         counts.measures, counts.values, counts.accepted, counts.refused, counts.not_taken, counts.repeated,
-        *fate, judged.refusals_beyond,
-        judged.raw.topic, judged.raw.partition, judged.raw.offset,
+        *write_result, validated.refusals_beyond,
+        validated.raw.topic, validated.raw.partition, validated.raw.offset,
         headers.registry.epoch, headers.registry.position, headers.clock_doubtful,
-        headers.traceparent, _text(headers.replays), _error(judged),
+        headers.traceparent, _text(headers.replays), _error(validated),
     )  # fmt: skip
 
 
@@ -107,6 +107,6 @@ def _text(value: object | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _error(judged: Judged) -> str | None:
+def _error(validated: Validated) -> str | None:
     """NUL cannot stand in PostgreSQL's text."""
-    return judged.error.replace("\0", "\\0") if judged.error is not None else None
+    return validated.error.replace("\0", "\\0") if validated.error is not None else None

@@ -6,28 +6,28 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiokafka.errors import KafkaError
 
-from metering_common.headers import UnknownSchemaVersionError
+from metering_common.contract.metadata import UnknownSchemaVersionError
 from metering_writer.adapters.dimensions import DimensionKeeper
-from metering_writer.adapters.judged_log import JudgedLog
 from metering_writer.adapters.notes import WriterNotes
+from metering_writer.adapters.validated_log import ValidatedLog
 from metering_writer.application import StaleBatchError, Writing
-from metering_writer.domain.blame import TooManyDeadError, backoff_seconds
+from metering_writer.domain.error_classification import TooManyDeadError, backoff_seconds
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class WriterLoop:
-    """`metering_common.lifecycle.Service`."""
+    """`metering_common.service.lifecycle.Service`."""
 
     def __init__(
         self,
-        judged: JudgedLog,
+        validated: ValidatedLog,
         writing: Writing,
         dimensions: DimensionKeeper,
         notes: WriterNotes,
         pause: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._judged, self._writing, self._dimensions = judged, writing, dimensions
+        self._validated, self._writing, self._dimensions = validated, writing, dimensions
         self._notes, self._pause = notes, pause
         self._leaving = False
         self._ended = asyncio.Event()
@@ -47,20 +47,20 @@ class WriterLoop:
             await asyncio.wait({keeping})
 
     async def leave(self) -> None:
-        """Finishes the batch in hand and stops."""
+        """Finishes the batch in flight and stops."""
         self._leaving = True
         await self._ended.wait()
 
     async def _turn(self) -> None:
         try:
-            records = await self._judged.batch(lambda: self._leaving)
+            records = await self._validated.batch(lambda: self._leaving)
             if records:
                 await self._writing.write(records)
-                await self._judged.commit(records)
+                await self._validated.commit(records)
             self._failures = 0
         except StaleBatchError as stale:
             log.warning("batch.stale", reason=str(stale))
-            self._judged.doubt()
+            self._validated.doubt()
         except TooManyDeadError as error:
             self._notes.stop(str(error))
             await self._stay_stopped()
@@ -74,7 +74,7 @@ class WriterLoop:
             await self._wait()
 
     async def _wait(self) -> None:
-        self._judged.doubt()
+        self._validated.doubt()
         await self._pause(backoff_seconds(self._failures))
         self._failures += 1
 

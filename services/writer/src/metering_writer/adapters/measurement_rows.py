@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metering_writer.adapters.session import Session
-from metering_writer.domain.accounts import Fate, written_by
+from metering_writer.domain.accounts import WriteResult, written_by
 from metering_writer.domain.columns import (
     COPY_COLUMNS,
     COPY_HEADER,
@@ -18,41 +18,43 @@ from metering_writer.domain.columns import (
     values_of,
 )
 from metering_writer.domain.keys import Keys, among, grouped, keys_of, ranges_of, repeated_in, split
-from metering_writer.domain.versions import Candidates, Standing, decide, parse_standing
+from metering_writer.domain.versions import Candidates, ExistingRows, decide, parse_existing
 from metering_writer.queries import sql
 
 
 async def write_rows(
-    session: Session, blocks: Sequence[Block], records: int, *, hypertables: bool, all_staged: bool
-) -> list[Fate]:
-    """Writes all rows within the caller's transaction (repeatable read) and gives each record's fate.
+    session: Session, blocks: Sequence[Block], records: int, *, hypertables: bool, via_staging: bool
+) -> list[WriteResult]:
+    """Writes all rows within the caller's transaction (repeatable read) and gives each record's write_result.
 
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
-    comes again with `all_staged`, which does without COPY into the table itself. Rows that stand are updated, and in
+    comes again with `via_staging`, which does without COPY into the table itself. Rows that stand are updated, and in
     `hypertables` upserted, as all staged ones are when some of them may be new.
     """
-    suspects = await _suspects(session, keys_of(blocks), all_suspect=all_staged)
+    suspects = await _suspects(session, keys_of(blocks), all_suspect=via_staging)
     new, perhaps_present = split(blocks, suspects.measures)
-    fates = written_by(new, records)
+    write_results = written_by(new, records)
     to_copy = copy_blocks(new)
     if perhaps_present:
-        decided = decide(Candidates.of(values_of(perhaps_present)), suspects.standing, records)
-        fates = [fate.plus(other) for fate, other in zip(fates, decided.fates, strict=True)]
+        decided = decide(Candidates.of(values_of(perhaps_present)), suspects.existing, records)
+        write_results = [
+            write_result.plus(other) for write_result, other in zip(write_results, decided.write_results, strict=True)
+        ]
         staged = [copy_values(decided.better)] if len(decided.better.ts) else []
         if len(decided.new.ts):
-            (staged if all_staged else to_copy).append(copy_values(decided.new))
+            (staged if via_staging else to_copy).append(copy_values(decided.new))
         if staged:
-            await _write_over(session, staged, sql.upsert_staged if hypertables or all_staged else sql.update_staged)
+            await _write_over(session, staged, sql.upsert_staged if hypertables or via_staging else sql.update_staged)
     if to_copy:
         await _copy(session, "measurement", to_copy)
-    return fates
+    return write_results
 
 
 class _Suspects(NamedTuple):
     """Measures that are there already or come more than once, and what stands under their keys."""
 
     measures: Mask
-    standing: Standing
+    existing: ExistingRows
 
 
 async def _suspects(session: Session, keys: Keys, *, all_suspect: bool) -> _Suspects:
@@ -60,13 +62,13 @@ async def _suspects(session: Session, keys: Keys, *, all_suspect: bool) -> _Susp
     repeated = np.ones(len(keys.ts), np.bool_) if all_suspect else repeated_in(keys)
     asked = np.flatnonzero(repeated | await _in_hit_ranges(session, keys))
     distinct, places = grouped(keys.device[asked], keys.ts[asked])
-    standing = await _read_standing(session, distinct)
+    existing = await _read_existing(session, distinct)
     suspect = np.zeros(len(distinct.ts), np.bool_)
-    suspect[standing.places] = True
+    suspect[existing.places] = True
     suspect[places[repeated[asked]]] = True
     measures = np.zeros(len(keys.ts), np.bool_)
     measures[asked] = suspect[places]
-    return _Suspects(measures, standing.renumbered(np.cumsum(suspect) - 1))
+    return _Suspects(measures, existing.renumbered(np.cumsum(suspect) - 1))
 
 
 async def _in_hit_ranges(session: Session, keys: Keys) -> Mask:
@@ -79,19 +81,19 @@ async def _in_hit_ranges(session: Session, keys: Keys) -> Mask:
     return among(keys, [row["device_id"] for row in found])
 
 
-async def _read_standing(session: Session, keys: Keys) -> Standing:
+async def _read_existing(session: Session, keys: Keys) -> ExistingRows:
     """By the transaction's snapshot, which the upsert then finds unchanged."""
     device, ts = keys.device.tolist(), keys.ts.tolist()
     if not ts:
-        return parse_standing(COPY_HEADER + COPY_TRAILER)
+        return parse_existing(COPY_HEADER + COPY_TRAILER)
     read = bytearray()
 
     async def take(piece: bytes) -> None:
         read.extend(piece)
 
     bounds = min(ts), max(ts)
-    await session.copy_from_query(sql.standing_values, device, ts, *bounds, output=take, format="binary")
-    return parse_standing(read)
+    await session.copy_from_query(sql.existing_values, device, ts, *bounds, output=take, format="binary")
+    return parse_existing(read)
 
 
 async def _write_over(session: Session, rows: Sequence[bytes], statement: str) -> None:

@@ -2,9 +2,9 @@
 
 import structlog
 
-from metering_common.clock import Clock
-from metering_common.messages import Status
-from metering_common.tracing import StageTrace, no_trace, trace_ids
+from metering_common.contract.messages import Status
+from metering_common.service.clock import Clock
+from metering_common.service.tracing import StageTrace, no_trace, trace_ids
 from metering_writer.application import StoredBatch
 from metering_writer.domain.accounts import total
 from metering_writer.domain.records import Record
@@ -23,10 +23,10 @@ class WriterNotes:
         """Why the consumer has stopped for good."""
 
     def stored(self, batch: StoredBatch, seconds: float) -> None:
-        fate = total(batch.fates)
+        write_result = total(batch.write_results)
         self._count(batch, seconds)
         self._trace((record.headers for record in batch.records), seconds)
-        for name, count in fate._asdict().items():
+        for name, count in write_result._asdict().items():
             self._metrics.values.labels(name).inc(count)
         if self._database_failure is not None:
             self._database_failure = None
@@ -40,7 +40,7 @@ class WriterNotes:
             redelivered=batch.redelivered,
             trimmed=batch.trimmed,
             seconds=round(seconds, 4),
-            **fate._asdict(),
+            **write_result._asdict(),
         )
 
     def database_failed(self, error: Exception) -> None:
@@ -62,7 +62,7 @@ class WriterNotes:
         )
 
     def stop(self, reason: str) -> None:
-        """For good, until the process is started anew."""
+        """For good, until the process is started again."""
         self.stopped = reason
         self._metrics.stopped.set(1)
         log.critical("consumer.stopped", reason=reason)
@@ -81,11 +81,11 @@ class WriterNotes:
         self._metrics.redelivered.inc(batch.redelivered)
         self._metrics.trimmed.inc(batch.trimmed)
         for status in Status:
-            alike = sum(record.judged.status is status for record in batch.records)
+            alike = sum(record.validated.status is status for record in batch.records)
             self._metrics.records.labels(status.value).inc(alike)
         now_ms = self._clock.now_ms()
         for record in batch.records:
             if record.headers.source == "http":  # what is replayed or polled was received long before
                 self._metrics.queryable_seconds.observe(max(0, now_ms - record.headers.received_at_ms) / 1_000)
-        self._metrics.refused.inc(sum(record.judged.counts.refused for record in batch.records))
-        self._metrics.not_taken.inc(sum(record.judged.counts.not_taken for record in batch.records))
+        self._metrics.refused.inc(sum(record.validated.counts.refused for record in batch.records))
+        self._metrics.not_taken.inc(sum(record.validated.counts.not_taken for record in batch.records))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
-from metering_common.postgres import TimedPool
-from metering_common.topics import JUDGED
+from metering_common.contract.topics import VALIDATED
+from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters.session import Session
 from metering_writer.application import PartitionsTakenError
 from metering_writer.domain.offsets import Stored
@@ -21,22 +21,22 @@ Owns = Callable[[Collection[int]], bool]
 
 
 class OffsetLocks:
-    """Locks rows; a session that holds one for `patience_seconds` is ended, since its process may sleep for ever.
+    """Locks rows; a session that holds one for `wait_seconds` is ended, since its process may sleep for ever.
 
     Only by the owner: two writers that both did so would end each other's sessions for as long as the database is slow.
     """
 
-    def __init__(self, pool: TimedPool, patience_seconds: float, owns: Owns) -> None:
-        self._pool, self._patience_seconds, self._owns = pool, patience_seconds, owns
+    def __init__(self, pool: TimedPool, wait_seconds: float, owns: Owns) -> None:
+        self._pool, self._wait_seconds, self._owns = pool, wait_seconds, owns
 
     async def lock(self, session: Session, partitions: Collection[int]) -> dict[int, int]:
         """The next offset per partition, locked until the transaction ends; partitions without a row are left out.
 
         Raises `PartitionsTakenError` when another writer holds them and this one is no longer their owner.
         """
-        asked = asyncio.ensure_future(session.fetch(sql.lock_offsets, JUDGED, sorted(partitions)))
+        asked = asyncio.ensure_future(session.fetch(sql.lock_offsets, VALIDATED, sorted(partitions)))
         try:
-            while not (await asyncio.wait({asked}, timeout=self._patience_seconds))[0]:
+            while not (await asyncio.wait({asked}, timeout=self._wait_seconds))[0]:
                 if not self._owns(partitions):
                     raise PartitionsTakenError(partitions)
                 await self._end_blocking_sessions(session.get_server_pid())
@@ -54,7 +54,7 @@ class OffsetLocks:
 
 async def read(session: Session, partitions: Collection[int]) -> dict[int, Stored]:
     """What is stored per partition, without a lock."""
-    rows = await session.fetch(sql.read_offsets, JUDGED, sorted(partitions))
+    rows = await session.fetch(sql.read_offsets, VALIDATED, sorted(partitions))
     return {row["partition"]: Stored(row["next_offset"], row["batch_id"], row["item"]) for row in rows}
 
 
@@ -62,7 +62,7 @@ async def advance(session: Session, last: Mapping[int, Record]) -> None:
     """Sets each partition's row behind its last record."""
     await session.execute(
         sql.advance_offsets,
-        JUDGED,
+        VALIDATED,
         list(last),
         [record.offset + 1 for record in last.values()],
         [record.headers.batch_id for record in last.values()],

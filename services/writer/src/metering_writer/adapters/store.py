@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
-from metering_common.messages import Counts, Judged, Rows, Status
-from metering_common.postgres import TimedPool
+from metering_common.contract.messages import Counts, Rows, Status, Validated
+from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters import ledger, offset_rows
 from metering_writer.adapters.measurement_rows import write_rows
 from metering_writer.adapters.offset_rows import OffsetLocks, Owns
@@ -19,7 +19,7 @@ from metering_writer.domain.records import Record, first_of_each
 from metering_writer.queries import sql
 
 MOST_RACES = 5
-"""Lost races in a row after which the caller's patience is the better one."""
+"""Lost races in a row after which the caller's retry is the better one."""
 _RACES = (asyncpg.UniqueViolationError, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
@@ -29,7 +29,7 @@ class PostgresStore:
     def __init__(
         self,
         pool: TimedPool,
-        lock_patience_seconds: float,
+        lock_wait_seconds: float,
         owns: Owns,
         *,
         hypertables: bool,
@@ -38,28 +38,28 @@ class PostgresStore:
         """A transaction that is not over after `transaction_seconds` is given up, whatever it waits for."""
         self._pool, self._hypertables = pool, hypertables
         self._transaction_seconds = transaction_seconds
-        self._locks = OffsetLocks(pool, lock_patience_seconds, owns)
+        self._locks = OffsetLocks(pool, lock_wait_seconds, owns)
 
     async def store(self, records: Sequence[Record]) -> StoredBatch:
         """As `application.Store`. A lost race against another writer is run again, without COPY into the table."""
         for _ in range(MOST_RACES):
             try:
-                return await self._store_once(records, all_staged=False)
+                return await self._store_once(records, via_staging=False)
             except asyncpg.UniqueViolationError:
-                return await self._store_once(records, all_staged=True)
+                return await self._store_once(records, via_staging=True)
             except _RACES:
                 continue
-        return await self._store_once(records, all_staged=True)
+        return await self._store_once(records, via_staging=True)
 
     async def prove_healthy(self, record: Record) -> None:
         """A ledger row and one good value at the record's own place and time, taken back."""
         timestamp = next(
-            (at for rows in record.judged.rows for at in rows.timestamps), record.headers.received_at_ms // 1000
+            (at for rows in record.validated.rows for at in rows.timestamps), record.headers.received_at_ms // 1000
         )
         harmless = record._replace(
-            judged=Judged(
-                raw=record.judged.raw,
-                status=Status.JUDGED,
+            validated=Validated(
+                raw=record.validated.raw,
+                status=Status.VALIDATED,
                 counts=Counts(measures=1, values=1, accepted=1),
                 rows=[Rows(sensors=(0,), timestamps=[timestamp], values=[0.0])],
             )
@@ -68,11 +68,11 @@ class PostgresStore:
             taken_back = session.transaction(isolation="repeatable_read")
             await taken_back.start()
             try:
-                await self._write(session, [harmless], all_staged=False)
+                await self._write(session, [harmless], via_staging=False)
             finally:
                 await taken_back.rollback()
 
-    async def _store_once(self, records: Sequence[Record], *, all_staged: bool) -> StoredBatch:
+    async def _store_once(self, records: Sequence[Record], *, via_staging: bool) -> StoredBatch:
         async with self._session() as session, session.transaction(isolation="repeatable_read"):
             stored = await self._locks.lock(session, {record.partition for record in records})
             if behind := offsets.behind(records, stored):
@@ -80,7 +80,7 @@ class PostgresStore:
             fresh = offsets.not_yet_stored(records, stored)
             if not fresh:
                 return StoredBatch([], [], 0, len(records))
-            batch = await self._write(session, fresh, all_staged=all_staged)
+            batch = await self._write(session, fresh, via_staging=via_staging)
             await offset_rows.advance(session, {record.partition: record for record in fresh})
         return batch._replace(trimmed=len(records) - len(fresh))
 
@@ -88,11 +88,11 @@ class PostgresStore:
     async def _session(self) -> AsyncIterator[Session]:
         """A COPY whose connection is lost while it waits to send waits for ever (asyncpg 0.32): its end is watched."""
         loop = asyncio.get_running_loop()
-        async with self._pool.acquire() as session, asyncio.timeout(self._transaction_seconds) as patience:
+        async with self._pool.acquire() as session, asyncio.timeout(self._transaction_seconds) as retry:
 
             def give_up(_session: object) -> None:
                 with suppress(RuntimeError):  # over already
-                    patience.reschedule(loop.time())
+                    retry.reschedule(loop.time())
 
             session.add_termination_listener(give_up)
             try:
@@ -100,12 +100,12 @@ class PostgresStore:
             finally:
                 session.remove_termination_listener(give_up)
 
-    async def _write(self, session: Session, fresh: Sequence[Record], *, all_staged: bool) -> StoredBatch:
+    async def _write(self, session: Session, fresh: Sequence[Record], *, via_staging: bool) -> StoredBatch:
         await session.execute(sql.plan_by_keys)
         records = await ledger.without_known(session, first_of_each(fresh))
-        fates = await write_rows(
-            session, blocks_of(records), len(records), hypertables=self._hypertables, all_staged=all_staged
+        write_results = await write_rows(
+            session, blocks_of(records), len(records), hypertables=self._hypertables, via_staging=via_staging
         )
-        await ledger.write_ledger(session, records, fates)
+        await ledger.write_ledger(session, records, write_results)
         await ledger.close_replayed(session, records)
-        return StoredBatch(records, fates, len(fresh) - len(records), 0)
+        return StoredBatch(records, write_results, len(fresh) - len(records), 0)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 from aiokafka import ConsumerRecord
 
-from metering_common.clock import SystemClock
-from metering_common.codec import decode_judged
-from metering_common.headers import (
+from metering_common.contract.codec import decode_validated
+from metering_common.contract.metadata import (
     DeadLetterNote,
     KafkaHeaders,
     MalformedHeadersError,
@@ -19,9 +18,10 @@ from metering_common.headers import (
     decode_headers,
     encode_headers,
 )
-from metering_common.publisher import Publisher
-from metering_common.publisher import Record as KafkaRecord
-from metering_common.topics import DEAD, JUDGED, RAW
+from metering_common.contract.topics import DEAD, RAW, VALIDATED
+from metering_common.kafka.publisher import Publisher
+from metering_common.kafka.publisher import Record as KafkaRecord
+from metering_common.service.clock import SystemClock
 from metering_writer.adapters.archive import Archive
 from metering_writer.commands.replay import publish
 from metering_writer.domain.replaying import replayed
@@ -42,7 +42,7 @@ def add_to(commands: "Commands") -> None:
     actions.add_parser("list", help="letter, source, service, time, error").set_defaults(handle=show_all)
     for name, handle, text in (
         ("show", show, "headers and bytes of one letter"),
-        ("replay", replay, "judge it again, by the release that runs now (a dry run without --apply)"),
+        ("replay", replay, "validate it again, by the release that runs now (a dry run without --apply)"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("letter", help="PARTITION/OFFSET as `dead list` names it")
@@ -72,7 +72,7 @@ async def show(settings: ToolSettings, asked: argparse.Namespace, out: TextIO) -
 
 
 async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO) -> int:
-    """Through the raw topic, where the validator reads it; its ledger row then points to the new verdict."""
+    """Through the raw topic, where the validator reads it; its ledger row then points to the new result."""
     async with Archive.open(settings.kafka) as archive:
         letter = await archive.read(_position(asked.letter))
         if letter is None:
@@ -92,11 +92,11 @@ async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO)
 
 
 async def _again(archive: Archive, letter: ConsumerRecord) -> KafkaRecord | None:
-    """A dead raw record goes again as it is; for a dead judged one, the raw record that it was made of."""
+    """A dead raw record goes again as it is; for a dead validated one, the raw record that it was made of."""
     original, note = decode_dead_letter_headers(list(letter.headers))
     if note.source.topic == RAW:
         return await _with_headers(archive, original, note.source, letter)
-    position = _raw_position(letter) if note.source.topic == JUDGED else None
+    position = _raw_position(letter) if note.source.topic == VALIDATED else None
     found = await archive.read(position) if position else None
     return await _with_headers(archive, list(found.headers), position, found) if found and position else None
 
@@ -114,7 +114,7 @@ async def _with_headers(
 
 def _raw_position(letter: ConsumerRecord) -> RecordPosition | None:
     try:
-        return decode_judged(letter.value or b"").raw
+        return decode_validated(letter.value or b"").raw
     except msgspec.DecodeError:
         return None
 

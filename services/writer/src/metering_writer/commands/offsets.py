@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, TextIO
 
-from metering_common import postgres
-from metering_common.topics import JUDGED
+from metering_common.contract.topics import VALIDATED
+from metering_common.postgres import pool as postgres
 from metering_writer.queries import sql
 from metering_writer.settings import ToolSettings
 
@@ -36,6 +36,6 @@ async def show(settings: ToolSettings, _asked: argparse.Namespace, out: TextIO) 
 async def choose(settings: ToolSettings, asked: argparse.Namespace, out: TextIO) -> int:
     """Records that are stored already and are read again change nothing: choosing too low an offset is safe."""
     async with postgres.pool(settings.database_url, application_name="metering-writer-cli") as pool:
-        await pool.execute(sql.set_offset, JUDGED, asked.partition, asked.offset)
-    out.write(f"{JUDGED} {asked.partition} goes on at {asked.offset}\n")
+        await pool.execute(sql.set_offset, VALIDATED, asked.partition, asked.offset)
+    out.write(f"{VALIDATED} {asked.partition} goes on at {asked.offset}\n")
     return 0

@@ -1,4 +1,4 @@
-"""`metering-writer replay`: what was refused or not taken is judged again, once the registry is mended."""
+"""`metering-writer replay`: what was refused or not taken is validated again, once the registry is mended."""
 
 import argparse
 import asyncio
@@ -13,15 +13,21 @@ from aiokafka import ConsumerRecord
 from rich.console import Console
 from rich.progress import track
 
-from metering_common import postgres
-from metering_common.clock import SystemClock
-from metering_common.headers import MalformedHeadersError, RecordHeaders, RecordPosition, decode_headers, encode_headers
-from metering_common.publisher import Publisher, PublishUnavailableError
-from metering_common.publisher import Record as KafkaRecord
-from metering_common.topics import RAW
+from metering_common.contract.metadata import (
+    MalformedHeadersError,
+    RecordHeaders,
+    RecordPosition,
+    decode_headers,
+    encode_headers,
+)
+from metering_common.contract.topics import RAW
+from metering_common.kafka.publisher import Publisher, PublishUnavailableError
+from metering_common.kafka.publisher import Record as KafkaRecord
+from metering_common.postgres import pool as postgres
+from metering_common.service.clock import SystemClock
 from metering_writer.adapters.archive import Archive
 from metering_writer.adapters.ledger import instant_of
-from metering_writer.domain.blame import backoff_seconds
+from metering_writer.domain.error_classification import backoff_seconds
 from metering_writer.domain.replaying import replayed
 from metering_writer.queries import sql
 from metering_writer.settings import ToolSettings
@@ -29,7 +35,7 @@ from metering_writer.settings import ToolSettings
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  argparse has no other name for it
 
-STILL_OPEN = 3  # exit status: sent, but not all of it was judged and stored in time
+STILL_OPEN = 3  # exit status: sent, but not all of it was validated and stored in time
 
 
 class Sent(NamedTuple):
@@ -41,18 +47,20 @@ class Sent(NamedTuple):
 
 def add_to(commands: "Commands") -> None:
     """`replay`."""
-    parser = commands.add_parser("replay", help="judge refused and not taken values again (a dry run without --apply)")
+    parser = commands.add_parser(
+        "replay", help="validate refused and not taken values again (a dry run without --apply)"
+    )
     parser.add_argument("--device", type=int, required=True, help="the platform's id of the device")
     parser.add_argument("--from", dest="since", type=_instant, required=True, help="received at or after, ISO 8601")
     parser.add_argument("--to", dest="upto", type=_instant, required=True, help="received before, ISO 8601")
     parser.add_argument("--rule", help="only records with a refusal by this rule")
     parser.add_argument("--apply", action="store_true", help="do it")
-    parser.add_argument("--wait-seconds", type=float, default=60, help="how long to wait for the new verdicts")
+    parser.add_argument("--wait-seconds", type=float, default=60, help="how long to wait for the new results")
     parser.set_defaults(handle=replay)
 
 
 async def replay(settings: ToolSettings, asked: argparse.Namespace, out: TextIO) -> int:
-    """Safe to repeat: what has been judged again is no longer chosen, and a record sent twice is stored once."""
+    """Safe to repeat: what has been validated again is no longer chosen, and a record sent twice is stored once."""
     async with postgres.pool(settings.database_url, application_name="metering-writer-cli") as pool:
         chosen = await pool.fetch(sql.records_to_replay, asked.device, asked.since, asked.upto, asked.rule)
         _describe(chosen, out)
@@ -97,7 +105,7 @@ async def send_again(settings: ToolSettings, chosen: Sequence[_Choice], out: Tex
 
 
 async def _read(archive: Archive, choice: _Choice) -> tuple[RecordHeaders | None, ConsumerRecord | None]:
-    """None for what is gone, or is another record: then the topic was made anew."""
+    """None for what is gone, or is another record: then the topic was recreated."""
     found = await archive.read(choice.position)
     if found is None:
         return None, None
@@ -122,7 +130,7 @@ async def publish(publisher: Publisher, record: KafkaRecord) -> None:
 
 
 async def _wait(pool: asyncpg.Pool, sent: Sequence[Sent], seconds: float) -> int:
-    """How many have no verdict in the ledger after the time."""
+    """How many have no result in the ledger after the time."""
     ids, times = [one.batch_id for one in sent], [one.received_at for one in sent]
     give_up_at = asyncio.get_running_loop().time() + seconds
     while True:
@@ -135,7 +143,7 @@ async def _wait(pool: asyncpg.Pool, sent: Sequence[Sent], seconds: float) -> int
 async def _report(pool: asyncpg.Pool, sent: Sequence[Sent], still_open: int, out: TextIO) -> None:
     counts = await pool.fetchrow(sql.replayed_counts, [one.batch_id for one in sent])
     figures = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) if counts else ""
-    out.write(f"{len(sent) - still_open} judged again: {figures}\n")
+    out.write(f"{len(sent) - still_open} validated again: {figures}\n")
     if still_open:
         out.write(f"{still_open} are not stored yet; ask again later, it is safe\n")
 

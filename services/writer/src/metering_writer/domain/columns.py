@@ -85,7 +85,7 @@ def blocks_of(records: Sequence[Record]) -> list[Block]:
     """All rows of the records, which must have passed `records.check`, as one block per list of sensors."""
     gathered: dict[tuple[int, ...], _Lists] = {}
     for index, record in enumerate(records):
-        for rows in record.judged.rows:
+        for rows in record.validated.rows:
             if rows.values:
                 lists = gathered.setdefault(rows.sensors, _Lists())
                 measures = len(rows.timestamps)

@@ -46,12 +46,12 @@ class Stop(NamedTuple):
 
 
 def stop_by_bounds(stored: Stored, log: Log) -> Stop | None:
-    """A log that ends before what is stored was made anew or cut off; one that starts after it has lost records."""
+    """A log that ends before what is stored was recreated or cut off; one that starts after it has lost records."""
     if log.end < stored.next_offset:
         return Stop(
             StopReason.LOG_ENDS_BEFORE,
             0,
-            f"stored up to {stored.next_offset}, but the log ends at {log.end}: made anew, or cut off at its end",
+            f"stored up to {stored.next_offset}, but the log ends at {log.end}: recreated, or cut off at its end",
         )
     if log.start > stored.next_offset:
         lost = log.start - stored.next_offset
@@ -69,7 +69,7 @@ def can_compare(stored: Stored, log: Log) -> bool:
 
 
 def stop_by_record(stored: Stored, found: tuple[UUID, int] | None) -> Stop | None:
-    """Another record before the stored offset: the topic was made anew, with as many records as before or more."""
+    """Another record before the stored offset: the topic was recreated, with as many records as before or more."""
     if found == stored.identity:
         return None
     return Stop(
@@ -85,7 +85,7 @@ def stop_by_gap(expected: int, found: int) -> Stop:
 
 
 def behind(records: Sequence[Record], stored: Mapping[int, int]) -> set[int]:
-    """Partitions whose stored offset is lower than the first record in hand, or gone: to be looked at anew."""
+    """Partitions whose stored offset is lower than the first record in flight, or gone: to be looked at again."""
     firsts: dict[int, int] = {}
     for record in records:
         firsts.setdefault(record.partition, record.offset)

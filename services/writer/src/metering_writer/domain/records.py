@@ -1,12 +1,12 @@
-"""Third stop of a measure in the writer: a judged record as it came from Kafka, checked to fit the tables' types."""
+"""Third stop of a measure in the writer: a validated record as it came from Kafka, checked to fit the tables' types."""
 
 import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
-from metering_common.headers import KafkaHeaders, RecordHeaders, RecordPosition, RegistryVersion
-from metering_common.messages import Counts, Judged, Rows, Status
+from metering_common.contract.messages import Counts, Rows, Status, Validated
+from metering_common.contract.metadata import KafkaHeaders, RecordHeaders, RecordPosition, RegistryVersion
 
 INT2_MAX = 2**15 - 1
 INT4_MAX = 2**31 - 1
@@ -31,13 +31,13 @@ class Source(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One judged record: where it comes from, what is about it, what is in it."""
+    """One validated record: where it comes from, what is about it, what is in it."""
 
     source: Source
     headers: RecordHeaders
-    judged: Judged
+    validated: Validated
     fault: str | None = None
-    """Why it is dead: then `judged` says so too and has no rows."""
+    """Why it is dead: then `validated` says so too and has no rows."""
 
     @property
     def partition(self) -> int:
@@ -54,7 +54,7 @@ class Record(NamedTuple):
 
 def check(record: Record) -> None:
     """Raises `UnstorableRecordError` with what does not fit; what passes can only be refused by the database."""
-    headers, counts = record.headers, record.judged.counts
+    headers, counts = record.headers, record.validated.counts
     _within("received-at", headers.received_at_ms // 1000, EARLIEST_S, LATEST_S)
     _within("rev", headers.rev, 0, INT8_MAX)
     _within("item", headers.item, 0, INT2_MAX)
@@ -63,7 +63,7 @@ def check(record: Record) -> None:
         _within("device, provider or gateway id", number, 0, INT4_MAX)
     if counts.values != counts.accepted + counts.refused + counts.not_taken + counts.repeated:
         raise UnstorableRecordError(f"its counts do not add up: {counts}")
-    if sum(_count(rows) for rows in record.judged.rows) != counts.accepted:
+    if sum(_count(rows) for rows in record.validated.rows) != counts.accepted:
         raise UnstorableRecordError(f"it counts {counts.accepted} accepted values and brings another number")
 
 
@@ -72,8 +72,8 @@ def dead(source: Source, headers: RecordHeaders | None, fault: str, raw: RecordP
 
     Without a raw position its own stands there.
     """
-    judged = Judged(raw=raw or source.position, status=Status.DEAD, counts=Counts(), error=fault)
-    record = Record(source, headers or _made_up(source), judged, fault)
+    validated = Validated(raw=raw or source.position, status=Status.DEAD, counts=Counts(), error=fault)
+    record = Record(source, headers or _made_up(source), validated, fault)
     try:
         check(record)
     except UnstorableRecordError:
@@ -82,7 +82,7 @@ def dead(source: Source, headers: RecordHeaders | None, fault: str, raw: RecordP
 
 
 def _made_up(source: Source) -> RecordHeaders:
-    """The same for the same position; a UUIDv8, so that it is no door's batch id. Received when Kafka got it."""
+    """The same for the same position; a UUIDv8, so that it is no ingest-api's batch id. Received when Kafka got it."""
     digest = bytearray(hashlib.sha256(str(source.position).encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80
@@ -101,7 +101,7 @@ def _made_up(source: Source) -> RecordHeaders:
 
 
 def first_of_each(records: Iterable[Record]) -> list[Record]:
-    """Without records that came before under the same batch id and item: the first verdict wins."""
+    """Without records that came before under the same batch id and item: the first result wins."""
     seen: dict[tuple[UUID, int], Record] = {}
     for record in records:
         seen.setdefault(record.identity, record)

@@ -6,11 +6,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metering_writer.domain.accounts import Fate, counted
+from metering_writer.domain.accounts import WriteResult, counted
 from metering_writer.domain.columns import Integers, Mask, Values
 from metering_writer.domain.keys import Keys, grouped
 
-# One row of `standing_values` in PostgreSQL's binary COPY: place, sensor, value, quality, rev, each behind its length.
+# One row of `existing_values` in PostgreSQL's binary COPY: place, sensor, value, quality, rev, each behind its length.
 STANDING_ROW = np.dtype(
     [
         ("n", ">i2"),
@@ -33,7 +33,7 @@ _NONE = -1
 T = TypeVar("T", bound=np.generic)
 
 
-class Standing(NamedTuple):
+class ExistingRows(NamedTuple):
     """What the database has under the keys asked for, in the order of `key`."""
 
     key: Integers
@@ -46,7 +46,7 @@ class Standing(NamedTuple):
     def places(self) -> Integers:
         return self.key >> 16
 
-    def renumbered(self, places: Integers) -> "Standing":
+    def renumbered(self, places: Integers) -> "ExistingRows":
         """For the old places' keys at new places, which must be in the same order."""
         return self._replace(key=places[self.places] << 16 | self.key & 0xFFFF)
 
@@ -58,7 +58,7 @@ class Decided(NamedTuple):
     """No value stands under their keys."""
     better: Values
     """An earlier received one stands."""
-    fates: list[Fate]
+    write_results: list[WriteResult]
     """Per record of the batch."""
 
 
@@ -76,17 +76,19 @@ class Candidates:
         return cls(values, keys, places)
 
 
-def parse_standing(data: bytes | bytearray) -> Standing:
+def parse_existing(data: bytes | bytearray) -> ExistingRows:
     """From binary COPY; places come counted from 1."""
     count = (len(data) - _HEADER_BYTES - _TRAILER_BYTES) // STANDING_ROW.itemsize
     rows = np.frombuffer(data, STANDING_ROW, count, _HEADER_BYTES)
     key = (rows["place"].astype(np.int64) - 1) << 16 | rows["sensor"].astype(np.int64)
     order = np.argsort(key, kind="stable")
     columns = [rows[name][order] for name in ("value", "quality", "rev")]
-    return Standing(key[order], columns[0].astype(np.float64), columns[1].astype(np.int64), columns[2].astype(np.int64))
+    return ExistingRows(
+        key[order], columns[0].astype(np.float64), columns[1].astype(np.int64), columns[2].astype(np.int64)
+    )
 
 
-def decide(candidates: Candidates, standing: Standing, records: int) -> Decided:
+def decide(candidates: Candidates, existing: ExistingRows, records: int) -> Decided:
     """Each value is compared with what stands under its key once all that were received before it are stored.
 
     Of equal revs the one that stands stays, or else the first in the batch.
@@ -95,10 +97,10 @@ def decide(candidates: Candidates, standing: Standing, records: int) -> Decided:
     if not (key[1:] > key[:-1]).all():  # a single sorted block without repetitions, as most are, need not be copied
         order = np.lexsort((values.record, values.rev, key))
         key, values = key[order], values.only(order)
-    there = _find(standing.key, key)
-    base = _base(key, values, standing, there)
+    there = _find(existing.key, key)
+    base = _base(key, values, existing, there)
     equal = base.exists & (base.value == values.value) & (base.quality == values.quality)
-    fates = {
+    write_results = {
         "written": values.record[~base.exists],
         "corrected": values.record[base.exists & ~equal & (base.rev < values.rev)],
         "present": values.record[equal],
@@ -106,8 +108,8 @@ def decide(candidates: Candidates, standing: Standing, records: int) -> Decided:
     }
     last = _leaders(key, values.rev)[_last_of_each(key)]
     stands = there[last] != _NONE
-    wins = stands & (values.rev[last] > _taken(standing.rev, there[last]))
-    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(records, fates))
+    wins = stands & (values.rev[last] > _taken(existing.rev, there[last]))
+    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(records, write_results))
 
 
 class _Base(NamedTuple):
@@ -119,18 +121,18 @@ class _Base(NamedTuple):
     rev: Integers
 
 
-def _base(key: Integers, values: Values, standing: Standing, there: Integers) -> _Base:
+def _base(key: Integers, values: Values, existing: ExistingRows, there: Integers) -> _Base:
     """What stands in the database, unless the batch itself brings something received between that and the value."""
     leaders = _leaders(key, values.rev)
     index = np.arange(len(key))
     before = np.where(leaders == index, np.r_[_NONE, leaders[:-1]], leaders)
     before[(before != _NONE) & (key[before] != key)] = _NONE
-    from_batch = (before != _NONE) & ((there == _NONE) | (_taken(values.rev, before) > _taken(standing.rev, there)))
+    from_batch = (before != _NONE) & ((there == _NONE) | (_taken(values.rev, before) > _taken(existing.rev, there)))
     return _Base(
         from_batch | (there != _NONE),
-        np.where(from_batch, _taken(values.value, before), _taken(standing.value, there)),
-        np.where(from_batch, _taken(values.quality, before), _taken(standing.quality, there)),
-        np.where(from_batch, _taken(values.rev, before), _taken(standing.rev, there)),
+        np.where(from_batch, _taken(values.value, before), _taken(existing.value, there)),
+        np.where(from_batch, _taken(values.quality, before), _taken(existing.quality, there)),
+        np.where(from_batch, _taken(values.rev, before), _taken(existing.rev, there)),
     )
 
 

@@ -40,7 +40,7 @@ WHERE kept.topic = $1 AND kept.partition = moved.partition;
 SELECT pid, pg_terminate_backend(pid) AS terminated FROM unnest(pg_blocking_pids($1)) AS pid;
 
 -- name: known_records
--- Records that have their verdict already.
+-- Records that have their result already.
 SELECT asked.batch_id, asked.item
 FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at),
     LATERAL (
@@ -61,7 +61,7 @@ FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS asked (device_id, sinc
         LIMIT 1
     ) AS present;
 
--- name: standing_values
+-- name: existing_values
 -- Every value that stands under the (device, time) asked for, with the place of its key in the question.
 -- OFFSET keeps the planner from turning the look-ups round: a batch is later than what statistics know, so that reading
 -- its whole range of times once looks like nothing, and for each row found the whole question would be compared.
@@ -97,13 +97,13 @@ WHERE measurement.device_id = staged.device_id AND measurement.ts = staged.ts
     AND measurement.sensor_id = staged.sensor_id AND measurement.rev < staged.rev;
 
 -- name: close_batch
--- The record was judged again: its ledger row says by which batch.
+-- The record was validated again: its ledger row says by which batch.
 UPDATE ingest_batch SET replayed_as = $1
 WHERE device_id = $2 AND received_at = $3 AND raw_topic = $4 AND raw_partition = $5 AND raw_offset = $6
 RETURNING batch_id, item;
 
 -- name: close_refusals
--- The old refusals of a record that was judged again.
+-- The old refusals of a record that was validated again.
 UPDATE rejected_measure SET replayed_as = $1
 WHERE batch_id = $2 AND item = $3 AND received_at = $4;
 
@@ -196,13 +196,13 @@ UPDATE sensor SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1:
 UPDATE device SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
 
 -- name: records_to_replay
--- Records of a device with something refused, or with values not taken, that no replay has judged again yet.
+-- Records of a device with something refused, or with values not taken, that no replay has validated again yet.
 SELECT b.batch_id, b.item, b.received_at, b.raw_topic, b.raw_partition, b.raw_offset, b.refused, b.not_taken,
     (SELECT count(*) FROM rejected_measure AS r
         WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at
             AND ($4::text IS NULL OR r.rule = $4)) AS refusals
 FROM ingest_batch AS b
-WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.replayed_as IS NULL AND b.status = 'judged'
+WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.replayed_as IS NULL AND b.status = 'validated'
     AND CASE WHEN $4::text IS NULL THEN b.refused > 0 OR b.not_taken > 0 ELSE EXISTS (
         SELECT FROM rejected_measure AS r
         WHERE r.batch_id = b.batch_id AND r.item = b.item AND r.received_at = b.received_at AND r.rule = $4
@@ -210,14 +210,14 @@ WHERE b.device_id = $1 AND b.received_at >= $2 AND b.received_at < $3 AND b.repl
 ORDER BY b.received_at, b.batch_id, b.item;
 
 -- name: replayed_counts
--- What the new verdicts of replayed records say, all together.
+-- What the new results of replayed records say, all together.
 SELECT coalesce(sum(written), 0) AS written, coalesce(sum(corrected), 0) AS corrected,
     coalesce(sum(present), 0) AS already_present, coalesce(sum(superseded), 0) AS superseded,
     coalesce(sum(refused), 0) AS refused, coalesce(sum(not_taken), 0) AS not_taken
 FROM ingest_batch WHERE batch_id = ANY ($1::uuid[]);
 
 -- name: records_not_yet_stored
--- Of the replayed records asked for, how many have no verdict yet.
+-- Of the replayed records asked for, how many have no result yet.
 SELECT count(*) AS open
 FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS asked (batch_id, item, received_at)
 WHERE NOT EXISTS (

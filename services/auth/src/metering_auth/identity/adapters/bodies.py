@@ -21,7 +21,7 @@ class BodyError(Exception):
 
 @dataclass(frozen=True)
 class Intake:
-    """How much is taken, how long is waited for it, and whose word on addresses is believed."""
+    """How much is taken, how long is waited for it, and whose word on addresses is trusted."""
 
     max_body_bytes: int
     body_seconds: float

@@ -5,14 +5,14 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from metering_auth.identity.adapters import facade, oauth
-from metering_auth.identity.adapters.facade import Facade
+from metering_auth.identity.adapters import refresh endpoint, oauth
+from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
 from metering_auth.identity.adapters.oauth import OAuth
 from metering_auth.identity.adapters.problems import problem
 from metering_auth.identity.signing_keys import NoSigningKeyError
 from metering_auth.metrics import IdentityMetrics
-from metering_common.clock import Clock
-from metering_common.sealed import SealedError
+from metering_common.service.clock import Clock
+from metering_common.service.sealed import SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -20,10 +20,10 @@ RETRY_AFTER_SECONDS = "5"
 UNAVAILABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, NoSigningKeyError, SealedError)
 
 
-def application(published: Facade, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
+def application(published: RefreshEndpoint, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
     """All paths of auth; bodies are read by the handlers, which cap them."""
     app = web.Application(middlewares=[_measured(metrics, clock), _answered])
-    app.router.add_post(facade.PATH, published.refresh)
+    app.router.add_post(refresh endpoint.PATH, published.refresh)
     app.router.add_post(oauth.TOKEN_PATH, standard.token)
     app.router.add_post(oauth.REVOKE_PATH, standard.revoke)
     app.router.add_get(oauth.METADATA_PATH, standard.metadata)

@@ -13,7 +13,7 @@ from metering_auth.identity.client_revocation import ClientRevocation, Unsupport
 from metering_auth.identity.refresh import Refresher
 from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttemptsError
 from metering_auth.identity.signing_keys import SigningKeys
-from metering_common.clock import Clock
+from metering_common.service.clock import Clock
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105  a path, not a secret
 REVOKE_PATH = "/oauth/revoke"
@@ -103,7 +103,7 @@ class OAuth:
         return _json(self._metadata, 200, {"Cache-Control": f"public, max-age={METADATA_MAX_AGE}"})
 
     async def jwks(self, request: web.Request) -> web.StreamResponse:
-        """The keys that may be believed now; asked again with its ETag it answers 304. It asks no database."""
+        """The keys that may be trusted now; asked again with its ETag it answers 304. It asks no database."""
         offered = self._keys.offered(self._clock.now_ms() // 1_000)
         keys = [_jwk(kid, key) for kid, key in offered.items()]
         response = _json({"keys": keys}, 200, {"Cache-Control": self._jwks_cache})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from metering_auth.identity.domain.tokens import LEEWAY_SECONDS
-from metering_common.registry_documents import KeyState
+from metering_common.registry.documents import KeyState
 
 IN_FLIGHT = timedelta(seconds=60)  # a token may still be on its way when its key begins to retire
 PRIVATE_PART_KEPT = timedelta(minutes=10)  # a retiring key signs the repeated successors of the last 60 s again
@@ -22,7 +22,7 @@ class KeyTimes:
     refresh_lifetime: timedelta
 
     def accept_until(self, retiring_at: datetime) -> int:
-        """Unix seconds until which the door believes what the key has signed."""
+        """Unix seconds until which ingest-api trusts what the key has signed."""
         return int((retiring_at + self.access_lifetime + IN_FLIGHT).timestamp()) + LEEWAY_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""What a gateway shows at the door: the published claims, signed RS256, and how strictly they are read back."""
+"""What a gateway shows at ingest-api: the published claims, signed RS256, and how strictly they are read back."""
 
 import hashlib
 import re
@@ -99,7 +99,7 @@ def has_token_shape(token: str) -> bool:
 
 
 def kid_of(token: str) -> str:
-    """The key that a token names; raises `TokenRefusedError`. What it names is not believed before `read`."""
+    """The key that a token names; raises `TokenRefusedError`. What it names is not trusted before `read`."""
     return _checked_kid(token)
 
 

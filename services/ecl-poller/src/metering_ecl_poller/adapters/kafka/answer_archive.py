@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from metering_common import kafka
-from metering_common.headers import MalformedHeadersError
-from metering_common.settings import KafkaSettings
-from metering_common.topics import ECL_ANSWERS
+from metering_common.contract.metadata import MalformedHeadersError
+from metering_common.contract.topics import ECL_ANSWERS
+from metering_common.kafka import clients as kafka
+from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.adapters.kafka.answers import from_record
 from metering_ecl_poller.domain.portal.answer import ArchivedAnswer
 

@@ -1,8 +1,8 @@
 """An answer of the portal as a record of `ecl.answers.v1`, there and back: what `remap` reads again."""
 
-from metering_common.headers import KafkaHeaders, check_schema_version
-from metering_common.publisher import Record
-from metering_common.topics import ECL_ANSWERS
+from metering_common.contract.metadata import KafkaHeaders, check_schema_version
+from metering_common.contract.topics import ECL_ANSWERS
+from metering_common.kafka.publisher import Record
 from metering_ecl_poller.domain.portal.answer import ArchivedAnswer, PortalAnswer
 
 SCHEMA_VERSION = 1

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from metering_common.batch_id import new_batch_id
-from metering_common.clock import Clock
-from metering_common.headers import RecordHeaders, RegistryVersion, encode_headers
-from metering_common.publisher import Publisher, PublishUnavailableError, Record
-from metering_common.registry import RegistryReplica
-from metering_common.registry_documents import Device
-from metering_common.rev import rev_of_mapping
-from metering_common.topics import RAW
+from metering_common.contract.batch_id import new_batch_id
+from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.rev import mapping_rev
+from metering_common.contract.topics import RAW
+from metering_common.kafka.publisher import Publisher, PublishUnavailableError, Record
+from metering_common.registry.documents import Device
+from metering_common.registry.replica import RegistryReplica
+from metering_common.service.clock import Clock
 from metering_ecl_poller.adapters.kafka.answers import to_record
 from metering_ecl_poller.domain.elements import PortalElement
 from metering_ecl_poller.domain.portal.answer import PortalAnswer
@@ -79,7 +79,7 @@ class KafkaRawPublisher:
                 device_id=device.id,
                 source="ecl",
                 received_at_ms=element.answered_ms,
-                rev=rev_of_mapping(element.answered_ms, mapping_version),
+                rev=mapping_rev(element.answered_ms, mapping_version),
                 registry=version,
                 traceparent=traceparent,
                 clock_doubtful=element.doubtful,

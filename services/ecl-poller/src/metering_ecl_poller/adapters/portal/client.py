@@ -9,7 +9,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from metering_common.clock import Clock
+from metering_common.service.clock import Clock
 from metering_ecl_poller.adapters.portal.address import build_url
 from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.portal.answer import PageRequest, PortalAnswer
@@ -160,8 +160,8 @@ class PortalClient:
             case 401 | 403:
                 raise AccessDeniedError(account.serial, answer.call, what)
             case 429:
-                patience = self._retry_after(headers.get("Retry-After"))
-                raise PortalBusyError(account.serial, answer.call, what, patience)
+                retry = self._retry_after(headers.get("Retry-After"))
+                raise PortalBusyError(account.serial, answer.call, what, retry)
             case _ if status >= 500:  # noqa: PLR2004  HTTP's own classes
                 raise PortalUnreachableError(account.serial, answer.call, what)
         self._check_body_status(account, answer, status_of(answer.body, self._dialect))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import asyncpg
 import msgspec
 
-from metering_common.postgres import TimedPool
-from metering_common.sealed import Keyring
+from metering_common.postgres.pool import TimedPool
+from metering_common.service.sealed import Keyring
 from metering_ecl_poller.adapters.postgres.moments import moment, unix_ms
 from metering_ecl_poller.adapters.postgres.poll_store import QUERIES, open_account, sealed_context
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion

@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres import TimedPool, load_queries
-from metering_common.sealed import Keyring
+from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.service.sealed import Keyring
 from metering_ecl_poller.adapters.postgres.moments import moment, moment_or_none, unix_ms
 from metering_ecl_poller.domain.job import (
     ControllerLeaseLostError,
