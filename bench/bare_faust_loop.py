@@ -1,4 +1,4 @@
-"""The fastest loop found for Faust (docs/adr/0002-faust-without-tables.md): it only sends each record on as validated."""
+"""The fastest loop found for Faust (docs/adr/0002-faust-without-tables.md): it only sends each record on."""
 
 import asyncio
 import os

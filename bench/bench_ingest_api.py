@@ -1,6 +1,6 @@
 """How fast ingest-api is, as ratios to a bare aiohttp app that reads the body and answers 201: same machine, same run.
 
-`python bench/bench_ingest_api.py` starts a Kafka, ingest-api before it and the bare app, and drives both by turns with the same
+`python bench/bench_ingest_api.py` starts a Kafka, ingest-api and the bare app, and drives both by turns with one
 client: bodies of 1 and of 100 measures at full load, then ingest-api at half of what it reached, for its p99.
 """
 

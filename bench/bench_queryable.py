@@ -1,4 +1,4 @@
-"""From 201 to queryable, through everything: gateway's request, ingest-api, validator, writer, SQL; at half of what it can.
+"""From 201 to queryable, through everything: gateway's request, ingest-api, validator, writer, SQL; at half load.
 
     python bench/bench_queryable.py [--measures 100] [--seconds S]
 

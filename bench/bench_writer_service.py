@@ -2,9 +2,9 @@
 
     python bench/bench_writer_service.py [--megabytes N] [--seconds S]
 
-Starts a Kafka and a PostgreSQL of its own. Backlogs of every shape, the smallest records and the largest that ingest-api
-lets in among them. The latency is that of a record from Kafka's acknowledgement on the validated topic until it stands in
-SQL, at half the rate that the usual backlog was stored with (bench_queryable.py: the same from ingest-api's 201).
+Starts a Kafka and a PostgreSQL of its own. Backlogs of every shape, the smallest records and the largest that
+ingest-api takes among them. The latency is that of a record from Kafka's acknowledgement on the validated topic until
+it stands in SQL, at half the rate of the usual backlog (bench_queryable.py: the same from ingest-api's 201).
 """
 
 import argparse

@@ -28,11 +28,11 @@ from metering_writer.metrics import WriterMetrics
 Declares = Callable[[CollectorRegistry], object]
 
 GROUPS: tuple[tuple[str, str, Sequence[Declares]], ...] = (
-    ("Every service", "libs/common", (ProcessMetrics, LoopMetrics, lambda registry: AdminMetrics(registry, bool))),
+    ("Every service", "libs/common", (ProcessMetrics, LoopMetrics, lambda collectors: AdminMetrics(collectors, bool))),
     (
         "What publishes, holds a registry, or has a pool",
         "libs/common",
-        (lambda registry: PublisherMetrics(registry, int, lambda: None), ReplicaMetrics, PoolMetrics),
+        (lambda collectors: PublisherMetrics(collectors, int, lambda: None), ReplicaMetrics, PoolMetrics),
     ),
     ("ingest-api", "services/ingest-api", (IngestMetrics,)),
     ("validator", "services/validator", (ValidatorMetrics,)),
@@ -78,9 +78,9 @@ class Declared(NamedTuple):
 
 def declared(declares: Sequence[Declares]) -> list[Declared]:
     """What these classes put on a registry, sorted by name."""
-    registry = CollectorRegistry()
-    keep = [declare(registry) for declare in declares]
-    return sorted(set(_read(registry))) if keep else []
+    collectors = CollectorRegistry()
+    keep = [declare(collectors) for declare in declares]
+    return sorted(set(_read(collectors))) if keep else []
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def page() -> str:
 
 
 def _read(collectors: CollectorRegistry) -> Iterator[Declared]:
-    for collector in registry._collector_to_names:  # noqa: SLF001  the registry tells names and help, but no labels
+    for collector in collectors._collector_to_names:  # noqa: SLF001  the registry tells names and help, but no labels
         if isinstance(collector, MetricWrapperBase):
             kind = str(collector._type)  # noqa: SLF001  as above
             name = collector._name + ("_total" if kind == "counter" else "")  # noqa: SLF001  as above

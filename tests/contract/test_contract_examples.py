@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from metering_common.contract import codec
+from metering_common.contract import codec, metadata
+from metering_common.registry import documents
 
 pytestmark = pytest.mark.fast
 
@@ -22,7 +23,7 @@ def examples(kind: str) -> list[Any]:
     ]
 
 
-def kafka_headers(example: dict[str, Any]) -> headers.KafkaHeaders:
+def kafka_headers(example: dict[str, Any]) -> metadata.KafkaHeaders:
     return [(name, text.encode()) for name, text in example["headers"].items()]
 
 
@@ -38,7 +39,7 @@ def round_trip_value(topic: str, value: bytes) -> bytes:
         case "measurements.outcomes.v1":
             return codec.encode(codec.decode_outcome(value))
         case "registry.v1":
-            return registry_documents.encode_document(registry_documents.decode_document(value))
+            return documents.encode_document(documents.decode_document(value))
     return value
 
 
@@ -65,19 +66,19 @@ def test_a_valid_example_survives_its_codec_twice(topic: str, example: dict[str,
 @pytest.mark.parametrize(("topic", "example"), examples("valid"))
 def test_the_headers_of_a_valid_example_survive(topic: str, example: dict[str, Any]) -> None:
     if topic in RECORD_TOPICS:
-        assert dict(headers.encode_headers(headers.decode_headers(kafka_headers(example)))) == dict(
+        assert dict(metadata.encode_headers(metadata.decode_headers(kafka_headers(example)))) == dict(
             kafka_headers(example)
         )
     if topic == "measurements.dead.v1":
-        original, note = headers.decode_dead_letter_headers(kafka_headers(example))
-        assert headers.encode_dead_letter_headers(original, note) == kafka_headers(example)
+        original, note = metadata.decode_dead_letter_headers(kafka_headers(example))
+        assert metadata.encode_dead_letter_headers(original, note) == kafka_headers(example)
 
 
 @pytest.mark.parametrize(("topic", "example"), examples("invalid"))
 def test_an_invalid_example_is_refused_with_the_error_it_names(topic: str, example: dict[str, Any]) -> None:
     errors: dict[str, type[Exception]] = {
-        "MalformedHeadersError": headers.MalformedHeadersError,
-        "UnknownSchemaVersionError": headers.UnknownSchemaVersionError,
+        "MalformedHeadersError": metadata.MalformedHeadersError,
+        "UnknownSchemaVersionError": metadata.UnknownSchemaVersionError,
         "DecodeError": msgspec.DecodeError,
     }
     if example["why"] in errors:
@@ -87,9 +88,9 @@ def test_an_invalid_example_is_refused_with_the_error_it_names(topic: str, examp
 
 def read(topic: str, example: dict[str, Any]) -> None:
     if topic in RECORD_TOPICS:
-        headers.decode_headers(kafka_headers(example))
+        metadata.decode_headers(kafka_headers(example))
     if topic == "ecl.answers.v1":
-        headers.check_schema_version(example["headers"]["schema-version"])
+        metadata.check_schema_version(example["headers"]["schema-version"])
     if topic == "measurements.dead.v1":
-        headers.decode_dead_letter_headers(kafka_headers(example))
+        metadata.decode_dead_letter_headers(kafka_headers(example))
     round_trip_value(topic, value_bytes(example))

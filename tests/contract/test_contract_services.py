@@ -1,4 +1,4 @@
-"""Every example goes through the services that write and read its topic: ingest-api, validator, writer, registry replica."""
+"""Every example goes through the services that write and read its topic: ingest-api to registry replica."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from metering_common.contract import codec
+from metering_common.contract import codec, metadata
 from metering_common.contract.messages import Status
 from metering_common.contract.metadata import RecordPosition
 from metering_common.registry.documents import Device, Sensor, SensorKind, encode_document
@@ -37,7 +37,7 @@ def examples(topic: str, kind: str) -> list[Any]:
     return [pytest.param(json.loads(path.read_text()), id=path.stem) for path in paths]
 
 
-def kafka_headers(example: dict[str, Any]) -> headers.KafkaHeaders:
+def kafka_headers(example: dict[str, Any]) -> metadata.KafkaHeaders:
     return [(name, text.encode()) for name, text in example["headers"].items()]
 
 
@@ -48,12 +48,12 @@ def value_bytes(example: dict[str, Any]) -> bytes:
 def validated_by_the_validator(example: dict[str, Any]) -> tuple[bytes, bytes]:
     """The bytes that the validator writes of a raw example: validated record and outcome."""
     record = RawRecord(RecordPosition(RAW, 3, 1234), 0, b"29", value_bytes(example), kafka_headers(example))
-    context = Context(headers.decode_headers(record.headers), record.position, DEVICE, Dictionary(SENSORS), Limits())
+    context = Context(metadata.decode_headers(record.headers), record.position, DEVICE, Dictionary(SENSORS), Limits())
     outputs = {output.topic: output.value or b"" for output in validate_record(record, context, 0).outputs}
     return outputs[VALIDATED], outputs[OUTCOMES]
 
 
-def consumed(value: bytes, kafka_headers: headers.KafkaHeaders) -> Any:
+def consumed(value: bytes, kafka_headers: metadata.KafkaHeaders) -> Any:
     return ConsumerRecord(VALIDATED, 3, 7, 1773241518021, 0, b"29", value, None, 2, len(value), tuple(kafka_headers))
 
 
@@ -114,5 +114,5 @@ def test_a_kept_answer_of_the_portal_comes_back_as_it_was(example: dict[str, Any
 @pytest.mark.parametrize("example", examples("ecl.answers.v1", "invalid"))
 def test_what_is_no_kept_answer_is_refused(example: dict[str, Any]) -> None:
     errors = {"KeyError": KeyError, "ValueError": ValueError}
-    with pytest.raises(errors.get(example["why"], headers.UnknownSchemaVersionError)):
+    with pytest.raises(errors.get(example["why"], metadata.UnknownSchemaVersionError)):
         answers.from_record(kafka_headers(example), value_bytes(example))

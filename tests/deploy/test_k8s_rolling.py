@@ -1,4 +1,4 @@
-"""Invariant 4 on a cluster: pods are replaced, killed, stopped, starved while gateways send; nothing is lost or doubled."""
+"""Invariant 4 on a cluster: pods are replaced, killed, stopped, starved under load; nothing lost or doubled."""
 
 import asyncio
 import os

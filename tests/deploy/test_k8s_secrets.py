@@ -45,10 +45,10 @@ async def test_new_passwords_of_the_databases_reach_every_service(release: Relea
                 await asyncpg.connect(before[role])
             assert await opens(postgres.dsn(role, database))
         again = Platform(platform.environment | release.tools())
-        async with sending(again, "passwords-after", devices=1) as again:
+        async with sending(again, "passwords-after", devices=1) as later:
             await asyncio.sleep(2)
-        assert again.failures == {}
-        await again.await_stored()
+        assert later.failures == {}
+        await later.await_stored()
     finally:
         await asyncio.to_thread(release.install)
 

@@ -49,10 +49,10 @@ async def test_uninstall_leaves_secrets_topics_and_data_and_an_install_goes_on(
         await asyncio.to_thread(release.install)
     with front.running(tmp_path / "again", release.address("auth"), release.address("ingest-api")) as url:
         again = Platform(platform.environment | {"METERING_API_URL": url})
-        async with sending(again, "after", devices=1) as again:
+        async with sending(again, "after", devices=1) as later:
             await asyncio.sleep(2)
-        assert again.failures == {}
-        await again.await_stored()
+        assert later.failures == {}
+        await later.await_stored()
 
 
 def chart_version(release: Release) -> str:

@@ -24,7 +24,7 @@ def test_every_metrics_file_is_in_the_catalogue() -> None:
     files = {
         str(file.relative_to(ROOT))
         for place in ("libs", "services")
-        for file in ROOT.glob(f"{place}/*/src/*/metrics.py")
+        for file in ROOT.glob(f"{place}/*/src/**/metrics.py")
     }
     assert {file.rsplit("/src/", 1)[0] for file in files} == {folder for _, folder, _ in metrics_page.GROUPS}
 

@@ -1,6 +1,6 @@
-"""Invariant 4 from outside: the real file, sent twice and sent through kill -9 of everything on its way, stands there once.
+"""Invariant 4 from outside: the real file, sent twice and through kill -9 of everything, stands there once.
 
-What does this test do? It replays two days of a real house through the reference gateway. How does it prove the invariant?
+What does this test do? It replays two days of a house through the reference gateway. How does it prove the invariant?
 By comparing every stored row with those of an undisturbed replay of the same file.
 """
 

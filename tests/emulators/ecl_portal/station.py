@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from metering_common.contract import topics
 from metering_common.contract.metadata import RecordHeaders, decode_headers
 from metering_common.kafka import clients as kafka_clients
-from metering_common.postgres import pool
+from metering_common.postgres.pool import pool
 from metering_common.registry.documents import (
     Device,
     Meta,

@@ -1,4 +1,4 @@
-"""The load balancer's configuration: one address before auth and two ingest-api replicas, tuned for many small requests.
+"""The load balancer's configuration: one address before auth and two ingest-api replicas, for many small requests.
 
 python -m metering_local.caddyfile > deploy/docker/Caddyfile     # that of docker-compose.yml
 """

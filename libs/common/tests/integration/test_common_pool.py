@@ -33,13 +33,13 @@ async def test_a_pool_in_use_is_not_waited_for_for_ever(database: FreshDatabase)
 
 
 async def test_connections_at_work_are_shown_beside_their_limit(database: FreshDatabase) -> None:
-    registry = CollectorRegistry()
+    collectors = CollectorRegistry()
 
     def shown(name: str) -> float | None:
-        return registry.get_sample_value(f"metering_database_pool_{name}_connections", {"pool": "t"})
+        return collectors.get_sample_value(f"metering_database_pool_{name}_connections", {"pool": "t"})
 
     async with postgres.pool(
-        database.owner_dsn, application_name="t", max_size=3, metrics=PoolMetrics(registry)
+        database.owner_dsn, application_name="t", max_size=3, metrics=PoolMetrics(collectors)
     ) as pool:
         assert (shown("in_use"), shown("max")) == (0, 3)
         async with pool.acquire(), pool.acquire():

@@ -126,12 +126,12 @@ async def test_two_publishers_of_one_broker_do_not_disturb_each_other(kafka: Kaf
 
 
 async def test_metrics_count_what_went_and_what_did_not(kafka: KafkaSettings) -> None:
-    registry = CollectorRegistry()
-    async with Publisher.open(kafka, CLOCK, registry=registry) as publisher:
+    collectors = CollectorRegistry()
+    async with Publisher.open(kafka, CLOCK, collectors=collectors) as publisher:
         await publisher.publish([record(), record()])
         with pytest.raises(RecordTooLargeError):
             await publisher.publish([record(b"x" * 5_000_000)])
-        value = registry.get_sample_value
+        value = collectors.get_sample_value
         assert value("metering_published_records_total", {"topic": topics.RAW}) == 2
         assert value("metering_publish_refused_total", {"reason": "too_large"}) == 1
         assert value("metering_publish_seconds_count") == 1

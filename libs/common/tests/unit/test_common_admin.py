@@ -41,9 +41,9 @@ async def test_readiness_needs_the_service_and_every_check() -> None:
 
 
 async def test_metrics_are_the_registrys_and_say_readiness() -> None:
-    registry = CollectorRegistry()
-    Counter("things", "Things.", registry=registry).inc()
-    async with AdminServer("127.0.0.1", 0, registry, ManualClock(0)) as server:
+    collectors = CollectorRegistry()
+    Counter("things", "Things.", registry=collectors).inc()
+    async with AdminServer("127.0.0.1", 0, collectors, ManualClock(0)) as server:
         status, text = await get(server, "/metrics")
         assert status == 200
         assert "things_total 1.0" in text
@@ -59,9 +59,9 @@ async def test_a_port_in_use_is_an_error_that_names_it() -> None:
 
 
 async def test_what_runs_and_how_late_the_loop_is_are_metrics() -> None:
-    registry = telemetry.new_collectors("writer", "metering-common")
-    async with telemetry.loop_lag(registry, ManualClock(0), every_seconds=0.001):
-        assert registry.get_sample_value("metering_event_loop_lag_seconds") == 0
+    collectors = telemetry.new_collectors("writer", "metering-common")
+    async with telemetry.loop_lag(collectors, ManualClock(0), every_seconds=0.001):
+        assert collectors.get_sample_value("metering_event_loop_lag_seconds") == 0
     labels = {"component": "writer", "version": "0.1.0"}
-    assert registry.get_sample_value("metering_build_info", labels) == 1
-    assert registry.get_sample_value("process_resident_memory_bytes") is not None
+    assert collectors.get_sample_value("metering_build_info", labels) == 1
+    assert collectors.get_sample_value("process_resident_memory_bytes") is not None

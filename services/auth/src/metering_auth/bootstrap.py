@@ -70,12 +70,12 @@ class AuthService:
 async def build(settings: AuthSettings, instants: Instants = database_clock) -> AsyncIterator[AuthService]:
     """The whole service. Tests bring a controlled clock for tokens and keys."""
     clock = SystemClock()
-    registry = telemetry.new_collectors("auth", "metering-auth")
-    metrics, pools = IdentityMetrics(registry), PoolMetrics(registry)
+    collectors = telemetry.new_collectors("auth", "metering-auth")
+    metrics, pools = IdentityMetrics(collectors), PoolMetrics(collectors)
     metrics.key_lifetime_seconds.set(settings.key_active_seconds + settings.key_publish_seconds)
     async with (
-        telemetry.loop_lag(registry, clock),
-        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        telemetry.loop_lag(collectors, clock),
+        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
         _pool(settings, "auth", (settings.database_connections, STATEMENT_SECONDS), pools, admin) as pool,
         _pool(settings, "auth-relay", (RELAY_CONNECTIONS, RELAY_STATEMENT_SECONDS), pools, admin) as relay_pool,
     ):
@@ -88,7 +88,7 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
         store = TokenStore(pool, instants)
         forgotten = ForgottenTokens(store, keys, settings.lifetimes(), metrics)
         app = _endpoints(settings, store=store, keys=keys, forgotten=forgotten, metrics=metrics)
-        relay = Relay(relay_pool, settings.kafka, RegistryMetrics(registry))
+        relay = Relay(relay_pool, settings.kafka, RegistryMetrics(collectors))
         async with _serving(app, settings) as port:
             retry = admin.start_retry("kafka", needed=False)
             topic = partial(topics.check_topics, settings.kafka, [topics.REGISTRY], retry)

@@ -11,7 +11,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 
 from metering_auth.audit import Actor
-from metering_auth.identity.adapters import refresh endpoint, oauth
+from metering_auth.identity.adapters import oauth, refresh_endpoint
 from metering_auth.identity.domain.limits import AttemptLimit, Rate
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.key_lifecycle import KeyLifecycle
@@ -39,7 +39,7 @@ class AuthClient:
 
     async def refresh(self, token: object, headers: Headers | None = None) -> tuple[int, dict[str, Any]]:
         """Status and body of the published endpoint."""
-        status, body, _ = await self.post_json(refresh endpoint.PATH, {"refreshToken": token}, headers)
+        status, body, _ = await self.post_json(refresh_endpoint.PATH, {"refreshToken": token}, headers)
         return status, body
 
     async def rotated(self, token: str) -> str:

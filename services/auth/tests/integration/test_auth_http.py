@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 from metering_auth.audit import Actor
-from metering_auth.identity.adapters import refresh endpoint, oauth
+from metering_auth.identity.adapters import oauth, refresh_endpoint
 from metering_auth.identity.domain.tokens import SigningMaterial
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.signing_keys import SigningKeys
@@ -88,7 +88,7 @@ async def test_no_forged_token_refreshes_and_nothing_more_is_told(given: Given) 
     """Only of an expired one, well signed, that it has expired. The standard endpoints answer in their own forms."""
     answers = set()
     for name, token in forged(given).items():
-        status, body, headers = await given.client.post_json(refresh endpoint.PATH, {"refreshToken": token})
+        status, body, headers = await given.client.post_json(refresh_endpoint.PATH, {"refreshToken": token})
         assert status == 401, name
         assert headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
         assert headers["Content-Type"].startswith(PROBLEM)
@@ -123,7 +123,7 @@ WRONG_BODIES = [
 async def test_a_request_that_is_not_as_published_is_told_what_to_change(auth: AuthClient) -> None:
     async with aiohttp.ClientSession(auth.base_url) as session:
         for content, kind, status, code in WRONG_BODIES:
-            async with session.post(refresh endpoint.PATH, data=content, headers={"Content-Type": kind}) as answer:
+            async with session.post(refresh_endpoint.PATH, data=content, headers={"Content-Type": kind}) as answer:
                 body = await answer.json(content_type=PROBLEM)
             assert (answer.status, body["code"], body["status"]) == (status, code, status), content[:40]
             assert set(body) == {"type", "title", "status", "detail", "instance", "code"}
@@ -131,12 +131,12 @@ async def test_a_request_that_is_not_as_published_is_told_what_to_change(auth: A
 
 async def test_other_methods_types_and_encodings_are_refused(auth: AuthClient) -> None:
     async with aiohttp.ClientSession(auth.base_url) as session:
-        async with session.get(refresh endpoint.PATH) as answer:
+        async with session.get(refresh_endpoint.PATH) as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-        async with session.post(refresh endpoint.PATH, json={}, headers={"Accept": "text/html"}) as answer:
+        async with session.post(refresh_endpoint.PATH, json={}, headers={"Accept": "text/html"}) as answer:
             assert answer.status == 406
         async with session.post(
-            refresh endpoint.PATH, data=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            refresh_endpoint.PATH, data=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
         ) as answer:
             assert answer.status == 415
         async with session.get("/api/v1/auth/nothing") as answer:
@@ -151,7 +151,7 @@ async def test_a_body_that_comes_without_length_is_capped_too(auth: AuthClient) 
     headers = {"Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(auth.base_url + refresh endpoint.PATH, data=endless(), headers=headers) as answer,
+        session.post(auth.base_url + refresh_endpoint.PATH, data=endless(), headers=headers) as answer,
     ):
         assert answer.status == 413
 
@@ -162,7 +162,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     async with start_auth(body_seconds=0.2) as client:
         port = int(client.base_url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"POST {refresh endpoint.PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode())
+        writer.write(f"POST {refresh_endpoint.PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode())
         writer.write(b"Content-Length: 100\r\n\r\n{")
         assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
@@ -214,7 +214,7 @@ async def test_attempts_are_limited_per_gateway(
 ) -> None:
     async with start_auth(attempts_per_gateway_per_minute=3) as client:
         statuses = [(await client.refresh(given.token))[0] for _ in range(4)]
-        status, body, headers = await client.post_json(refresh endpoint.PATH, {"refreshToken": given.token})
+        status, body, headers = await client.post_json(refresh_endpoint.PATH, {"refreshToken": given.token})
         assert statuses == [200, 200, 200, 429]
         assert (status, body["code"]) == (429, "too_many_attempts_gateway")
         assert 1 <= int(headers["Retry-After"]) <= 20
@@ -230,7 +230,7 @@ async def test_attempts_are_limited_per_address_behind_the_load_balancer(
         assert [(await client.refresh("x.y.z", one))[0] for _ in range(3)] == [401, 401, 429]
         assert (await client.refresh("x.y.z", {"X-Forwarded-For": "10.1.1.1, 192.0.2.1"}))[0] == 429
         assert (await client.refresh(given.token, other))[0] == 200
-        status, body, headers = await client.post_json(refresh endpoint.PATH, {"refreshToken": "x.y.z"}, one)
+        status, body, headers = await client.post_json(refresh_endpoint.PATH, {"refreshToken": "x.y.z"}, one)
         assert (status, body["code"]) == (429, "too_many_attempts_address")
         assert int(headers["Retry-After"]) >= 1
 
@@ -281,7 +281,7 @@ async def test_while_the_database_is_away_the_answer_is_503_and_the_token_stays_
     """Its tables are locked by somebody: the refresh gives up within its statement's time, nothing is lost."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE refresh_token IN ACCESS EXCLUSIVE MODE")
-        status, body, headers = await given.client.post_json(refresh endpoint.PATH, {"refreshToken": given.token})
+        status, body, headers = await given.client.post_json(refresh_endpoint.PATH, {"refreshToken": given.token})
         assert (status, body["code"], headers["Retry-After"]) == (503, "unavailable", "5")
         status, error, _ = await given.client.grant(given.token)
         assert (status, error and error["error"]) == (503, "temporarily_unavailable")

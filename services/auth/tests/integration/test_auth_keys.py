@@ -108,7 +108,7 @@ async def test_two_rotations_under_load_cost_no_401(
     ingest_api: Callable[[], AbstractAsyncContextManager[IngestService]],
     issue: Callable[[int], Any],
 ) -> None:
-    """Gateways refresh all the time and show each access token at ingest-api; the first ones are shown at the end too."""
+    """Gateways refresh all the time and show each access token at ingest-api; the first ones at the end too."""
     quick = {"key_publish_seconds": 1, "schedule_seconds": 0.2}
     async with start_auth(**quick) as client, ingest_api() as opened:
         first = await issue(4)

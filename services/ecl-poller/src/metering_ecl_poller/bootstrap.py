@@ -102,12 +102,12 @@ async def open_context(
     measured: tuple[CollectorRegistry, PollerMetrics],
 ) -> AsyncIterator[PollContext]:
     """Opens the way from the portal's answers to Kafka, with the poller's database beside it."""
-    registry, metrics = measured
+    collectors, metrics = measured
     dialect = load_dialect(settings.dialect_file)
     store = PostgresPollStore(database, keyring(settings), holder(), settings.lease_seconds)
     async with (
-        Publisher.open(kafka, clock, registry=registry) as producer,
-        RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
+        Publisher.open(kafka, clock, collectors=collectors) as producer,
+        RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         open_session(settings) as session,
     ):
         publisher = KafkaRawPublisher(producer, replica, clock, metrics)

@@ -18,38 +18,41 @@ class PollerMetrics:
             "metering_ecl_polls",
             "Controllers asked, by what came of it: done, or the kind of error.",
             ["result"],
-            registry=registry,
+            registry=collectors,
         )
         self.poll_seconds = Histogram(
-            "metering_ecl_poll_seconds", "One controller, all its devices.", buckets=LATENCY_BUCKETS, registry=registry
+            "metering_ecl_poll_seconds",
+            "One controller, all its devices.",
+            buckets=LATENCY_BUCKETS,
+            registry=collectors,
         )
         self.answers = Counter(
             "metering_ecl_answers",
             "Answers of the portals, by call and HTTP status.",
             ["call", "status"],
-            registry=registry,
+            registry=collectors,
         )
-        self.samples = Counter("metering_ecl_samples", "Samples published, overlaps included.", registry=registry)
+        self.samples = Counter("metering_ecl_samples", "Samples published, overlaps included.", registry=collectors)
         self.records = Counter(
-            "metering_ecl_records", "Records acknowledged on measurements.raw.v1.", registry=registry
+            "metering_ecl_records", "Records acknowledged on measurements.raw.v1.", registry=collectors
         )
         self.unreadable = Counter(
             "metering_ecl_unreadable_samples",
             "Samples the dialect could not read; the answer is kept.",
-            registry=registry,
+            registry=collectors,
         )
         self.clock_doubtful = Counter(
             "metering_ecl_clock_doubtful_reads",
             "Reads whose samples carry doubtful time stamps.",
             ["state"],
-            registry=registry,
+            registry=collectors,
         )
-        self.gaps = Counter("metering_ecl_gaps", "Holes newly recorded, per channel.", ["reason"], registry=registry)
+        self.gaps = Counter("metering_ecl_gaps", "Holes newly recorded, per channel.", ["reason"], registry=collectors)
         self.controllers = Gauge(
-            "metering_ecl_controllers", "Controllers by state; disabled is one of them.", ["state"], registry=registry
+            "metering_ecl_controllers", "Controllers by state; disabled is one of them.", ["state"], registry=collectors
         )
         self.overdue_seconds = Gauge(
-            "metering_ecl_overdue_seconds", "How late the controller is that has waited longest.", registry=registry
+            "metering_ecl_overdue_seconds", "How late the controller is that has waited longest.", registry=collectors
         )
         for reason in GapReason:
             self.gaps.labels(reason)
@@ -58,4 +61,4 @@ class PollerMetrics:
                 self.clock_doubtful.labels(state)
         for result in RESULTS:
             self.polls.labels(result)
-        self.in_flight = Gauge("metering_ecl_polls_in_flight", "Controllers being asked.", registry=registry)
+        self.in_flight = Gauge("metering_ecl_polls_in_flight", "Controllers being asked.", registry=collectors)

@@ -6,7 +6,7 @@ import pytest
 
 from metering_common.contract import topics
 from metering_common.contract.rev import mapping_rev
-from metering_common.postgres import pool
+from metering_common.postgres.pool import pool
 from metering_common.registry.documents import Device
 from metering_common.service.settings import TracingSettings
 from metering_ecl_poller.adapters.kafka.answers import from_record

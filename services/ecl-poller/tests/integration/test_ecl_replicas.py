@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metering_common.postgres import pool
+from metering_common.postgres.pool import pool
 from metering_ecl_poller.adapters.postgres.moments import unix_ms
 from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
 from metering_ecl_poller.bootstrap import keyring

@@ -14,7 +14,7 @@ from metering_common.kafka.publisher import PublishUnavailableError, Record, Rec
 from metering_common.registry.documents import Device
 from metering_common.registry.memory import Registry
 from metering_common.service.clock import Clock
-from metering_ingest_api.domain import devices, elements, limits
+from metering_ingest_api.domain import batch_results, devices, elements, limits
 from metering_ingest_api.domain.batch_results import Told
 from metering_ingest_api.domain.elements import Element
 from metering_ingest_api.domain.problems import (

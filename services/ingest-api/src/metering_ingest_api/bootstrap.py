@@ -56,17 +56,17 @@ class IngestApi:
 async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
     """Opened downwards, closed upwards. Readiness is the last thing true and the first thing false."""
     clock = SystemClock()
-    registry = new_collectors(NAME, "metering-ingest-api")
-    metrics = IngestMetrics(registry)
+    collectors = new_collectors(NAME, "metering-ingest-api")
+    metrics = IngestMetrics(collectors)
     async with (
         open_tracing(NAME, settings.tracing) as tracing,
-        loop_lag(registry, clock),
+        loop_lag(collectors, clock),
         AccessLog.open(NAME, clock, enabled=settings.log_level in ("debug", "info")) as access_log,
-        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
         topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
-        RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(registry)) as replica,
+        RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         Publisher.open(
-            settings.kafka, clock, max_in_flight_bytes=settings.max_in_flight_bytes, registry=registry
+            settings.kafka, clock, max_in_flight_bytes=settings.max_in_flight_bytes, collectors=collectors
         ) as publisher,
         OutcomesTail.open(settings.kafka, clock, metrics) as tail,
         OutcomesScan.open(settings.kafka, metrics) as scan,

@@ -10,43 +10,43 @@ class IngestMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         self.requests = Counter(
-            "metering_ingest_requests", "Answers given.", ["method", "route", "status"], registry=registry
+            "metering_ingest_requests", "Answers given.", ["method", "route", "status"], registry=collectors
         )
         self.seconds = Histogram(
             "metering_ingest_request_seconds",
             "From the request's head to its answer, waiting for a result left out.",
             ["route"],
             buckets=LATENCY_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
         self.problems = Counter(
-            "metering_ingest_problems", "Requests answered with a problem.", ["route", "code"], registry=registry
+            "metering_ingest_problems", "Requests answered with a problem.", ["route", "code"], registry=collectors
         )
         self.records = Counter(
-            "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=registry
+            "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=collectors
         )
-        self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=registry)
-        self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=registry)
+        self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=collectors)
+        self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=collectors)
         self.in_flight_bytes = Gauge(
-            "metering_ingest_in_flight_bytes", "Bytes of all requests in work.", registry=registry
+            "metering_ingest_in_flight_bytes", "Bytes of all requests in work.", registry=collectors
         )
-        self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=registry)
+        self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=collectors)
         self.connections_cut = Counter(
             "metering_ingest_connections_cut",
             "Connections closed on us by our own rule.",
             ["reason"],
-            registry=registry,
+            registry=collectors,
         )
-        self.tokens = Gauge("metering_ingest_verified_tokens", "Tokens remembered as verified.", registry=registry)
-        self.waiting = Gauge("metering_ingest_waiting", "Requests that wait for their result.", registry=registry)
+        self.tokens = Gauge("metering_ingest_verified_tokens", "Tokens remembered as verified.", registry=collectors)
+        self.waiting = Gauge("metering_ingest_waiting", "Requests that wait for their result.", registry=collectors)
         self.waits = Counter(
-            "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=registry
+            "metering_ingest_waits", "Ends of waits: told, late, not_watched.", ["end"], registry=collectors
         )
         self.outcomes_read = Counter(
-            "metering_ingest_outcomes_read", "Outcomes read, by tail or scan.", ["by"], registry=registry
+            "metering_ingest_outcomes_read", "Outcomes read, by tail or scan.", ["by"], registry=collectors
         )
         self.scan_seconds = Histogram(
-            "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=registry
+            "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=collectors
         )
         for reason in ("no_http", "head_too_slow", "too_many"):
             self.connections_cut.labels(reason)

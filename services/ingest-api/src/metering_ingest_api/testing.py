@@ -1,4 +1,4 @@
-"""For tests and benchmarks: an ingest-api before a real Kafka, a registry to know senders by, tokens signed like auth's."""
+"""For tests and benchmarks: an ingest-api before a real Kafka, a registry of senders, tokens signed like auth's."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Hostile input, each kind against an ingest-api in its own process: the status, bounded memory, an unharmed neighbour."""
+"""Hostile input, each kind against an ingest-api in its own process: the status, memory, a neighbour unharmed."""
 
 import asyncio
 import gzip

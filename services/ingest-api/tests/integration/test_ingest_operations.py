@@ -1,4 +1,4 @@
-"""ingest-api in operation: drained on SIGTERM, restarted behind the load balancer under load, fair to quiet gateways."""
+"""ingest-api in operation: drained on SIGTERM, restarted behind the balancer under load, fair to quiet gateways."""
 
 import asyncio
 import json

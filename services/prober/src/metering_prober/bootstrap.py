@@ -43,18 +43,18 @@ class ProberService:
 async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
     """It starts while ingest-api and the database are away: that is what it is to show."""
     clock = SystemClock()
-    registry = new_collectors("prober", "metering-prober")
+    collectors = new_collectors("prober", "metering-prober")
     folders = settings.state_directory, settings.token_file
     async with (
-        loop_lag(registry, clock),
-        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
+        loop_lag(collectors, clock),
+        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
         postgres.pool(
             settings.database_url,
             application_name="metering-prober",
             min_size=0,
             max_size=2,
             statement_timeout_seconds=STATEMENT_SECONDS,
-            metrics=PoolMetrics(registry),
+            metrics=PoolMetrics(collectors),
         ) as pool,
         GatewayClient.open(
             InputApi(settings.api_url, settings.answer_seconds, settings.ca_file),
@@ -68,13 +68,13 @@ async def build(settings: ProberSettings) -> AsyncIterator[ProberService]:
             ingest_api,
             readback,
             clock,
-            ProbeMetrics(registry),
+            ProbeMetrics(collectors),
             every_seconds=settings.every_seconds,
             wait_seconds=settings.wait_seconds,
         )
         watched = servers(settings.api_url, settings.database_url.get_secret_value(), settings.certificates)
         silent = timedelta(hours=settings.silent_hours)
-        inspections = Inspections(pool, InspectionMetrics(registry), clock, silent, watched)
+        inspections = Inspections(pool, InspectionMetrics(collectors), clock, silent, watched)
         admin.ready = True
         try:
             yield ProberService(prober, inspections, settings.inspect_seconds, admin)

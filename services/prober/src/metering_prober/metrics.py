@@ -14,38 +14,38 @@ class ProbeMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         self.enrolled = Gauge(
-            "metering_prober_enrolled", "1 while the prober has a token that the platform takes.", registry=registry
+            "metering_prober_enrolled", "1 while the prober has a token that the platform takes.", registry=collectors
         )
         self.probes = Counter(
             "metering_prober_probes",
             "Probes by result: ok, late (201 but not in SQL in time), refused, unanswered, no_token, unreadable (SQL).",
             ["result"],
-            registry=registry,
+            registry=collectors,
         )
         self.request_seconds = Histogram(
             "metering_prober_request_seconds",
             "From sending a probe to its answer.",
             buckets=LATENCY_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
         self.queryable_seconds = Histogram(
             "metering_prober_queryable_seconds",
             "From sending a probe to reading it in SQL.",
             buckets=QUERYABLE_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
         self.last_success_timestamp_seconds = Gauge(
-            "metering_prober_last_success_timestamp_seconds", "When a probe was last read in SQL.", registry=registry
+            "metering_prober_last_success_timestamp_seconds", "When a probe was last read in SQL.", registry=collectors
         )
         self.missing = Gauge(
             "metering_prober_series_missing_measures",
             "Measures of the last day that were answered with 201 and are not in SQL.",
-            registry=registry,
+            registry=collectors,
         )
         self.wrong = Gauge(
             "metering_prober_series_wrong_measures",
             "Measures of the last day that SQL has with another value or quality than sent.",
-            registry=registry,
+            registry=collectors,
         )
         for result in RESULTS:
             self.probes.labels(result)
@@ -56,13 +56,13 @@ class InspectionMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"metering_prober_{name}", text, labels, registry=registry)
+            return Gauge(f"metering_prober_{name}", text, labels, registry=collectors)
 
         self.failures = Counter(
             "metering_prober_inspection_failures",
             "Inspections that could not be made.",
             ["inspection"],
-            registry=registry,
+            registry=collectors,
         )
         self.unaccounted = gauge(
             "unaccounted_records",

@@ -35,7 +35,7 @@ async def build(settings: Settings) -> AsyncIterator[ValidationStream]:
         topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
         RegistryReplica.open(settings.kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         Publisher.open(
-            settings.kafka, clock, deadline_seconds=PUBLISH_DEADLINE_SECONDS, registry=collectors
+            settings.kafka, clock, deadline_seconds=PUBLISH_DEADLINE_SECONDS, collectors=collectors
         ) as publisher,
     ):
         admin.add_check("registry", replica.not_ready_reason)

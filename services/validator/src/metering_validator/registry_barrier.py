@@ -1,4 +1,4 @@
-"""Causality: what ingest-api knew of the registry when it took a record in, the validator knows when it validates it."""
+"""What ingest-api knew of the registry when it took a record in, the validator waits for before it validates it."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -25,7 +25,7 @@ class Replica(Protocol):
     async def wait_for(self, version: RegistryVersion, timeout_seconds: float) -> bool: ...
 
 
-class Causality:
+class RegistryBarrier:
     """Waits once per batch, 2 s at most, and never twice for a position that did not come."""
 
     def __init__(self, replica: Replica, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""A validator process whose validate misbehaves after its first 100 records, by `raise` or `cancel`; `end` or `carry-on`.
+"""A validator process whose work misbehaves after its first 100 records, by `raise` or `cancel`; `end` or `carry-on`.
 
 With `carry-on` the process does not end as it should: then Faust does what it does, and only the commit guard is left.
 """

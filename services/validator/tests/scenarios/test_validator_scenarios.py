@@ -2,8 +2,8 @@
 
 `comes_in.json` is the record's value, byte for byte; `given.json` says in a sentence what the case is about and holds
 received-at (the only clock) and the headers that matter; `registry.json` is the registry's documents; `expected.json`
-is the validated record and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is validated
-again, as a replay.
+is the validated record and the outcome. A folder with `registry_mended.json` and `expected_after_replay.json` is
+validated again, as a replay.
 """
 
 import json

@@ -31,7 +31,7 @@ documents = st.recursive(
 
 
 def check_both(body: bytes) -> None:
-    """Whatever ingest-api lets in is read and validated, with the same devices and moments; the rest never gets here."""
+    """What ingest-api lets in is read and validated, with the same devices and moments; the rest never gets here."""
     try:
         accepted = split(body)
     except (MalformedBodyError, ShapeError):

@@ -16,13 +16,13 @@ class WriterMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-            return Counter(f"metering_writer_{name}", text, labels, registry=registry)
+            return Counter(f"metering_writer_{name}", text, labels, registry=collectors)
 
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-            return Gauge(f"metering_writer_{name}", text, labels, registry=registry)
+            return Gauge(f"metering_writer_{name}", text, labels, registry=collectors)
 
         def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
-            return Histogram(f"metering_writer_{name}", text, buckets=buckets, registry=registry)
+            return Histogram(f"metering_writer_{name}", text, buckets=buckets, registry=collectors)
 
         self.records = counter("records_total", "Validated records stored, by status.", ["status"])
         self.values = counter(
@@ -37,7 +37,7 @@ class WriterMetrics:
         self.batch_records = histogram("batch_records", "Records of one transaction.", COUNT_BUCKETS)
         self.queryable_seconds = histogram(
             "queryable_seconds",
-            "From ingest-api's received-at to the commit after which the record is in SQL, per record that came by HTTP.",
+            "From ingest-api's received-at to the commit after which the record is in SQL, per record by HTTP.",
             QUERYABLE_BUCKETS,
         )
         self.database_failures = counter(

@@ -1,4 +1,4 @@
-"""The service as a whole, with Kafka and PostgreSQL: from the validated topic to the row, once, from the right place."""
+"""The service as a whole, with Kafka and PostgreSQL: from the topic to the row, once, from the right place."""
 
 import asyncio
 

@@ -10,7 +10,7 @@ from metering_common.contract.messages import Outcome, Validated
 from metering_common.contract.metadata import SCHEMA_VERSION
 from metering_common.registry.documents import RegistryDocument
 
-FOLDER = Path(__file__).parent / "contracts" / "schemas"
+FOLDER = Path(__file__).parents[1] / "contracts" / "schemas"
 
 _NUMBER = {"type": "string", "pattern": "^-?[0-9]+$"}
 _POSITION = {"type": "string", "pattern": "^[^/]+/[0-9]+/[0-9]+$"}
@@ -22,7 +22,7 @@ class _Measure(msgspec.Struct, rename="camel"):
 
 
 class _MeasurementElement(msgspec.Struct, rename="camel"):
-    """One device's element of a measurements request: what ingest-api makes sure of. The rules validate what is inside."""
+    """One device's element of a measurements request: what ingest-api ensures. The rules validate what is inside."""
 
     device_number: str
     measures: list[_Measure]

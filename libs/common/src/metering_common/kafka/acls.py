@@ -60,7 +60,7 @@ def kafka_acls_commands(acls: Iterable[Acl]) -> Iterator[str]:
 
 
 async def apply_acls(settings: KafkaSettings, acls: list[Acl]) -> list[Acl]:
-    """Creates what is missing, and gives what these principals may do beyond it, which is left for a person to validate.
+    """Creates what is missing, and gives what these principals may do beyond it, which a person has to decide.
 
     Takes Alter and Describe on the cluster. aiokafka has the messages for it and no public call.
     """

@@ -64,7 +64,7 @@ class Publisher:
         self._clock = clock
         self._deadline_seconds, self._max_in_flight_bytes = limits
         self._topic_bytes = {name: contract.max_message_bytes for name, contract in load_contracts().items()}
-        self._metrics = PublisherMetrics(registry, in_flight=lambda: self.in_flight_bytes, unavailable=self.unavailable)
+        self._metrics = PublisherMetrics(collectors, lambda: self.in_flight_bytes, self.unavailable)
         self._current: ProducerSession | None = None
         self._producers: set[ProducerSession] = set()
         """The one that takes, and those before it that still wait for acknowledgements."""
@@ -87,7 +87,7 @@ class Publisher:
 
         `registry` is where its metrics are shown.
         """
-        publisher = cls(settings, clock, registry or CollectorRegistry(), (deadline_seconds, max_in_flight_bytes))
+        publisher = cls(settings, clock, collectors or CollectorRegistry(), (deadline_seconds, max_in_flight_bytes))
         await publisher._make_producer()
         mending = asyncio.create_task(publisher._mend())
         try:

@@ -1,4 +1,4 @@
-"""The registry in memory: what ingest-api, validator, writer and poller know of providers, gateways, devices and sensors."""
+"""The registry in memory: providers, gateways, devices, sensors and keys as the services know them."""
 
 import sys
 from collections.abc import Iterator

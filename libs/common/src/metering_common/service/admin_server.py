@@ -29,13 +29,13 @@ class AdminServer:
 
     def __init__(self, host: str, port: int, collectors: CollectorRegistry, clock: Clock) -> None:
         self._host, self._port = host, port
-        self._registry = registry
+        self._collectors = collectors
         self._clock = clock
         self._checks: dict[str, Check] = {}
         self._ready = False
         self._since = clock.monotonic()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
-        AdminMetrics(registry, lambda: not self.reasons())
+        AdminMetrics(collectors, lambda: not self.reasons())
 
     @property
     def ready(self) -> bool:
@@ -106,7 +106,7 @@ class AdminServer:
         return web.Response(body=orjson.dumps(body), content_type="application/json", status=503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self._collectors), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 class _StartWait:

@@ -17,12 +17,12 @@ class ProcessMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         self.build_info = Gauge(
-            "metering_build_info", "Always 1; says what runs.", ["component", "version"], registry=registry
+            "metering_build_info", "Always 1; says what runs.", ["component", "version"], registry=collectors
         )
         clock = Gauge(
             "metering_clock_timestamp_seconds",
             "This process's wall clock at the scrape; Prometheus' own time is compared with it.",
-            registry=registry,
+            registry=collectors,
         )
         clock.set_function(time.time)
 
@@ -32,7 +32,7 @@ class LoopMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         self.lag_seconds = Gauge(
-            "metering_event_loop_lag_seconds", "How late the event loop wakes a sleeper.", registry=registry
+            "metering_event_loop_lag_seconds", "How late the event loop wakes a sleeper.", registry=collectors
         )
 
 
@@ -40,7 +40,7 @@ class AdminMetrics:
     """What the admin port says of itself."""
 
     def __init__(self, collectors: CollectorRegistry, ready: Callable[[], bool]) -> None:
-        gauge = Gauge("metering_ready", "1 while /readyz answers 200.", registry=registry)
+        gauge = Gauge("metering_ready", "1 while /readyz answers 200.", registry=collectors)
         gauge.set_function(lambda: float(ready()))
 
 
@@ -51,23 +51,26 @@ class PublisherMetrics:
         self, collectors: CollectorRegistry, in_flight: Callable[[], int], unavailable: Callable[[], str | None]
     ) -> None:
         self.published = Counter(
-            "metering_published_records", "Records acknowledged by all in-sync replicas.", ["topic"], registry=registry
+            "metering_published_records",
+            "Records acknowledged by all replicas in sync.",
+            ["topic"],
+            registry=collectors,
         )
         self.refused = Counter(
-            "metering_publish_refused", "Calls that ended without all acknowledgements.", ["reason"], registry=registry
+            "metering_publish_refused", "Calls without all acknowledgements.", ["reason"], registry=collectors
         )
         self.seconds = Histogram(
             "metering_publish_seconds",
             "From the call to the last acknowledgement.",
             buckets=LATENCY_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
-        self.remade = Counter("metering_publish_producers_remade", "Producers recreated.", registry=registry)
+        self.remade = Counter("metering_publish_producers_remade", "Producers recreated.", registry=collectors)
         bytes_in_flight = Gauge(
-            "metering_publish_in_flight_bytes", "Bytes sent and not yet acknowledged.", registry=registry
+            "metering_publish_in_flight_bytes", "Bytes sent and not yet acknowledged.", registry=collectors
         )
         bytes_in_flight.set_function(in_flight)
-        breaker = Gauge("metering_publish_unavailable", "1 while calls are refused at once.", registry=registry)
+        breaker = Gauge("metering_publish_unavailable", "1 while calls are refused at once.", registry=collectors)
         breaker.set_function(lambda: unavailable() is not None)
         for reason in ("deadline", "breaker_open", "in_flight", "failed", "closed", "too_large"):
             self.refused.labels(reason)
@@ -87,24 +90,24 @@ class ReplicaMetrics:
         self.behind_records = Gauge(
             "metering_registry_replica_behind_records",
             "Positions between this replica and the end of registry.v1, looked at every 5 s.",
-            registry=registry,
+            registry=collectors,
         )
         self.checked_age_seconds = Gauge(
             "metering_registry_replica_checked_age_seconds",
             "Seconds since Kafka last told the end of registry.v1.",
-            registry=registry,
+            registry=collectors,
         )
         self.revocation_delay_seconds = Histogram(
             "metering_registry_replica_revocation_delay_seconds",
             "Time from a change of a provider, gateway or key in auth's database to this replica's memory.",
             buckets=REVOCATION_BUCKETS,
-            registry=registry,
+            registry=collectors,
         )
-        self.devices = Gauge("metering_registry_replica_devices", "Devices in memory.", registry=registry)
+        self.devices = Gauge("metering_registry_replica_devices", "Devices in memory.", registry=collectors)
         self.unreadable = Counter(
             "metering_registry_replica_unreadable_records",
             "Registry records that this release cannot read; the documents before them stay.",
-            registry=registry,
+            registry=collectors,
         )
 
 
@@ -123,10 +126,10 @@ class PoolMetrics:
 
     def __init__(self, collectors: CollectorRegistry) -> None:
         self.in_use = Gauge(
-            "metering_database_pool_in_use_connections", "Connections at work.", ["pool"], registry=registry
+            "metering_database_pool_in_use_connections", "Connections at work.", ["pool"], registry=collectors
         )
         self.limit = Gauge(
-            "metering_database_pool_max_connections", "Connections that the pool may have.", ["pool"], registry=registry
+            "metering_database_pool_max_connections", "The pool's limit of connections.", ["pool"], registry=collectors
         )
 
     def watch(self, name: str, pool: Sized) -> None:

@@ -14,16 +14,16 @@ from metering_common.service.metrics import LoopMetrics, ProcessMetrics
 
 def new_collectors(service: str, package: str) -> CollectorRegistry:
     """A registry of this process's own, with `metering_build_info` and the process's memory, CPU and files."""
-    registry = CollectorRegistry()
-    ProcessMetrics(registry).build_info.labels(service, version(package)).set(1)
-    ProcessCollector(registry=registry)
-    return registry
+    collectors = CollectorRegistry()
+    ProcessMetrics(collectors).build_info.labels(service, version(package)).set(1)
+    ProcessCollector(registry=collectors)
+    return collectors
 
 
 @asynccontextmanager
 async def loop_lag(collectors: CollectorRegistry, clock: Clock, every_seconds: float = 1.0) -> AsyncIterator[Gauge]:
     """Keeps a gauge of how many seconds late the event loop wakes a sleeper: above 0.1 something blocks it."""
-    gauge = LoopMetrics(registry).lag_seconds
+    gauge = LoopMetrics(collectors).lag_seconds
     watching = asyncio.create_task(_watch(gauge, clock, every_seconds))
     try:
         yield gauge

@@ -1,4 +1,4 @@
-"""A measure's trace: a span for its request at ingest-api, or for the poll that brought it, and for each stage behind it,
+"""A measure's trace: a span for its request at ingest-api, or for the poll that brought it, and for each stage behind,
 when a collector is configured.
 
 Nothing is imported or done without one. The request's `traceparent` travels unchanged through Kafka's headers, so what

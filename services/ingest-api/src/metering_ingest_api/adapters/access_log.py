@@ -1,7 +1,7 @@
 """One line per request, with the batch id: where `make follow` finds the first step of a batch's tour.
 
-The lines look like metering_common.service.logs makes them. They are written apart because each request has one: structlog
-takes 36 of the 100 microseconds that a request may cost here, this takes 4. Nothing secret is among the fields.
+The lines look like metering_common.service.logs makes them. They are written apart because each request has one:
+structlog takes 36 of the 100 microseconds that a request may cost here, this takes 4. No secret is among the fields.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Which offsets leave for Kafka: only those behind records whose outputs are all acknowledged.
 
 Faust commits what was acknowledged to *it*, and it counts as acknowledged also what a raising or cancelled loop body
-had in flight, and records that it skipped itself around a rebalance. Here its commits are held to what the validator has
-let go of.
+had in flight, and records that it skipped itself around a rebalance. Here its commits are held to what the validator
+has let go of.
 """
 
 from collections.abc import Iterable, Mapping

@@ -54,7 +54,7 @@ async def look(settings: KafkaSettings) -> Seen:
     )
     results: dict[RecordPosition, set[bytes]] = {}
     for record in validated:
-        batch_results.setdefault(codec.decode_validated(record.value).raw, set()).add(record.value)
+        results.setdefault(codec.decode_validated(record.value).raw, set()).add(record.value)
     return Seen(
         raw={RecordPosition(record.topic, record.partition, record.offset) for record in raw},
         validated=results,

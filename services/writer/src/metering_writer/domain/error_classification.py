@@ -5,7 +5,7 @@ from collections import deque
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 5.0
 _RECORDS_OWN = ("22", "23", "54")
-"""SQLSTATE classes: data exception, integrity constraint, program limit. They make suspect; only the proof marks_dead."""
+"""SQLSTATE classes: data exception, integrity constraint, program limit. They only raise a suspicion."""
 _UNIQUE_VIOLATION = "23505"
 
 MOST_DEAD_SHARE = 0.01

@@ -5,10 +5,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from metering_auth.identity.adapters import refresh endpoint, oauth
-from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
+from metering_auth.identity.adapters import oauth, refresh_endpoint
 from metering_auth.identity.adapters.oauth import OAuth
 from metering_auth.identity.adapters.problems import problem
+from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
 from metering_auth.identity.signing_keys import NoSigningKeyError
 from metering_auth.metrics import IdentityMetrics
 from metering_common.service.clock import Clock
@@ -23,7 +23,7 @@ UNAVAILABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutEr
 def application(published: RefreshEndpoint, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
     """All paths of auth; bodies are read by the handlers, which cap them."""
     app = web.Application(middlewares=[_measured(metrics, clock), _answered])
-    app.router.add_post(refresh endpoint.PATH, published.refresh)
+    app.router.add_post(refresh_endpoint.PATH, published.refresh)
     app.router.add_post(oauth.TOKEN_PATH, standard.token)
     app.router.add_post(oauth.REVOKE_PATH, standard.revoke)
     app.router.add_get(oauth.METADATA_PATH, standard.metadata)

@@ -1,4 +1,4 @@
-"""Invariants 1 and 3 from outside: what was sent is counted here, what became of it is counted in SQL and in the metrics."""
+"""Invariants 1 and 3 from outside: what was sent is counted here, what became of it counted in SQL and in metrics."""
 
 import json
 import time

@@ -1,0 +1,1 @@
+"""How services reach Kafka: clients, the publisher, topics and ACLs from their contracts."""

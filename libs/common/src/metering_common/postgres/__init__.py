@@ -1,0 +1,1 @@
+"""How services reach PostgreSQL: pools, queries, leases."""
