@@ -1,7 +1,7 @@
 """What Python needs under libfaketime: every process that `python -m tests.at_any_hour` starts imports this first.
 
-libfaketime 0.9.10 fails `clock_nanosleep` with EINVAL when the monotonic clock stays real, and Python 3.11 sleeps by it;
-when the monotonic clock is faked too, `threading.Event.wait` never returns. So the monotonic clock stays real and
+libfaketime 0.9.10 fails `clock_nanosleep` with EINVAL when the monotonic clock stays real, and Python 3.11 sleeps by
+it; when the monotonic clock is faked too, `threading.Event.wait` never returns. So the monotonic clock stays real and
 `time.sleep` waits in `select`. A process started with an environment of its own gets the false clock as well.
 """
 
@@ -15,7 +15,7 @@ CLOCK = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC")
 _start = subprocess.Popen.__init__
 
 
-def _sleep(seconds: float) -> None:
+def _sleep(seconds: Any) -> None:
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
     select.select((), (), (), seconds)
