@@ -11,7 +11,7 @@ SLOW := $(if $(CHECKED), and not fast)
 T ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-k8s test-observability compose-up compose-down test-images test-wire
+.PHONY: help demo up down status logs clean follow test check lock bench contracts chart dashboards chaos test-hours test-k8s test-observability compose-up compose-down test-images test-wire
 
 help: ## Print this list
 	@echo "The metering platform on this machine: make TARGET"
@@ -62,6 +62,9 @@ contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metric
 
 chart: .venv/.made ## Render the Helm chart's committed manifests again (builds helm from its Go module the first time)
 	@$(BIN)/python -m tests.deploy.chart
+
+test-hours: .venv/.made ## Run what reads the clock at awkward hours and days (needs Debian's faketime); T=path narrows
+	@$(BIN)/python -m tests.at_any_hour $(T)
 
 chaos: .venv/.made ## Kill processes at random for some minutes and count; prints every seed and its count
 	@$(BIN)/python -u -m pytest -v -s -m chaos $(T)

@@ -9,7 +9,8 @@ from metering_common.contract.metadata import MalformedHeadersError
 from metering_common.contract.topics import ECL_ANSWERS
 from metering_common.kafka import clients as kafka
 from metering_common.service.settings import KafkaSettings
-from metering_ecl_poller.adapters.answers import KeptAnswer, from_record
+from metering_ecl_poller.adapters.kafka.answers import from_record
+from metering_ecl_poller.domain.portal.answer import ArchivedAnswer
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -18,7 +19,7 @@ OnProgress = Callable[[int, int], None]
 """Records read, and of how many."""
 
 
-async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgress) -> AsyncIterator[KeptAnswer]:
+async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgress) -> AsyncIterator[ArchivedAnswer]:
     """Every answer that stood on the topic when this began and was put there since, partition by partition.
 
     Raises `UnknownSchemaVersionError` on what a newer release wrote; what no release can read is logged and left out.
@@ -67,9 +68,9 @@ async def _partitions(settings: KafkaSettings) -> list[TopicPartition]:
     return [TopicPartition(ECL_ANSWERS, number) for number in sorted(one["partition"] for one in topic["partitions"])]
 
 
-def _read(record: object) -> KeptAnswer | None:
+def _read(record: object) -> ArchivedAnswer | None:
     try:
         return from_record(list(record.headers), record.value)  # type: ignore[attr-defined]  # aiokafka has no types
     except (MalformedHeadersError, KeyError, ValueError) as error:
-        log.error("answer.unreadable", offset=record.offset, error=repr(error))  # type: ignore[attr-defined]  # noqa: TRY400  as above; the trace says nothing
+        log.error("answer.unreadable", offset=record.offset, error=repr(error))  # type: ignore[attr-defined]  # noqa: TRY400  as above; the trace adds nothing
         return None

@@ -41,11 +41,11 @@ SET state = $3, reason = $4, attempts = $5, next_due = $6, polled_at = coalesce(
 WHERE serial = $1 AND lease = $2;
 
 -- name: note_master
--- What the master data say of the controller itself.
+-- The controller's own fields of the master data.
 UPDATE controller SET name = $2, application = $3, time_zone = $4, software_build = $5 WHERE serial = $1;
 
 -- name: note_clock
--- What the last samples say of the controller's clock.
+-- The state of the controller's clock after its last samples.
 UPDATE controller SET clock_state = $2, clock_offset_ms = $3 WHERE serial = $1;
 
 -- name: note_device
@@ -106,7 +106,7 @@ UPDATE controller SET enabled = true, next_due = $2 WHERE serial = $1 RETURNING 
 UPDATE controller SET enabled = false WHERE serial = $1 RETURNING serial;
 
 -- name: readmit
--- Codes that were refused open ingest-api again.
+-- The controller's codes were accepted again.
 UPDATE controller SET state = 'new', reason = NULL, attempts = 0, next_due = $2 WHERE serial = $1 AND state = 'denied';
 
 -- name: controllers
@@ -130,7 +130,7 @@ SELECT serial, server_code, access_code FROM controller ORDER BY serial FOR UPDA
 UPDATE controller SET server_code = $2, access_code = $3 WHERE serial = $1;
 
 -- name: devices
--- The portal devices of the controllers, with the newest sample each has handed over.
+-- The portal devices of the controllers, with the newest sample published of each.
 SELECT serial, device, type, name, active, last_read, gone_since, problem,
        (SELECT max(stamp) FROM channel_cursor AS c WHERE c.serial = d.serial AND c.device = d.device) AS newest
 FROM portal_device AS d WHERE $1::text IS NULL OR serial = $1

@@ -1,31 +1,20 @@
-"""Where a request to the portal goes: which hosts are allowed, how arguments are encoded, what may be shown of it."""
+"""Builds the URL of a request to the portal, and refuses hosts that credentials must not be sent to."""
 
 import ipaddress
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from yarl import URL
 
-from metering_ecl_poller.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.encoding import encode
 
-REDACTED = b"[redacted]"
 PORTALS = ("dk", "com")
 
 
 class AddressError(ValueError):
     """The portal's address is none that credentials may be sent to."""
-
-
-class Account:
-    """A controller's address at its portal, and the two secrets that open it; never shown by repr."""
-
-    def __init__(self, portal: str, serial: str, server_code: str, access_code: str) -> None:
-        self.portal, self.serial = portal, serial
-        self.server_code, self.access_code = SecretStr(server_code), SecretStr(access_code)
-
-    def __repr__(self) -> str:
-        return f"Account({self.portal}, {self.serial})"
 
 
 def base_url(portal: str, dialect: Dialect) -> str:
@@ -50,7 +39,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def build_url(template: str, account: Account, arguments: dict[str, str], dialect: Dialect) -> URL:
+def build_url(template: str, account: PortalAccount, arguments: dict[str, str], dialect: Dialect) -> URL:
     """The path template filled; every credential it does not name goes into the query, then the arguments."""
     names = dialect.request
     credentials = {
@@ -64,28 +53,3 @@ def build_url(template: str, account: Account, arguments: dict[str, str], dialec
     joined = "&".join(f"{encode(name)}={encode(text)}" for name, text in query.items())
     # encoded=True: yarl would turn %2D back into the hyphen that the guide wants encoded
     return URL(f"{base_url(account.portal, dialect)}{path}?{joined}", encoded=True)
-
-
-def encode(text: str) -> str:
-    """Percent-encoded, `+` and `-` too, as section 7.3 of the guide asks."""
-    return quote(text, safe="").replace("-", "%2D")
-
-
-def without_secrets(body: bytes, account: Account) -> bytes:
-    """The bytes with both codes blotted out wherever they stand as a word of their own, as text or percent-encoded.
-
-    A code of digits only is blotted out only as a whole JSON string: within the text it may be part of a time stamp
-    or a value, and the data must stay as it came.
-    """
-    for secret in (account.server_code, account.access_code):
-        code = secret.get_secret_value()
-        for spelling in {code, quote(code, safe=""), encode(code)}:
-            body = _blotted(body, spelling.encode())
-    return body
-
-
-def _blotted(body: bytes, code: bytes) -> bytes:
-    word = re.escape(code)
-    if code.isdigit():
-        return re.sub(rb'"' + word + rb'"', b'"' + REDACTED + b'"', body)
-    return re.sub(rb"(?<![0-9A-Za-z])" + word + rb"(?![0-9A-Za-z])", REDACTED, body)

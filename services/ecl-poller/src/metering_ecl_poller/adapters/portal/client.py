@@ -2,18 +2,19 @@
 
 import email.utils
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import msgspec
 import structlog
 from yarl import URL
 
 from metering_common.service.clock import Clock
-from metering_ecl_poller.portal.address import Account, build_url, without_secrets
-from metering_ecl_poller.portal.dialect import Dialect
-from metering_ecl_poller.portal.errors import (
+from metering_ecl_poller.adapters.portal.address import build_url
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.answer import PageRequest, PortalAnswer
+from metering_ecl_poller.domain.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.errors import (
     AccessDeniedError,
     AnswerUnreadableError,
     Call,
@@ -21,50 +22,26 @@ from metering_ecl_poller.portal.errors import (
     PortalRefusedError,
     PortalUnreachableError,
 )
-from metering_ecl_poller.portal.models import MasterData, ReadingsPage
-from metering_ecl_poller.portal.reading import (
+from metering_ecl_poller.domain.portal.models import MasterData, ReadingsPage
+from metering_ecl_poller.domain.portal.reading import (
+    AnswerShapeError,
     BodyStatus,
-    ShapeError,
     parse_json,
     read_master_data,
     read_readings,
     read_server_request_id,
     read_status,
+    status_of,
 )
-from metering_ecl_poller.portal.times import to_portal_time
+from metering_ecl_poller.domain.portal.redaction import without_secrets
+from metering_ecl_poller.domain.portal.times import to_portal_time
 
 MAX_ANSWER_BYTES = 3_500_000  # with room for its headers below the 4 MiB that ecl.answers.v1 takes
 MAX_SHOWN = 200  # characters of an answer in an error
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back, whole and verbatim but for the codes, before anything is made of it."""
-
-    serial: str
-    call: Call
-    device: str | None
-    read_id: str | None
-    """Shared by the pages of one read."""
-    http_status: int
-    body: bytes
-    received_at_ms: int
-    client_request_id: str
-    server_request_id: str | None
-
-
-class PageWanted(NamedTuple):
-    """Which page of which readings: `from_ms` inclusive, in the direction of time unless `backward`."""
-
-    device: str
-    from_ms: int
-    number: int
-    read_id: str
-    backward: bool = False
-    size: int | None = None
-
-
-OnAnswer = Callable[[Answer], Awaitable[None]]
+OnAnswer = Callable[[PortalAnswer], Awaitable[None]]
 """Awaited with every whole answer before it is read: what it raises ends the call."""
 
 
@@ -85,16 +62,16 @@ class PortalClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self.new_request_id = new_request_id
 
-    async def master_data(self, account: Account) -> MasterData:
+    async def master_data(self, account: PortalAccount) -> MasterData:
         """Raises `PortalError` or what `on_answer` raises."""
         answer = await self._ask(account, "masterData", self._dialect.paths.master_data, {})
         document = self._document(account, answer)
         try:
             return read_master_data(document, self._dialect)
-        except ShapeError as error:
+        except AnswerShapeError as error:
             raise AnswerUnreadableError(account.serial, answer.call, str(error)) from None
 
-    async def readings_page(self, account: Account, wanted: PageWanted) -> ReadingsPage:
+    async def readings_page(self, account: PortalAccount, wanted: PageRequest) -> ReadingsPage:
         """Raises `PortalError` or what `on_answer` raises."""
         names = self._dialect.request
         arguments = {
@@ -108,19 +85,24 @@ class PortalClient:
         document = self._document(account, answer)
         try:
             return read_readings(document, self._dialect, wanted.device, answer.received_at_ms)
-        except ShapeError as error:
+        except AnswerShapeError as error:
             raise AnswerUnreadableError(account.serial, answer.call, str(error)) from None
 
     async def _ask(
-        self, account: Account, call: Call, template: str, arguments: dict[str, str], wanted: PageWanted | None = None
-    ) -> Answer:
+        self,
+        account: PortalAccount,
+        call: Call,
+        template: str,
+        arguments: dict[str, str],
+        wanted: PageRequest | None = None,
+    ) -> PortalAnswer:
         request_id = self.new_request_id()
         traced = arguments | {self._dialect.request.client_request_id: request_id}
         url = build_url(template, account, traced, self._dialect)
         started = self._clock.monotonic()
         status, headers, body = await self._get(account, call, url)
         body = without_secrets(body, account)
-        answer = Answer(
+        answer = PortalAnswer(
             serial=account.serial,
             call=call,
             device=wanted and wanted.device,
@@ -136,7 +118,7 @@ class PortalClient:
         self._check_http(account, answer, headers)
         return answer
 
-    async def _get(self, account: Account, call: Call, url: URL) -> tuple[int, Any, bytes]:
+    async def _get(self, account: PortalAccount, call: Call, url: URL) -> tuple[int, Any, bytes]:
         """No error of aiohttp leaves here: their texts may hold the URL, and the URL holds the codes."""
         try:
             async with self._session.get(url, timeout=self._timeout, allow_redirects=False) as response:
@@ -150,7 +132,7 @@ class PortalClient:
             raise AnswerUnreadableError(account.serial, call, f"the answer is over {MAX_ANSWER_BYTES} bytes")
         return status, headers, body
 
-    def _log(self, answer: Answer, seconds: float) -> None:
+    def _log(self, answer: PortalAnswer, seconds: float) -> None:
         log.info(
             "portal.answered",
             controller=answer.serial,
@@ -166,10 +148,10 @@ class PortalClient:
     def _server_request_id(self, body: bytes) -> str | None:
         try:
             return read_server_request_id(parse_json(body), self._dialect)
-        except ShapeError:
+        except AnswerShapeError:
             return None
 
-    def _check_http(self, account: Account, answer: Answer, headers: Any) -> None:
+    def _check_http(self, account: PortalAccount, answer: PortalAnswer, headers: Any) -> None:
         """HTTP's own status is authoritative where it is not 200."""
         status, what = answer.http_status, f"HTTP {answer.http_status} {_shown(answer.body)}"
         match status:
@@ -196,16 +178,16 @@ class PortalClient:
         except ValueError:
             return None
 
-    def _document(self, account: Account, answer: Answer) -> Any:
+    def _document(self, account: PortalAccount, answer: PortalAnswer) -> Any:
         try:
             document = parse_json(answer.body)
-        except ShapeError as error:
+        except AnswerShapeError as error:
             what = f"{error} {_shown(answer.body)}"
             raise AnswerUnreadableError(account.serial, answer.call, what) from None
         self._check_body_status(account, answer, read_status(document, self._dialect))
         return document
 
-    def _check_body_status(self, account: Account, answer: Answer, status: BodyStatus) -> None:
+    def _check_body_status(self, account: PortalAccount, answer: PortalAnswer, status: BodyStatus) -> None:
         names = self._dialect.status
         if status.code is None or status.code in names.success:
             return
@@ -215,14 +197,6 @@ class PortalClient:
         if status.code in names.busy:
             raise PortalUnreachableError(account.serial, answer.call, what)
         raise PortalRefusedError(account.serial, answer.call, what)
-
-
-def status_of(body: bytes, dialect: Dialect) -> BodyStatus:
-    """The status inside a body of any kind."""
-    try:
-        return read_status(parse_json(body), dialect)
-    except ShapeError:
-        return BodyStatus(None, None)
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
@@ -236,5 +210,5 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _shown(body: bytes) -> str:
-    """The beginning of an answer from which the codes are blotted out already."""
+    """The beginning of an answer from which the codes are redacted already."""
     return repr(body[:MAX_SHOWN].decode("utf-8", "replace"))

@@ -1,8 +1,5 @@
-"""What the poller assumes of the portal's API, as one table loaded from a file: the names of requests and answers."""
+"""The dialect: every name and number of the portal's API that the poller assumes, as one typed table."""
 
-import tomllib
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,21 +12,21 @@ class DialectError(Exception):
     """The dialect file cannot be read, or names something that the table does not have."""
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DialectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A section of the file; a key that no code reads is refused, so that a mistyped one cannot do nothing."""
 
 
-class Hosts(Table, frozen=True, kw_only=True):
+class PortalHosts(DialectSection, frozen=True, kw_only=True):
     dk: str
     com: str
 
 
-class Paths(Table, frozen=True, kw_only=True):
+class PathTemplates(DialectSection, frozen=True, kw_only=True):
     master_data: str
     readings: str
 
 
-class Request(Table, frozen=True, kw_only=True):
+class RequestNames(DialectSection, frozen=True, kw_only=True):
     server_code: str
     serial: str
     access_code: str
@@ -46,7 +43,7 @@ class Request(Table, frozen=True, kw_only=True):
     page_cap: int
 
 
-class Status(Table, frozen=True, kw_only=True):
+class StatusNames(DialectSection, frozen=True, kw_only=True):
     code: Names
     message: Names
     success: Names
@@ -54,12 +51,12 @@ class Status(Table, frozen=True, kw_only=True):
     busy: Names
 
 
-class Trace(Table, frozen=True, kw_only=True):
+class TraceNames(DialectSection, frozen=True, kw_only=True):
     client_request_id: Names
     server_request_id: Names
 
 
-class Master(Table, frozen=True, kw_only=True):
+class MasterNames(DialectSection, frozen=True, kw_only=True):
     container: Names
     serial: Names
     application: Names
@@ -72,7 +69,7 @@ class Master(Table, frozen=True, kw_only=True):
     devices: Names
 
 
-class DeviceFields(Table, frozen=True, kw_only=True):
+class DeviceNames(DialectSection, frozen=True, kw_only=True):
     type: Names
     id: Names
     name: Names
@@ -84,14 +81,14 @@ class DeviceFields(Table, frozen=True, kw_only=True):
     channels: Names
 
 
-class ChannelFields(Table, frozen=True, kw_only=True):
+class ChannelNames(DialectSection, frozen=True, kw_only=True):
     id: Names
     name: Names
     unit: Names
     scale: Names
 
 
-class ReadingFields(Table, frozen=True, kw_only=True):
+class ReadingNames(DialectSection, frozen=True, kw_only=True):
     container: Names
     nested: Names
     device: Names
@@ -105,38 +102,26 @@ class ReadingFields(Table, frozen=True, kw_only=True):
     page_size: Names
 
 
-class Rhythm(Table, frozen=True, kw_only=True):
+class IntervalsInSeconds(DialectSection, frozen=True, kw_only=True):
     log_interval: int
     collection_interval: int
     log_memory: int
 
 
-class Dialect(Table, frozen=True, kw_only=True):
-    """The whole table; dialect.toml tells of each entry where it comes from."""
+class Dialect(DialectSection, frozen=True, kw_only=True):
+    """The whole table; dialect.toml names the source of each entry."""
 
     name: str
-    hosts: Hosts
-    paths: Paths
-    request: Request
-    status: Status
-    trace: Trace
-    master: Master
-    device: DeviceFields
-    channel: ChannelFields
-    readings: ReadingFields
-    rhythm: Rhythm
-
-
-def load_dialect(overlay: Path | None = None) -> Dialect:
-    """The table of dialect.toml, with the file's entries over it; raises `DialectError`."""
-    table = tomllib.loads((resources.files(__package__) / "dialect.toml").read_text(encoding="utf-8"))
-    if overlay is None:
-        return dialect_from(table)
-    try:
-        changes = tomllib.loads(overlay.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DialectError(f"dialect file {overlay}: {error}") from error
-    return dialect_from(overlaid(table, changes))
+    hosts: PortalHosts
+    paths: PathTemplates
+    request: RequestNames
+    status: StatusNames
+    trace: TraceNames
+    master: MasterNames
+    device: DeviceNames
+    channel: ChannelNames
+    readings: ReadingNames
+    intervals: IntervalsInSeconds
 
 
 def dialect_from(table: dict[str, Any]) -> Dialect:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from metering_ecl_poller.portal.dialect import ChannelFields, DeviceFields, Dialect, Names
-from metering_ecl_poller.portal.models import (
+from metering_ecl_poller.domain.portal.dialect import ChannelNames, DeviceNames, Dialect, Names
+from metering_ecl_poller.domain.portal.models import (
     DeviceType,
     MasterData,
     PortalChannel,
@@ -15,13 +15,13 @@ from metering_ecl_poller.portal.models import (
     Sample,
     Value,
 )
-from metering_ecl_poller.portal.times import from_portal_time
+from metering_ecl_poller.domain.portal.times import from_portal_time
 
 MAX_DEPTH = 12
-_NUMBER_TEXT_MAX = 60  # characters; a longer number is left as it came, for the validator to validate
+_NUMBER_TEXT_MAX = 60  # characters; a longer number is left as it came, for the validator to refuse
 
 
-class ShapeError(Exception):
+class AnswerShapeError(Exception):
     """The answer is JSON of a shape in which the dialect finds nothing to read."""
 
 
@@ -33,11 +33,11 @@ class BodyStatus(NamedTuple):
 
 
 def parse_json(body: bytes) -> Any:
-    """Numbers become Decimal or int, so that no digit is lost. Raises `ShapeError` on what is not JSON in UTF-8."""
+    """Parses UTF-8 JSON; numbers become Decimal, so that no digit is lost. Raises `AnswerShapeError`."""
     try:
         return json.loads(body.decode("utf-8-sig"), parse_float=_number, parse_int=_number, parse_constant=str)
     except (ValueError, RecursionError) as error:
-        raise ShapeError(f"not JSON: {type(error).__name__}") from None
+        raise AnswerShapeError(f"not JSON: {type(error).__name__}") from None
 
 
 def _number(text: str) -> Decimal | str:
@@ -58,17 +58,25 @@ def read_status(document: Any, dialect: Dialect) -> BodyStatus:
     return BodyStatus(_text_of(code), _text_of(message))
 
 
+def status_of(body: bytes, dialect: Dialect) -> BodyStatus:
+    """Returns the status inside a body; a body that is not JSON has none."""
+    try:
+        return read_status(parse_json(body), dialect)
+    except AnswerShapeError:
+        return BodyStatus(None, None)
+
+
 def read_server_request_id(document: Any, dialect: Dialect) -> str | None:
     return _text_of(field(document, dialect.trace.server_request_id))
 
 
 def read_master_data(document: Any, dialect: Dialect) -> MasterData:
-    """Raises `ShapeError` where no list of devices can be found."""
+    """Raises `AnswerShapeError` where no list of devices can be found."""
     names = dialect.master
     body = field(document, names.container, document)
     devices = field(body, names.devices)
     if not isinstance(devices, list):
-        raise ShapeError(f"master data has no list of devices (looked for {', '.join(names.devices)})")
+        raise AnswerShapeError(f"master data has no list of devices (looked for {', '.join(names.devices)})")
     known = (names.serial, names.name, names.application, names.time_zone, names.software_build, names.devices)
     return MasterData(
         serial=_text_of(field(body, names.serial)),
@@ -95,7 +103,7 @@ def _device(node: dict[str, Any], dialect: Dialect) -> PortalDevice:
     names = dialect.device
     identity = _text_of(field(node, names.id))
     if identity is None:
-        raise ShapeError(f"a device has no id (looked for {', '.join(names.id)})")
+        raise AnswerShapeError(f"a device has no id (looked for {', '.join(names.id)})")
     channels = field(node, names.channels)
     return PortalDevice(
         id=identity,
@@ -108,7 +116,7 @@ def _device(node: dict[str, Any], dialect: Dialect) -> PortalDevice:
     )
 
 
-def _channels(nodes: Any, names: ChannelFields) -> Iterator[PortalChannel]:
+def _channels(nodes: Any, names: ChannelNames) -> Iterator[PortalChannel]:
     for node in nodes if isinstance(nodes, list) else []:
         identity = _text_of(field(node, names.id))
         if identity is not None:
@@ -121,7 +129,7 @@ def _channels(nodes: Any, names: ChannelFields) -> Iterator[PortalChannel]:
             )
 
 
-def _device_type(text: Any, names: DeviceFields) -> DeviceType:
+def _device_type(text: Any, names: DeviceNames) -> DeviceType:
     kinds = {names.log_type: DeviceType.LOG, names.input_type: DeviceType.INPUT, names.mbus_type: DeviceType.MBUS}
     folded = {name.casefold(): kind for name, kind in kinds.items()}
     return folded.get(str(text).casefold(), DeviceType.OTHER)
@@ -130,16 +138,16 @@ def _device_type(text: Any, names: DeviceFields) -> DeviceType:
 def read_readings(document: Any, dialect: Dialect, asked_device: str, answered_ms: int) -> ReadingsPage:
     """Samples wherever they are nested; duplicates are left to the caller.
 
-    Raises `ShapeError` when there is data and not one sample in it can be read: then the dialect is wrong, and the
-    caller must not take it for "nothing there".
+    Raises `AnswerShapeError` when there is data and not one sample in it can be read: then the dialect is wrong, and
+    the caller must not take it for "nothing there".
     """
     names = dialect.readings
     data = document if isinstance(document, list) else field(document, names.container)
-    walk = _Walk(dialect, answered_ms)
+    walk = _SampleWalk(dialect, answered_ms)
     walk.visit(data, _Context(asked_device), 0)
     if data and not walk.samples and not (walk.empty_groups and not walk.unreadable):
         why = walk.unreadable[0] if walk.unreadable else f"nothing under {', '.join(names.container)} is a sample"
-        raise ShapeError(f"readings cannot be read: {why}")
+        raise AnswerShapeError(f"readings cannot be read: {why}")
     return ReadingsPage(
         samples=tuple(walk.samples),
         unreadable=tuple(walk.unreadable),
@@ -158,7 +166,7 @@ class _Context(NamedTuple):
     received: Any = None
 
 
-class _Walk:
+class _SampleWalk:
     """Collects samples from a tree of lists and objects, each level adding to the context of those below."""
 
     def __init__(self, dialect: Dialect, answered_ms: int) -> None:

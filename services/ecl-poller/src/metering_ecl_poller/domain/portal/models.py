@@ -40,7 +40,7 @@ class PortalDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MasterData(msgspec.Struct, frozen=True, kw_only=True):
-    """What `masterData` tells of one controller."""
+    """The master data of one controller."""
 
     serial: str | None
     name: str | None
@@ -57,7 +57,7 @@ class MasterData(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(msgspec.Struct, frozen=True):
     """One value: `timestamp_ms` is the controller's clock in UTC, `received_ms` the portal's when it fetched it,
-    `answered_ms` ours when the portal told us.
+    `answered_ms` ours when the portal answered.
     """
 
     device: str
@@ -69,7 +69,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class ReadingsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page. `unreadable` says of each sample that could not be read where it stood and why."""
+    """One page. `unreadable` names each sample that could not be read, with the reason."""
 
     samples: tuple[Sample, ...]
     unreadable: tuple[str, ...]

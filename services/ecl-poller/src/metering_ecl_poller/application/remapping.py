@@ -5,15 +5,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from metering_common.registry.documents import Sensor
-from metering_ecl_poller.adapters.answers import KeptAnswer
-from metering_ecl_poller.adapters.register import MappingVersion
-from metering_ecl_poller.application import Outlet, rhythm_of
-from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.application.polling import RawPublisher
+from metering_ecl_poller.domain.gaps import sampling_intervals
+from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion
+from metering_ecl_poller.domain.portal.answer import ArchivedAnswer
+from metering_ecl_poller.domain.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.models import MasterData, Sample
+from metering_ecl_poller.domain.portal.reading import (
+    AnswerShapeError,
+    parse_json,
+    read_master_data,
+    read_readings,
+    status_of,
+)
 from metering_ecl_poller.domain.remapping import (
-    Keys,
-    Read,
-    Rewritten,
-    Target,
+    DeviceRead,
+    RemappedDevice,
+    SensorTarget,
+    WrittenKeys,
     contested_targets,
     device_of,
     fault_marks,
@@ -21,14 +30,10 @@ from metering_ecl_poller.domain.remapping import (
     note_keys,
     rewrite,
 )
-from metering_ecl_poller.portal.client import status_of
-from metering_ecl_poller.portal.dialect import Dialect
-from metering_ecl_poller.portal.models import MasterData, Sample
-from metering_ecl_poller.portal.reading import ShapeError, parse_json, read_master_data, read_readings
 
 HTTP_OK = 200
 MASTER_DATA_BEFORE_MS = 2 * 3_600_000
-"""How long before the wanted time reading begins: each poll asks master data first, and they tell the units."""
+"""How long before the wanted time reading begins: each poll asks for master data first, and they hold the units."""
 
 
 class History(Protocol):
@@ -39,7 +44,7 @@ class History(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RemapOrder:
     """What to map again. `only`: these controllers; empty: all. `send` False: count only. `mark`: lost keys too."""
 
     from_ms: int
@@ -50,17 +55,17 @@ class Order:
 
 
 @dataclass
-class Lost:
+class LostKeys:
     """Keys of one target that earlier mappings wrote and the new one does not."""
 
     serial: str
-    target: Target
+    target: SensorTarget
     stamps: dict[int, int]
     marked: bool = False
 
 
 @dataclass
-class Remapped:
+class RemapResult:
     """What came of it."""
 
     answers: int = 0
@@ -69,7 +74,7 @@ class Remapped:
     unreadable: list[str] = field(default_factory=list)
     unmapped: int = 0
     """Reads of devices that the new mapping does not name, or that are not registered."""
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[LostKeys] = field(default_factory=list)
 
 
 class _Controller:
@@ -83,7 +88,7 @@ class _Controller:
         self.pages: list[tuple[Sample, ...]] = []
         self.written_by: set[int] = set()
         earlier = [one.mapping for one in versions[:-1]]
-        self.keys = Keys(contested_targets(earlier, versions[-1].mapping) if versions else frozenset())
+        self.keys = WrittenKeys(contested_targets(earlier, versions[-1].mapping) if versions else frozenset())
 
     def earlier(self) -> list[ControllerMapping]:
         """The mappings that may have written what is read now."""
@@ -94,24 +99,24 @@ class Remapping:
     """One run. `sensors` by name, for the fault values."""
 
     def __init__(
-        self, history: History, outlet: Outlet, dialect: Dialect, sensors: dict[str, Sensor], order: Order
+        self, history: History, publisher: RawPublisher, dialect: Dialect, sensors: dict[str, Sensor], order: RemapOrder
     ) -> None:
-        self._history, self._outlet, self._dialect = history, outlet, dialect
+        self._history, self._publisher, self._dialect = history, publisher, dialect
         self._sensors, self._order = sensors, order
         self._controllers: dict[str, _Controller] = {}
-        self.result = Remapped()
+        self.result = RemapResult()
 
-    async def run(self, answers: AsyncIterator[KeptAnswer]) -> Remapped:
-        """Raises what the outlet raises; then it is begun again, which does no harm."""
+    async def run(self, answers: AsyncIterator[ArchivedAnswer]) -> RemapResult:
+        """Raises what the publisher raises; a repeated run does no harm."""
         async for kept in answers:
             if not self._order.only or kept.answer.serial in self._order.only:
                 await self._take(kept)
         for serial, controller in self._controllers.items():
             await self._end_read(controller)
-            await self._tell_lost(serial, controller)
+            await self._collect_lost(serial, controller)
         return self.result
 
-    async def _take(self, kept: KeptAnswer) -> None:
+    async def _take(self, kept: ArchivedAnswer) -> None:
         answer = kept.answer
         if answer.http_status != HTTP_OK or status_of(answer.body, self._dialect).code not in self._successes():
             return
@@ -123,7 +128,7 @@ class Remapping:
                 controller.master = read_master_data(parse_json(answer.body), self._dialect)
             elif self._order.from_ms <= answer.received_at_ms <= self._order.to_ms:
                 await self._take_page(controller, kept)
-        except ShapeError as error:
+        except AnswerShapeError as error:
             what = f"{answer.serial}, {answer.call} {answer.client_request_id}: {error}"
             self.result.unreadable.append(what)
 
@@ -140,7 +145,7 @@ class Remapping:
             self._controllers[serial] = _Controller(versions)
         return self._controllers[serial]
 
-    async def _take_page(self, controller: _Controller, kept: KeptAnswer) -> None:
+    async def _take_page(self, controller: _Controller, kept: ArchivedAnswer) -> None:
         answer = kept.answer
         if answer.read_id != controller.read_id:
             await self._end_read(controller)
@@ -159,35 +164,35 @@ class Remapping:
         pages, controller.pages = controller.pages, []
         if not pages:
             return
-        read = Read(device_of(controller.master, controller.device_id), joined(pages))
+        read = DeviceRead(device_of(controller.master, controller.device_id), joined(pages))
         mapping = controller.versions[-1].mapping
         note_keys(controller.keys, read, controller.earlier(), mapping)
-        rewritten = rewrite(read, mapping, rhythm_of(self._dialect))
+        rewritten = rewrite(read, mapping, sampling_intervals(self._dialect))
         if rewritten is None or not await self._send(rewritten, controller.versions[-1].version):
             self.result.unmapped += 1
 
-    async def _send(self, rewritten: Rewritten, version: int) -> bool:
+    async def _send(self, rewritten: RemappedDevice, version: int) -> bool:
         """False when the platform does not know the device."""
-        device = await self._outlet.find_device(rewritten.provider, rewritten.number)
+        device = await self._publisher.find_device(rewritten.provider, rewritten.number)
         if device is None:
             return False
         if self._order.send:
-            await self._outlet.hand_over(device, rewritten.elements, version)
+            await self._publisher.publish(device, rewritten.elements, version)
         self.result.records += len(rewritten.elements)
         self.result.values += sum(element.values for element in rewritten.elements)
         return True
 
-    async def _tell_lost(self, serial: str, controller: _Controller) -> None:
+    async def _collect_lost(self, serial: str, controller: _Controller) -> None:
         for target, stamps in sorted(controller.keys.lost().items()):
-            lost = Lost(serial, target, stamps)
+            lost = LostKeys(serial, target, stamps)
             if self._order.mark and self._order.send:
                 lost.marked = await self._mark(lost, controller.versions[-1].version)
             self.result.lost.append(lost)
 
-    async def _mark(self, lost: Lost, version: int) -> bool:
+    async def _mark(self, lost: LostKeys, version: int) -> bool:
         """Through the validator like everything else: the fault value of the dictionary, which it marks quality 3."""
         sensor = self._sensors.get(lost.target.sensor)
         if sensor is None or sensor.fault is None:
             return False
         elements = fault_marks(lost.target, lost.stamps, sensor.fault)
-        return await self._send(Rewritten(lost.target.provider, lost.target.number, elements), version)
+        return await self._send(RemappedDevice(lost.target.provider, lost.target.number, elements), version)

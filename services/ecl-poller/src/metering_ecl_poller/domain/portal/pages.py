@@ -1,17 +1,14 @@
-"""All pages of one device's readings from a moment on, as one read: sorted, single, and known to be complete or not."""
+"""The pages of one read put together, and whether they are all of it."""
 
 from typing import NamedTuple
 
 import msgspec
 
-from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.client import PageWanted, PortalClient
-from metering_ecl_poller.portal.dialect import Request
-from metering_ecl_poller.portal.errors import AnswerUnreadableError
-from metering_ecl_poller.portal.models import ReadingsPage, Sample
+from metering_ecl_poller.domain.portal.errors import AnswerUnreadableError
+from metering_ecl_poller.domain.portal.models import ReadingsPage, Sample
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
     """What one read brought, in the order of time. Not `complete`: the page cap was reached, there is more behind."""
 
     samples: tuple[Sample, ...]
@@ -19,7 +16,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Wanted(NamedTuple):
+class ReadingRequest(NamedTuple):
     """Which readings: from when on (inclusive), and past when no further page is needed."""
 
     device: str
@@ -27,26 +24,9 @@ class Wanted(NamedTuple):
     until_ms: int | None = None
 
 
-async def read_forward(client: PortalClient, account: Account, wanted: Wanted, names: Request) -> Reading:
-    """Pages until the end, the cap, or `until_ms` is passed. Raises `PortalError`.
+class PageWalk:
+    """One read on its way through its pages."""
 
-    A page that repeats the one before, or fewer samples than the portal counts, mean that the dialect has paging
-    wrong: `AnswerUnreadableError`, since going on would take a part for the whole.
-    """
-    walk, read_id = _Walk(account.serial), client.new_request_id()
-    for turn in range(names.page_cap):
-        page = await client.readings_page(
-            account, PageWanted(wanted.device, wanted.from_ms, names.first_page + turn, read_id)
-        )
-        walk.add(page)
-        if walk.is_last(page) or (wanted.until_ms is not None and walk.passed(wanted.until_ms)):
-            return walk.reading(complete=True)
-    if not walk.in_order:
-        raise AnswerUnreadableError(account.serial, "readings", "more pages than the cap, and not in order of time")
-    return walk.reading(complete=False)
-
-
-class _Walk:
     def __init__(self, serial: str) -> None:
         self._serial = serial
         self._pages = 0
@@ -96,6 +76,6 @@ class _Walk:
     def passed(self, until_ms: int) -> bool:
         return self.in_order and self._newest > until_ms
 
-    def reading(self, *, complete: bool) -> Reading:
+    def reading(self, *, complete: bool) -> DeviceReading:
         samples = sorted(self._samples.values(), key=lambda sample: (sample.timestamp_ms, sample.channel))
-        return Reading(samples=tuple(samples), unreadable=tuple(self._unreadable), complete=complete)
+        return DeviceReading(samples=tuple(samples), unreadable=tuple(self._unreadable), complete=complete)

@@ -3,10 +3,10 @@
 FAILURES_TO_PAUSE = 20  # in a row, whosever controllers they were
 FIRST_PAUSE_SECONDS = 15.0
 LONGEST_PAUSE_SECONDS = 300.0
-BUSY_PAUSE_SECONDS = 30.0  # when a 429 says no time
+BUSY_PAUSE_SECONDS = 30.0  # when a 429 names no time
 
 
-class RetryPolicy:
+class PortalCircuitBreaker:
     """One per process; seconds are the monotonic clock's."""
 
     def __init__(self) -> None:

@@ -1,23 +1,14 @@
 """An answer of the portal as a record of `ecl.answers.v1`, there and back: what `remap` reads again."""
 
-import msgspec
-
 from metering_common.contract.metadata import KafkaHeaders, check_schema_version
 from metering_common.contract.topics import ECL_ANSWERS
 from metering_common.kafka.publisher import Record
-from metering_ecl_poller.portal.client import Answer
+from metering_ecl_poller.domain.portal.answer import ArchivedAnswer, PortalAnswer
 
 SCHEMA_VERSION = 1
 
 
-class KeptAnswer(msgspec.Struct, frozen=True):
-    """An answer, and the version of the mapping that was applied to it when it came (0: none)."""
-
-    answer: Answer
-    mapping_version: int
-
-
-def to_record(answer: Answer, mapping_version: int) -> Record:
+def to_record(answer: PortalAnswer, mapping_version: int) -> Record:
     """Keyed by controller, so that one controller's answers stay in order; the body is the value, untouched."""
     texts: dict[str, object] = {
         "schema-version": SCHEMA_VERSION,
@@ -35,12 +26,12 @@ def to_record(answer: Answer, mapping_version: int) -> Record:
     return Record(ECL_ANSWERS, answer.serial.encode(), answer.body, headers)
 
 
-def from_record(headers: KafkaHeaders, value: bytes) -> KeptAnswer:
+def from_record(headers: KafkaHeaders, value: bytes) -> ArchivedAnswer:
     """The inverse. Raises `UnknownSchemaVersionError`, `MalformedHeadersError`, KeyError or ValueError."""
     texts = {name: text.decode() for name, text in headers}
     check_schema_version(texts.get("schema-version"))
     call = texts["call"]
-    answer = Answer(
+    answer = PortalAnswer(
         serial=texts["controller"],
         call="masterData" if call == "masterData" else "readings",
         device=texts.get("device"),
@@ -51,4 +42,4 @@ def from_record(headers: KafkaHeaders, value: bytes) -> KeptAnswer:
         client_request_id=texts["client-request-id"],
         server_request_id=texts.get("server-request-id"),
     )
-    return KeptAnswer(answer, int(texts["mapping-version"]))
+    return ArchivedAnswer(answer, int(texts["mapping-version"]))

@@ -1,4 +1,4 @@
-"""The poller's own book as a person uses it: controllers, their codes, their mappings, and what became of them."""
+"""The poller's database as a person uses it: controllers, their codes, their mappings and their state."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ import msgspec
 
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.sealed import Keyring
-from metering_ecl_poller.adapters.moments import moment, unix_ms
-from metering_ecl_poller.adapters.store import QUERIES, open_account, sealed_context
-from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.adapters.postgres.moments import moment, unix_ms
+from metering_ecl_poller.adapters.postgres.poll_store import QUERIES, open_account, sealed_context
+from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion
+from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.schedule import soon_due_ms
-from metering_ecl_poller.portal.address import Account
 
 
 class UnknownControllerError(Exception):
@@ -21,21 +21,13 @@ class UnknownControllerError(Exception):
         super().__init__(f"controller {serial} is not known: metering-ecl controller add")
 
 
-class MappingVersion(msgspec.Struct, frozen=True):
-    """A mapping and the times whose answers it was applied to again."""
-
-    version: int
-    mapping: ControllerMapping
-    remapped: tuple[tuple[int, int], ...]
-
-
-class Register:
-    """All but the polling itself. `due` says when a controller is asked that was added, enabled or let in again."""
+class ControllerStore:
+    """All but the polling itself. `due` computes when a controller is asked that was added, enabled or let in again."""
 
     def __init__(self, pool: TimedPool, keyring: Keyring, due: Callable[[str, int], int] = soon_due_ms) -> None:
         self._pool, self._keyring, self._due = pool, keyring, due
 
-    async def add(self, account: Account, now_ms: int) -> bool:
+    async def add(self, account: PortalAccount, now_ms: int) -> bool:
         """True when it was not known; a known one gets new codes and is asked again."""
         server_code, access_code = (
             self._keyring.seal(secret.get_secret_value().encode(), sealed_context(account.serial, what))
@@ -55,7 +47,7 @@ class Register:
         if await self._pool.fetchval(QUERIES.disable, serial) is None:
             raise UnknownControllerError(serial)
 
-    async def account(self, serial: str) -> Account:
+    async def account(self, serial: str) -> PortalAccount:
         """Raises `UnknownControllerError` and `SealedError`."""
         row = await self._pool.fetchrow(QUERIES.credentials, serial)
         if row is None:

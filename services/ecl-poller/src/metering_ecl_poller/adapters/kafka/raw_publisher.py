@@ -1,4 +1,4 @@
-"""Where the portal's answers and the measures made of them leave for Kafka; it returns after the acknowledgements."""
+"""Publishes the portal's answers and the measures made of them to Kafka; returns after the acknowledgements."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -11,29 +11,29 @@ from metering_common.kafka.publisher import Publisher, PublishUnavailableError, 
 from metering_common.registry.documents import Device
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.clock import Clock
-from metering_ecl_poller.adapters.answers import to_record
-from metering_ecl_poller.domain.elements import Element
+from metering_ecl_poller.adapters.kafka.answers import to_record
+from metering_ecl_poller.domain.elements import PortalElement
+from metering_ecl_poller.domain.portal.answer import PortalAnswer
 from metering_ecl_poller.metrics import PollerMetrics
-from metering_ecl_poller.portal.client import Answer
 
-MAX_ITEMS = 100  # records of one batch; http_rev's limit, kept here so that a batch is a batch everywhere
+MAX_ITEMS = 100  # records of one batch; a batch is the same everywhere: `rev` has 7 bits for the item
 DEADLINE_SECONDS = 15.0
 TRIES = 3  # of one publication: a broker that changes leaders is back in seconds
 
 
 class RegistryUnsureError(Exception):
-    """Whether a device exists cannot be said now: the registry replica is behind and could not catch up."""
+    """Whether a device exists is not known now: the registry replica is behind and could not catch up."""
 
 
-class KafkaOutlet:
+class KafkaRawPublisher:
     """One per process; calls may run side by side."""
 
     def __init__(self, publisher: Publisher, replica: RegistryReplica, clock: Clock, metrics: PollerMetrics) -> None:
         self._publisher, self._replica = publisher, replica
         self._clock, self._metrics = clock, metrics
 
-    async def keep(self, answer: Answer, mapping_version: int) -> None:
-        """The answer verbatim, before anything is made of it. Raises `PublishUnavailableError`."""
+    async def archive(self, answer: PortalAnswer, mapping_version: int) -> None:
+        """Publishes the answer verbatim, before anything is made of it. Raises `PublishUnavailableError`."""
         self._metrics.answers.labels(answer.call, str(answer.http_status)).inc()
         await self._publish([to_record(answer, mapping_version)])
 
@@ -46,10 +46,10 @@ class KafkaOutlet:
             raise RegistryUnsureError("the registry could not be read to its end")
         return self._replica.registry.device_by_number(provider, number)
 
-    async def hand_over(
-        self, device: Device, elements: Sequence[Element], mapping_version: int, traceparent: str | None = None
+    async def publish(
+        self, device: Device, elements: Sequence[PortalElement], mapping_version: int, traceparent: str | None = None
     ) -> list[str]:
-        """The ids of the batches, once all their records are acknowledged. Raises `PublishUnavailableError`."""
+        """Returns the ids of the batches, once all their records are acknowledged. Raises `PublishUnavailableError`."""
         version = self._replica.version
         if version is None:
             raise RegistryUnsureError("the registry is not yet read")
@@ -61,7 +61,11 @@ class KafkaOutlet:
         return batches
 
     def _records(
-        self, device: Device, batch: Sequence[Element], mapping_version: int, about: tuple[RegistryVersion, str | None]
+        self,
+        device: Device,
+        batch: Sequence[PortalElement],
+        mapping_version: int,
+        about: tuple[RegistryVersion, str | None],
     ) -> list[tuple[object, Record]]:
         batch_id, (version, traceparent) = new_batch_id(self._clock.now_ms()), about
         records: list[tuple[object, Record]] = []
@@ -97,6 +101,6 @@ class KafkaOutlet:
                 return
 
 
-def _hundreds(elements: Sequence[Element]) -> Iterator[Sequence[Element]]:
+def _hundreds(elements: Sequence[PortalElement]) -> Iterator[Sequence[PortalElement]]:
     for start in range(0, len(elements), MAX_ITEMS):
         yield elements[start : start + MAX_ITEMS]

@@ -1,4 +1,4 @@
-"""What can go wrong between the poller and the portal: each says which controller, which call and what came back."""
+"""What can go wrong between the poller and the portal: each names the controller, the call and what came back."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ class PortalUnreachableError(PortalError):
 
 
 class PortalBusyError(PortalError):
-    """HTTP 429: the portal asks for retry, `retry_after_seconds` if it says how much."""
+    """HTTP 429: the portal asks to wait, `retry_after_seconds` if it says how long."""
 
     kind = "busy"
 
