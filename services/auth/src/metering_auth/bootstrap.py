@@ -7,21 +7,21 @@ from functools import partial
 
 from aiohttp import web
 
-from metering_auth.identity.adapters.bodies import Intake
-from metering_auth.identity.adapters.http import application
-from metering_auth.identity.adapters.oauth import OAuth
-from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
-from metering_auth.identity.client_revocation import ClientRevocation
-from metering_auth.identity.domain.limits import AttemptLimit, Rate
-from metering_auth.identity.instants import Instants, database_clock
-from metering_auth.identity.key_lifecycle import KeyLifecycle
-from metering_auth.identity.refresh import Refresher
-from metering_auth.identity.restore import ForgottenTokens
-from metering_auth.identity.schedule import Schedule
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.identity.token_store import TokenStore
+from metering_auth.adapters.http.bodies import Intake
+from metering_auth.adapters.http.oauth import OAuth
+from metering_auth.adapters.http.refresh_endpoint import RefreshEndpoint
+from metering_auth.adapters.http.server import application
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.adapters.postgres.token_store import TokenStore
+from metering_auth.application.client_revocation import ClientRevocation
+from metering_auth.application.instants import Instants, database_clock
+from metering_auth.application.key_lifecycle import KeyLifecycle
+from metering_auth.application.refresh import Refresher
+from metering_auth.application.relay import Relay
+from metering_auth.application.restore import ForgottenTokens
+from metering_auth.application.schedule import Schedule
+from metering_auth.domain.limits import AttemptLimit, Rate
 from metering_auth.metrics import IdentityMetrics, RegistryMetrics
-from metering_auth.registry.relay import Relay
 from metering_auth.settings import AuthSettings
 from metering_common.contract import topics
 from metering_common.postgres import pool as postgres

@@ -12,11 +12,11 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from metering_auth.admin import key_commands, meter_commands, owner_commands, registry_audit_commands
-from metering_auth.admin.session import Answer, CommandError, session
-from metering_auth.identity.key_lifecycle import UnknownKeyError
-from metering_auth.identity.signing_keys import NoSigningKeyError
-from metering_auth.registry.domain.texts import InvalidEntryError
+from metering_auth.adapters.postgres.signing_keys import NoSigningKeyError
+from metering_auth.application.key_lifecycle import UnknownKeyError
+from metering_auth.commands import key_commands, meter_commands, owner_commands, registry_audit_commands
+from metering_auth.commands.session import Answer, CommandError, session
+from metering_auth.domain.texts import InvalidEntryError
 from metering_common.service import logs
 from metering_common.service.output import Printing
 from metering_common.service.sealed import SealedError

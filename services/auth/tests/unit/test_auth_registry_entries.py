@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_auth.registry import sensors
-from metering_auth.registry.domain.device_lines import DeviceLine, check_header, read_line
-from metering_auth.registry.domain.texts import InvalidEntryError, normalised
-from metering_auth.registry.domain.zones import checked_zone
-from metering_auth.registry.sensors import SensorEntry, check_entry
+from metering_auth.adapters.postgres import sensors
+from metering_auth.adapters.postgres.sensors import SensorEntry, check_entry
+from metering_auth.domain.device_lines import DeviceLine, check_header, read_line
+from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.domain.zones import checked_zone
 from metering_common.registry.documents import Sensor, SensorKind
 
 pytestmark = pytest.mark.fast
