@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
+from metering_auth.adapters.postgres.issue import TokenIssuer
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.tokens import Claims, SigningMaterial, TokenUse, sign
 from metering_auth.settings import StoreSettings
 from metering_common.contract import topics

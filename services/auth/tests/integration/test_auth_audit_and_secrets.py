@@ -14,7 +14,7 @@ import pytest
 from auth_support import AuthClient
 from pydantic import SecretStr
 
-from metering_auth.adapters.postgres.token_store import TokenPair
+from metering_auth.domain.token_pairs import TokenPair
 from metering_auth.settings import StoreSettings
 from metering_common.postgres.pool import TimedPool
 

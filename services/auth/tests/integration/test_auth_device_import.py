@@ -16,8 +16,8 @@ import pytest
 from auth_support import AuthClient
 
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
 from metering_auth.adapters.postgres.revocation import RevocationInstant
+from metering_auth.domain.actor import Actor
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.clock import SystemClock

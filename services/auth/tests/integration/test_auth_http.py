@@ -17,9 +17,9 @@ from auth_support import AuthClient
 
 from metering_auth.adapters.http import oauth, refresh_endpoint
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
+from metering_auth.adapters.postgres.issue import TokenIssuer
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.tokens import SigningMaterial
 from metering_auth.settings import AuthSettings
 from metering_common.postgres.pool import TimedPool

@@ -16,10 +16,10 @@ from pydantic import SecretStr
 
 from metering_auth.adapters.http import oauth
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.key_lifecycle import KeyLifecycle, list_keys
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
-from metering_auth.application.key_lifecycle import KeyLifecycle, list_keys
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import KeyState

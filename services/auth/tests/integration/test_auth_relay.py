@@ -12,11 +12,11 @@ from aiokafka import TopicPartition
 from auth_support import AuthClient
 
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
 from metering_auth.adapters.postgres.documents import QUERIES, all_documents
 from metering_auth.adapters.postgres.outbox import Lane, change, lane_of
 from metering_auth.adapters.postgres.republish import republish
 from metering_auth.adapters.postgres.revocation import RevocationInstant, wait_published
+from metering_auth.domain.actor import Actor
 from metering_common.contract import topics
 from metering_common.kafka import clients
 from metering_common.postgres.pool import TimedPool

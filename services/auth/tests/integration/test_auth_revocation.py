@@ -12,11 +12,11 @@ from auth_support import AuthClient
 from prometheus_client import CollectorRegistry
 
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.outbox import Connection
+from metering_auth.adapters.postgres.issue import TokenIssuer
 from metering_auth.adapters.postgres.revocation import RevocationInstant
+from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import Gateway, Provider

@@ -13,10 +13,11 @@ import pytest
 from auth_support import AuthClient, ControlledClock
 
 from metering_auth.adapters.postgres import audit, owners
-from metering_auth.adapters.postgres.audit import Actor, AuditFilter
+from metering_auth.adapters.postgres.audit import AuditFilter
+from metering_auth.adapters.postgres.issue import TokenIssuer
 from metering_auth.adapters.postgres.revocation import RevocationInstant
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
 from metering_common.postgres.pool import TimedPool
 

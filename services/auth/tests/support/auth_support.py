@@ -12,15 +12,15 @@ from prometheus_client import CollectorRegistry
 
 from metering_auth.adapters.http import oauth, refresh_endpoint
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.audit import Actor
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.key_lifecycle import KeyLifecycle
 from metering_auth.adapters.postgres.revocation import RevocationInstant
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
 from metering_auth.adapters.postgres.token_store import TokenStore
-from metering_auth.application.issue import TokenIssuer
-from metering_auth.application.key_lifecycle import KeyLifecycle
 from metering_auth.application.refresh import Refresher
 from metering_auth.application.refusals import RefreshRefusedError
 from metering_auth.application.restore import ForgottenTokens
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.limits import AttemptLimit, Rate
 from metering_auth.metrics import IdentityMetrics
 from metering_auth.settings import StoreSettings
@@ -152,13 +152,13 @@ async def refreshing_parts(
 
 
 def _replica(pool: TimedPool, clock: ControlledClock, given: StoreSettings) -> Refresher:
-    keys, store = SigningKeys(given.keyring()), TokenStore(pool, clock)
+    keys = SigningKeys(given.keyring())
+    store = TokenStore(pool, keys, given.lifetimes(), clock)
     metrics = IdentityMetrics(CollectorRegistry())
     return Refresher(
         store=store,
-        keys=keys,
         lifetimes=given.lifetimes(),
-        forgotten=ForgottenTokens(store, keys, given.lifetimes(), metrics),
+        forgotten=ForgottenTokens(store, keys, metrics),
         limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
         metrics=metrics,
         monotonic=lambda: 0.0,

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metering_auth.adapters.postgres import audit
-from metering_auth.adapters.postgres.documents import as_camel
+from metering_auth.adapters.postgres.key_lifecycle import KeyLifecycle, list_keys
 from metering_auth.adapters.postgres.revocation import wait_published
 from metering_auth.adapters.postgres.rows import one_row
 from metering_auth.adapters.postgres.signing_keys import QUERIES
-from metering_auth.application.key_lifecycle import KeyLifecycle, list_keys
 from metering_auth.commands.owner_commands import NOT_PUBLISHED, PUBLISH_SECONDS
 from metering_auth.commands.session import Answer, CommandError, Parsers, Session, add_command, instant
+from metering_auth.domain.plain import as_camel
 from metering_common.registry.documents import KeyState
 
 

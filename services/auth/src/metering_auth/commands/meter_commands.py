@@ -8,11 +8,11 @@ import msgspec
 
 from metering_auth.adapters.postgres import devices, sensors
 from metering_auth.adapters.postgres.devices import DeviceChange, DeviceEntry
-from metering_auth.adapters.postgres.documents import as_plain
-from metering_auth.adapters.postgres.sensors import SensorEntry
 from metering_auth.commands import device_files
 from metering_auth.commands.session import Answer, CommandError, Parsers, Session, add_command, instant, registry_id
 from metering_auth.domain.device_lines import DEFAULT_ZONE
+from metering_auth.domain.plain import as_plain
+from metering_auth.domain.sensor_entries import SensorEntry, read_dictionary, read_sensor_list
 from metering_common.registry.documents import Sensor, SensorKind
 
 
@@ -93,7 +93,7 @@ async def _export_sensors(session: Session, _given: argparse.Namespace) -> Answe
 
 async def _import_sensors(session: Session, given: argparse.Namespace) -> Answer:
     """What operations have changed in theirs stays, with --into-empty."""
-    entries = sensors.read_dictionary(read_file(given.file))
+    entries = read_dictionary(read_file(given.file))
     if given.into_empty and await sensors.sensors(session.connection):
         entries = []
     done = await sensors.import_sensors(session.connection, session.actor, entries)
@@ -105,7 +105,7 @@ async def _add_device(session: Session, given: argparse.Namespace) -> Answer:
     entry = DeviceEntry(
         provider_id=given.provider,
         number=given.number,
-        sensors=None if given.sensors is None else sensors.read_sensor_list(read_file(given.sensors)),
+        sensors=None if given.sensors is None else read_sensor_list(read_file(given.sensors)),
         zone=given.zone,
         interval_seconds=given.interval_seconds,
     )
@@ -119,7 +119,7 @@ async def _list_devices(session: Session, given: argparse.Namespace) -> Answer:
 
 
 async def _set_sensors(session: Session, given: argparse.Namespace) -> Answer:
-    named = sensors.read_sensor_list(read_file(given.sensors))
+    named = read_sensor_list(read_file(given.sensors))
     return await _change(session, given.id, DeviceChange(sensors=named))
 
 

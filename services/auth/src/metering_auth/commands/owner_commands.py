@@ -3,11 +3,11 @@
 import argparse
 
 from metering_auth.adapters.postgres import owners
-from metering_auth.adapters.postgres.documents import as_plain
+from metering_auth.adapters.postgres.issue import TokenIssuer
 from metering_auth.adapters.postgres.revocation import RevocationInstant, wait_past, wait_published
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
-from metering_auth.application.issue import TokenIssuer
 from metering_auth.commands.session import Answer, Parsers, Session, add_command, registry_id
+from metering_auth.domain.plain import as_plain
 from metering_common.registry.documents import Gateway, Provider, document_key
 
 PUBLISH_SECONDS = 15.0  # a relay that died is replaced within 10 s

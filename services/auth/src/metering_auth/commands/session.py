@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from metering_auth.adapters.postgres.audit import Actor, operator
-from metering_auth.adapters.postgres.outbox import Connection
+from metering_auth.adapters.postgres.audit import operator
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import DatabaseSettings, StoreSettings
 from metering_common.postgres import pool as postgres
 from metering_common.postgres.pool import TimedPool

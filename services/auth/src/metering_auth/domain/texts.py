@@ -10,6 +10,10 @@ class InvalidEntryError(ValueError):
     """What was given cannot stand in the registry; the message says what to change."""
 
 
+class NotRegisteredError(InvalidEntryError):
+    """No such entry in the registry."""
+
+
 def normalised(text: str, what: str) -> str:
     """NFC and trimmed; refuses empty text, control characters and lone surrogates. `what` names it in the message."""
     plain = unicodedata.normalize("NFC", text).strip()

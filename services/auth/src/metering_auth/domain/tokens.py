@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import jwt
@@ -47,6 +47,20 @@ class Claims:
     provider_id: int
     gateway_id: int
     use: TokenUse
+
+
+class VerificationKeys(Protocol):
+    """Public keys, by which signatures are checked."""
+
+    @property
+    def trusted(self) -> Mapping[str, RSAPublicKey]:
+        """By `kid`: those whose signatures count."""
+        ...
+
+    @property
+    def decoy(self) -> RSAPublicKey:
+        """Some public key, to verify against where no key fits."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The API's server: routes, one measurement of every request, and what is answered when something fails."""
 
-import asyncpg
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -11,13 +10,13 @@ from metering_auth.adapters.http.problems import problem
 from metering_auth.adapters.http.refresh_endpoint import RefreshEndpoint
 from metering_auth.adapters.postgres.signing_keys import NoSigningKeyError
 from metering_auth.metrics import IdentityMetrics
+from metering_common.postgres.pool import UNAVAILABLE
 from metering_common.service.clock import Clock
 from metering_common.service.sealed import SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = "5"
-UNAVAILABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, NoSigningKeyError, SealedError)
 
 
 def application(published: RefreshEndpoint, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
@@ -54,7 +53,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(405, "method_not_allowed", f"this path takes {allowed}", Allow=allowed)
     except web.HTTPException as error:
         return problem(error.status, error.reason.lower().replace(" ", "_"), error.reason)
-    except UNAVAILABLE as error:
+    except (*UNAVAILABLE, NoSigningKeyError, SealedError) as error:
         log.warning("request.unavailable", path=request.path, error=type(error).__name__)
         return _unavailable(request.path)
     except Exception as error:

@@ -8,26 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import orjson
-from asyncpg.pool import PoolConnectionProxy
 
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.domain.actor import Actor
 from metering_common.postgres.pool import load_queries
 
 QUERIES = load_queries("metering_auth", "sql/audit.sql")
 
-Connection = asyncpg.Connection | PoolConnectionProxy
 Facts = dict[str, Any] | None
 Act = tuple[str, Facts, Facts]
 """Subject, before, after."""
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who acts, and from where (a host for commands, an address for requests)."""
-
-    name: str
-    origin: str
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import asyncpg
 import msgspec
 
 from metering_auth.adapters.postgres import audit, owners, sensors
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.documents import QUERIES, as_plain, device_from
-from metering_auth.adapters.postgres.outbox import Connection, Lane, announce_entries, change
+from metering_auth.adapters.postgres.documents import QUERIES, device_from
+from metering_auth.adapters.postgres.outbox import Lane, announce_entries, change
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.device_lines import (
     COLUMNS,
     SEPARATOR,
@@ -24,6 +25,8 @@ from metering_auth.domain.device_lines import (
     check_header,
     read_line,
 )
+from metering_auth.domain.plain import as_plain
+from metering_auth.domain.sensor_entries import resolve
 from metering_auth.domain.texts import InvalidEntryError
 from metering_common.registry.documents import Device, document_key, encode_document
 
@@ -84,8 +87,8 @@ async def _stage(
 ) -> None:
     dictionary = await sensors.sensors(connection)
     whole = tuple(sensor.id for sensor in dictionary)
-    resolve = cache(lambda named: sensors.resolve(named, dictionary))
-    lines = _lines(file, whole, lambda named: resolve(tuple(named)), report)
+    looked_up = cache(lambda named: resolve(named, dictionary))
+    lines = _lines(file, whole, lambda named: looked_up(tuple(named)), report)
     while chunk := list(islice(lines, CHUNK_LINES)):
         await connection.copy_records_to_table(
             "device_import_line",

@@ -7,12 +7,14 @@ import asyncpg
 import msgspec
 
 from metering_auth.adapters.postgres import audit, owners, sensors
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.documents import QUERIES, as_plain, device_from
-from metering_auth.adapters.postgres.outbox import Connection, Lane, announce, change
-from metering_auth.adapters.postgres.rows import one_row
+from metering_auth.adapters.postgres.documents import QUERIES, device_from
+from metering_auth.adapters.postgres.outbox import Lane, announce, change
+from metering_auth.adapters.postgres.rows import Connection, one_row
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.device_lines import DEFAULT_ZONE, checked_exchanges, checked_interval
-from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.domain.plain import as_plain
+from metering_auth.domain.sensor_entries import resolve
+from metering_auth.domain.texts import InvalidEntryError, NotRegisteredError, normalised
 from metering_auth.domain.zones import checked_zone
 from metering_common.registry.documents import Device, document_key
 
@@ -72,7 +74,7 @@ async def change_device(connection: Connection, actor: Actor, device_id: int, wa
     async with change(connection, Lane.ORDINARY):
         row = await connection.fetchrow(QUERIES.device, device_id)
         if row is None:
-            raise owners.NotRegisteredError(f"device {device_id} is not registered")
+            raise NotRegisteredError(f"device {device_id} is not registered")
         before = device_from(row)
         after = await _changed(connection, before, wanted)
         check_terms(after.zone, after.interval_seconds, after.meter_exchanges)
@@ -107,7 +109,7 @@ async def _changed(connection: Connection, before: Device, wanted: DeviceChange)
 
 async def _listed(connection: Connection, named: Sequence[Any] | None) -> list[int]:
     dictionary = await sensors.sensors(connection)
-    return [known.id for known in dictionary] if named is None else list(sensors.resolve(named, dictionary))
+    return [known.id for known in dictionary] if named is None else list(resolve(named, dictionary))
 
 
 async def _settled(connection: Connection, actor: Actor, action: str, before: Device | None, after: Device) -> Device:

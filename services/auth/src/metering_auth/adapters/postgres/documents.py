@@ -2,11 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import cache
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from metering_common.postgres.pool import load_queries
 from metering_common.registry.documents import (
@@ -125,22 +123,3 @@ _BY_KIND: dict[str, tuple[str, Callable[[asyncpg.Record], RegistryDocument]]] = 
     "sensor": (QUERIES.sensors_numbered, sensor_from),
     "device": (QUERIES.devices_numbered, device_from),
 }
-
-
-@cache
-def _names(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    """Each field's name here and as it is published; asked for each of 100,000 imported devices."""
-    return tuple((field.name, field.encode_name) for field in msgspec.structs.fields(kind))
-
-
-def as_camel(name: str) -> str:
-    """A column's name as everything that is published writes names."""
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-def as_plain(document: msgspec.Struct) -> dict[str, Any]:
-    """A document with every field, defaults too, under its published name: for lists and the audit."""
-    values = {published: getattr(document, name) for name, published in _names(type(document))}
-    plain: dict[str, Any] = msgspec.to_builtins(values)
-    return plain

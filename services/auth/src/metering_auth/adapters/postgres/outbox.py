@@ -9,13 +9,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from enum import IntEnum
 
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
-
 from metering_auth.adapters.postgres.documents import QUERIES
+from metering_auth.adapters.postgres.rows import Connection
 from metering_common.registry.documents import RegistryDocument, document_key, encode_document
 
-Connection = asyncpg.Connection | PoolConnectionProxy
 Entry = tuple[str, bytes | None]
 
 

@@ -6,18 +6,15 @@ from typing import Any, TypeVar
 import asyncpg
 
 from metering_auth.adapters.postgres import audit
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.documents import QUERIES, as_plain, gateway_from, provider_from
-from metering_auth.adapters.postgres.outbox import Connection, Lane, announce, change
-from metering_auth.adapters.postgres.rows import one_row
-from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.adapters.postgres.documents import QUERIES, gateway_from, provider_from
+from metering_auth.adapters.postgres.outbox import Lane, announce, change
+from metering_auth.adapters.postgres.rows import Connection, one_row
+from metering_auth.domain.actor import Actor
+from metering_auth.domain.plain import as_plain
+from metering_auth.domain.texts import NotRegisteredError, normalised
 from metering_common.registry.documents import Gateway, Provider, document_key
 
 T = TypeVar("T", Provider, Gateway)
-
-
-class NotRegisteredError(InvalidEntryError):
-    """No such entry in the registry."""
 
 
 async def add_provider(connection: Connection, actor: Actor, name: str) -> Provider:

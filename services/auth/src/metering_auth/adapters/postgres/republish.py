@@ -7,7 +7,7 @@ nothing is locked, and neither a change nor a revocation waits for it, however l
 from uuid import UUID, uuid4
 
 from metering_auth.adapters.postgres.documents import QUERIES
-from metering_auth.adapters.postgres.outbox import Connection
+from metering_auth.adapters.postgres.rows import Connection
 
 
 async def begin_epoch(connection: Connection) -> UUID:

@@ -4,7 +4,8 @@ import asyncio
 import time
 
 from metering_auth.adapters.postgres.documents import QUERIES as REGISTRY_QUERIES
-from metering_auth.adapters.postgres.signing_keys import QUERIES, Connection
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.adapters.postgres.signing_keys import QUERIES
 from metering_auth.application.instants import Instants, database_clock
 
 ASK_SECONDS = 0.05

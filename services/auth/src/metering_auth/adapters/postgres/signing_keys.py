@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import asyncpg
 import structlog
-from asyncpg.pool import PoolConnectionProxy
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
 
+from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.domain.tokens import SigningMaterial
 from metering_common.postgres.pool import load_queries
 from metering_common.registry.documents import KeyState
@@ -16,7 +16,6 @@ from metering_common.service.sealed import Keyring, SealedError
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 QUERIES = load_queries("metering_auth", "sql/identity.sql")
-Connection = asyncpg.Connection | PoolConnectionProxy
 
 
 class NoSigningKeyError(Exception):

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
-import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -15,7 +14,7 @@ from metering_auth.adapters.postgres.rows import one_row
 from metering_auth.metrics import RegistryMetrics
 from metering_common.contract.topics import REGISTRY
 from metering_common.kafka import clients as kafka
-from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.pool import UNAVAILABLE, TimedPool
 from metering_common.registry.documents import document_key, encode_document
 from metering_common.service.settings import KafkaSettings
 
@@ -68,7 +67,7 @@ class Comparison:
                 if due or (await one_row(self._pool, QUERIES.publication))["compare_due"]:
                     await self.compare()
                     due = False
-            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (KafkaError, *UNAVAILABLE) as error:
                 log.warning("registry.comparison_failed", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(ASK_SECONDS)
 

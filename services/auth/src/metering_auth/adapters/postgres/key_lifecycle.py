@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from metering_auth.adapters.postgres import audit
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.documents import as_plain, key_from
+from metering_auth.adapters.postgres.documents import key_from
 from metering_auth.adapters.postgres.outbox import Lane, announce, announce_entries, change
-from metering_auth.adapters.postgres.signing_keys import QUERIES, Connection
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.adapters.postgres.signing_keys import QUERIES
 from metering_auth.application.instants import Instants, database_clock
+from metering_auth.domain.actor import Actor
 from metering_auth.domain.keys import (
     Activate,
     ForgetPrivatePart,
@@ -25,6 +26,7 @@ from metering_auth.domain.keys import (
     Retire,
     due_steps,
 )
+from metering_auth.domain.plain import as_plain
 from metering_common.registry.documents import KeyState, document_key
 from metering_common.service.sealed import Keyring
 

@@ -4,11 +4,13 @@ import asyncio
 from uuid import uuid4
 
 from metering_auth.adapters.postgres import audit
-from metering_auth.adapters.postgres.audit import Actor
-from metering_auth.adapters.postgres.owners import NotRegisteredError
-from metering_auth.adapters.postgres.signing_keys import QUERIES, Connection, SigningKeys
-from metering_auth.adapters.postgres.token_store import IssuedClaims, Lifetimes, TokenPair, add_token
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.adapters.postgres.signing_keys import QUERIES, SigningKeys
+from metering_auth.adapters.postgres.token_store import add_token
 from metering_auth.application.instants import Instants, database_clock
+from metering_auth.domain.actor import Actor
+from metering_auth.domain.texts import NotRegisteredError
+from metering_auth.domain.token_pairs import IssuedClaims, Lifetimes, TokenPair
 
 NEXT_SECOND = 0.1  # how often the clock is asked while the second of a revocation passes
 

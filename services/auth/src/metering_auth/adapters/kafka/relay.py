@@ -11,14 +11,14 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from metering_auth.adapters.kafka.comparison import Comparison
 from metering_auth.adapters.postgres.documents import QUERIES, documents_of
 from metering_auth.adapters.postgres.republish import begin_epoch
 from metering_auth.adapters.postgres.rows import one_row
-from metering_auth.application.comparison import Comparison
 from metering_auth.metrics import RegistryMetrics
 from metering_common.contract.topics import REGISTRY
 from metering_common.kafka import clients as kafka
-from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.pool import UNAVAILABLE, TimedPool
 from metering_common.service.settings import KafkaSettings
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -65,7 +65,7 @@ class Relay:
                 await self._relay()
             except LeaseLostError:
                 log.warning("relay.lease_lost")
-            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (KafkaError, *UNAVAILABLE) as error:
                 self._metrics.relay_failures.labels(type(error).__name__).inc()
                 log.warning("relay.failed", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -76,7 +76,7 @@ class Relay:
     async def stop(self) -> None:
         """Ends after the batch in flight and gives the lease up, so that the next relay need not wait 10 s."""
         self._stopping = True
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*UNAVAILABLE):
             await asyncio.wait_for(self._idle.wait(), KAFKA_SECONDS)
             await self._pool.execute(QUERIES.give_lease_up, self._holder)
 
