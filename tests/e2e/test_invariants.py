@@ -8,8 +8,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from metering_common.contract.batch_id import new_batch_id
-from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
+from metering_common.contract.envelope import PackedEntry
+from metering_common.contract.metadata import EntryMetadata, RegistryVersion, encode_metadata
 from metering_common.contract.rev import http_rev
+from metering_common.kafka.envelopes import raw_record
 from tests.e2e.gateway import Site, element, post, register
 from tests.e2e.platform import Platform, eventually
 
@@ -82,9 +84,9 @@ async def test_of_two_values_the_one_received_later_wins_in_whatever_order_they_
 async def late_landing(
     platform: Platform, site: Site, *, received_at_ms: int, measures: dict[Any, list[tuple[str, Any]]]
 ) -> None:
-    """A record of a request that ingest-api received earlier and Kafka took only now."""
+    """An envelope of a request that ingest-api received earlier and Kafka took only now."""
     batch = new_batch_id(received_at_ms)
-    headers = RecordHeaders(
+    metadata = EntryMetadata(
         batch_id=batch,
         item=0,
         items=1,
@@ -99,12 +101,9 @@ async def late_landing(
     producer = AIOKafkaProducer(bootstrap_servers=platform.environment["METERING_KAFKA"], acks="all")
     await producer.start()
     try:
-        await producer.send_and_wait(
-            "measurements.raw.v1",
-            element_bytes(site.number, measures),
-            key=str(site.device).encode(),
-            headers=encode_headers(headers),
-        )
+        entry = PackedEntry(encode_metadata(metadata), element_bytes(site.number, measures))
+        record = raw_record([entry], received_at_ms)
+        await producer.send_and_wait(record.topic, record.value, headers=record.headers)
     finally:
         await producer.stop()
 
