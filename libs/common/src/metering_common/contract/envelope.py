@@ -5,7 +5,7 @@ other. What an entry holds cannot touch its neighbours, whatever it is.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,7 @@ from metering_common.contract.metadata import (
     stand_in_metadata,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 ENVELOPE_BYTES = 256 * 1024
 """Metadata and entries of an envelope that is gathered; a larger request travels alone."""
 MAX_ERROR_BYTES = 4_096
