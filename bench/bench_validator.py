@@ -26,16 +26,21 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from metering_common.contract import codec, topics
-from metering_common.contract.metadata import decode_headers, encode_headers
+from metering_common.contract import topics
+from metering_common.contract.envelope import read_envelope
+from metering_common.contract.messages import encode_validated
+from metering_common.contract.metadata import EntryMetadata
+from metering_common.contract.outcomes import pack_outcomes
 from metering_common.kafka import clients
+from metering_common.kafka.envelopes import raw_record
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, document_key, encode_document
 from metering_common.service.clock import SystemClock
 from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
+from metering_validator.domain.context import Context
 from metering_validator.domain.validation import validate
-from metering_validator.record_results import RawRecord, validate_record
+from metering_validator.envelope_results import outcome_records, validate_envelope, validated_record
 from metering_validator.testing import builders
 
 LEAST_OF_DECODE = {100: 0.2}
@@ -44,6 +49,8 @@ LEAST_OF_ONE_PARTITION = 0.6
 MOST_MEMORY_MB = 320
 """What the chart asks for."""
 SENSORS = 30
+PER_ENVELOPE = 8
+"""Entries of one measure, as ingest-api gathers them under load; of 100 measures each is alone."""
 DICTIONARY = json.loads((Path(__file__).parents[1] / "data" / "sensor_dictionary.json").read_text())
 ALL: tuple[Sensor, ...] = tuple(builders.sensor(n + 1, entry["name"]) for n, entry in enumerate(DICTIONARY))
 BARE = [sys.executable, str(Path(__file__).with_name("bare_faust_loop.py"))]
@@ -109,27 +116,37 @@ def microseconds(parts: dict[str, Callable[[], object]], seconds: float) -> dict
 def compare_with_decode(measures: int, seconds: float) -> float:
     """Prints where the time goes; gives the ratio."""
     value, context = body(measures), builders.context(device(29), ALL)
-    headers = encode_headers(builders.headers())
-    record = RawRecord(context.raw, 0, b"29", value, headers)
+    record = builders.raw_envelope(*[builders.packed(value)] * PER_ENVELOPE)
+
+    def context_of(_metadata: EntryMetadata) -> Context:
+        return context
+
+    def whole() -> None:
+        result = validate_envelope(read_envelope(record), context_of)
+        validated_record(result)
+        list(outcome_records([result], 12))
+
     decoder, result = msgspec.json.Decoder(BareElement), validate(value, context)
     spoiled = value[:-1] + b',"x":NaN}'
     assert result.validated.counts.accepted == measures * SENSORS
     parts: dict[str, Callable[[], object]] = {
         "bare typed decode": lambda: decoder.decode(value),
-        "whole validation": lambda: validate_record(record, context, 0),
+        "whole validation of an envelope": whole,
         "  of which reading": lambda: context.dictionary.reader.read(value),
         "  of which validating": lambda: validate(value, context),
-        "  of which encoding the validated record": lambda: codec.encode(result.validated),
-        "  of which encoding the outcome": lambda: codec.encode(result.outcome),
-        "beside it: decoding the headers": lambda: decode_headers(headers),
+        "  of which encoding the validated entry": lambda: encode_validated(result.validated),
+        "  of which packing the outcome": lambda: list(pack_outcomes([result.outcome], 12)),
+        "beside it: taking an envelope apart": lambda: read_envelope(record),
         "the long way, if something is amiss": lambda: validate(spoiled, context),
     }
     taken = microseconds(parts, seconds)
+    for name in ("whole validation of an envelope", "beside it: taking an envelope apart"):
+        taken[name] /= PER_ENVELOPE  # per entry, as all others
     values = measures * SENSORS
     print(f"\nbody of {measures}, {len(value):,} bytes, {values:,} values; without Kafka, one core")
     for name, one in taken.items():
         print(f"  {name:40} {one:9.1f} µs  {values / one:6.2f} M values/s")
-    return taken["bare typed decode"] / taken["whole validation"]
+    return taken["bare typed decode"] / taken["whole validation of an envelope"]
 
 
 class Run(NamedTuple):
@@ -195,7 +212,6 @@ async def publish_all(settings: KafkaSettings, bodies: Sequence[bytes], count: i
         *ALL,
         *(device(number) for number in range(100)),
     ]
-    headers = encode_headers(builders.headers())
     async with Publisher.open(settings, SystemClock(), deadline_seconds=60) as publisher:
         await publisher.publish(
             [Record(topics.REGISTRY, document_key(each).encode(), encode_document(each), []) for each in documents]
@@ -203,7 +219,11 @@ async def publish_all(settings: KafkaSettings, bodies: Sequence[bytes], count: i
         for start in range(0, count, 100):
             await publisher.publish(
                 [
-                    Record(topics.RAW, b"%d" % (number % devices), bodies[number % len(bodies)], headers)
+                    raw_record(
+                        [builders.packed(bodies[number % len(bodies)], device_id=number % devices)],
+                        builders.RECEIVED_AT_MS,
+                        number % devices % 12,
+                    )
                     for number in range(start, start + 100)
                 ]
             )

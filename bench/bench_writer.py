@@ -18,7 +18,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,18 +27,19 @@ from typing import NamedTuple
 import psutil
 from pydantic import SecretStr
 
-from metering_common.contract.codec import decode_validated, encode
+from metering_common.contract.messages import decode_validated, encode_validated
 from metering_common.contract.topics import VALIDATED
 from metering_common.postgres import pool as postgres
 from metering_common.postgres.pool import TimedPool
 from metering_local import postgres as local_postgres
 from metering_local.postgres import SUPERUSER
+from metering_writer.adapters.copying import copy_binary
 from metering_writer.adapters.store import PostgresStore
-from metering_writer.domain.columns import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, blocks_of, copy_blocks
-from metering_writer.domain.records import Record
+from metering_writer.domain.columns import COPY_COLUMNS, blocks_of, copy_new
+from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.flavour import ask_flavour
 from metering_writer.queries import sql
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, entry, metadata, rows, validated
 from metering_writer.testing_flavours import migrate
 
 SENSORS = tuple(range(1, 31))
@@ -80,12 +81,12 @@ Ready = Callable[[], Awaitable[object]]
 """Makes ready what is to be stored, and gives the storing of it."""
 
 
-def batch(devices: Sequence[int], offsets: Iterator[int], *, shifted_by: float = 0) -> list[Record]:
+def batch(devices: Sequence[int], offsets: Iterator[int], *, shifted_by: float = 0) -> list[ValidatedEntry]:
     """150,000 values: 100 measures of 30 sensors of each of 50 devices, received just now."""
     times = [MEASURED_AT + 60 * number for number in range(MEASURES)]
     values = [230.0 + number % 97 + shifted_by for number in range(MEASURES * len(SENSORS))]
     content = validated(rows(SENSORS, times, values))
-    return [record(headers(device, next(_received)), content, next(offsets)) for device in devices]
+    return [entry(metadata(device, next(_received)), content, next(offsets)) for device in devices]
 
 
 class Bench:
@@ -134,21 +135,19 @@ class Bench:
         return self._store.store(batch(devices, _offsets, shifted_by=shifted_by))
 
     def _copy(self, devices: Sequence[int]) -> Awaitable[object]:
-        return self._bare_copy(copy_blocks(blocks_of(batch(devices, itertools.count()))))
+        return self._bare_copy(copy_new(blocks_of(batch(devices, itertools.count())), None))
 
     def _staged_upsert(self, devices: Sequence[int]) -> Awaitable[object]:
-        return self._bare_upsert(copy_blocks(blocks_of(batch(devices, itertools.count(), shifted_by=1))))
+        return self._bare_upsert(copy_new(blocks_of(batch(devices, itertools.count(), shifted_by=1)), None))
 
-    async def _bare_copy(self, pieces: Sequence[bytes]) -> None:
+    async def _bare_copy(self, ready: bytes) -> None:
         async with self._pool.acquire() as session, session.transaction():
-            await session.copy_to_table("measurement", source=_stream(pieces), columns=COPY_COLUMNS, format="binary")
+            await copy_binary(session, "measurement", COPY_COLUMNS, [ready])
 
-    async def _bare_upsert(self, pieces: Sequence[bytes]) -> None:
+    async def _bare_upsert(self, ready: bytes) -> None:
         async with self._pool.acquire() as session, session.transaction():
             await session.execute(sql.make_staging)
-            await session.copy_to_table(
-                "measurement_staging", source=_stream(pieces), columns=COPY_COLUMNS, format="binary"
-            )
+            await copy_binary(session, "measurement_staging", COPY_COLUMNS, [ready])
             await session.execute(sql.upsert_staged)
 
     async def _devices(self) -> list[int]:
@@ -159,14 +158,7 @@ class Bench:
 
     async def _known(self, devices: Sequence[int], measured_at: int) -> None:
         first = validated(rows(SENSORS, [measured_at], [1.0] * len(SENSORS)))
-        await self._store.store([record(headers(device, next(_received)), first, next(_offsets)) for device in devices])
-
-
-async def _stream(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
-    yield COPY_HEADER
-    for piece in pieces:
-        yield piece
-    yield COPY_TRAILER
+        await self._store.store([entry(metadata(device, next(_received)), first, next(_offsets)) for device in devices])
 
 
 async def run(dsn: str, turns_asked: int, server_pid: int | None = None) -> int:
@@ -216,8 +208,8 @@ def quartiles(ratios: Sequence[float]) -> list[float]:
 
 
 def decode_rate() -> float:
-    """Values per second of the one step before the store that costs: reading the validated record's JSON."""
-    values = [encode(one.validated) for one in batch(range(RECORDS), itertools.count())]
+    """Values per second of the one step before the store that costs: reading the validated entry's JSON."""
+    values = [encode_validated(one.validated) for one in batch(range(RECORDS), itertools.count())]
     started = time.perf_counter()
     for value in values:
         decode_validated(value)

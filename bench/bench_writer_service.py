@@ -22,9 +22,14 @@ from typing import NamedTuple
 import psutil
 
 from metering_common.contract import topics
-from metering_common.contract.codec import encode
-from metering_common.contract.messages import MAX_RAW_TEXT, MAX_REFUSAL_GROUPS, RawValue, Refusal, Validated
-from metering_common.contract.metadata import encode_headers
+from metering_common.contract.messages import (
+    MAX_RAW_TEXT,
+    MAX_REFUSAL_GROUPS,
+    RawValue,
+    Refusal,
+    Validated,
+    encode_validated,
+)
 from metering_common.contract.topics import VALIDATED
 from metering_common.kafka import clients as kafka_client
 from metering_common.postgres import pool as postgres
@@ -34,7 +39,7 @@ from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.testing import kafka_settings, make_database, make_test_owner
 from metering_writer.settings import WriterSettings
-from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, headers, record, rows, validated
+from metering_writer.testing import MEASURED_AT, RECEIVED_AT_MS, entry, metadata, rows, validated
 from metering_writer.testing_flavours import migrate
 from metering_writer.testing_processes import WriterProcess, writer_processes
 
@@ -92,23 +97,24 @@ class Load:
         finally:
             await self._producer.stop()
 
-    async def send(self, value: bytes, count: int) -> list[tuple[int, float]]:
-        """Devices, and when each one's record was acknowledged."""
-        return await asyncio.gather(*(self._send(value, next(_devices)) for _ in range(count)))
+    async def send(self, content: Validated, count: int) -> list[tuple[int, float]]:
+        """Devices, and when each one's envelope was acknowledged."""
+        return await asyncio.gather(*(self._send(content, next(_devices)) for _ in range(count)))
 
-    async def _send(self, value: bytes, device: int) -> tuple[int, float]:
-        about = encode_headers(record(headers(device, RECEIVED_AT_MS + device), validated()).headers)
-        await self._producer.send_and_wait(VALIDATED, value, partition=device % PARTITIONS, headers=about)
+    async def _send(self, content: Validated, device: int) -> tuple[int, float]:
+        record = entry(metadata(device, RECEIVED_AT_MS + device), content).envelope.record
+        partition = device % PARTITIONS
+        await self._producer.send_and_wait(VALIDATED, record.value, partition=partition, headers=record.headers)
         return device, time.perf_counter()
 
 
 async def backlog(pool: TimedPool, writer: WriterProcess, load: Load, shape: Validated, megabytes: int) -> Backlog:
     """The writer is started when all of it is there, and stays."""
-    value = encode(shape)
+    value = encode_validated(shape)
     before = await _stored(pool)
     records = min(MOST_RECORDS, max(50, megabytes * 2**20 // len(value)))
     for _ in range(records // 50):
-        await load.send(value, 50)
+        await load.send(shape, 50)
     records = records // 50 * 50
     writer.start()
     await writer.started()
@@ -129,17 +135,17 @@ async def _stored(pool: TimedPool) -> int:
 
 async def latencies(pool: TimedPool, load: Load, values_per_second: float, seconds: float) -> list[float]:
     """How long each record took until it could be selected."""
-    value, values = encode(SHAPES[USUAL]), SHAPES[USUAL].counts.accepted
+    values = SHAPES[USUAL].counts.accepted
     until = time.perf_counter() + seconds
     asked: list[asyncio.Task[float]] = []
     while time.perf_counter() < until:
-        asked.append(asyncio.create_task(_one(pool, load, value)))
+        asked.append(asyncio.create_task(_one(pool, load, SHAPES[USUAL])))
         await asyncio.sleep(values / values_per_second)
     return list(await asyncio.gather(*asked))
 
 
-async def _one(pool: TimedPool, load: Load, value: bytes) -> float:
-    ((device, acknowledged),) = await load.send(value, 1)
+async def _one(pool: TimedPool, load: Load, content: Validated) -> float:
+    ((device, acknowledged),) = await load.send(content, 1)
     while not await pool.fetchval("SELECT EXISTS (SELECT FROM measurement WHERE device_id = $1)", device):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     return time.perf_counter() - acknowledged

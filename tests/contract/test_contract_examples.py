@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import ConsumerRecord
 
 from metering_common.contract import dead_letters, envelope, messages, metadata, outcomes
+from metering_common.kafka import topics_cat
 from metering_common.registry import documents
 from tests.contract.contract_examples import consumed, entries, examples, kafka_headers, value_bytes
 
@@ -103,3 +105,17 @@ def read(topic: str, example: dict[str, Any]) -> None:
     if topic == "measurements.dead.v1":
         dead_letters.decode_dead_letter_headers(kafka_headers(example))
     round_trip_value(topic, value_bytes(example))
+
+
+@pytest.mark.parametrize(("topic", "example"), [each for name in ENVELOPES for each in examples("valid", name)])
+def test_what_metering_topics_cat_prints_is_the_example_again(topic: str, example: dict[str, Any]) -> None:
+    value, headers = value_bytes(example), kafka_headers(example)
+    printed = topics_cat.shown(ConsumerRecord(topic, 3, 7, 1, 0, None, value, None, 0, len(value), tuple(headers)))
+    assert (printed["position"], printed["key"]) == (f"{topic}/3/7", None)
+    assert {"headers": printed["headers"], "entries": printed["entries"]} == example
+
+
+def test_what_cannot_be_taken_apart_is_printed_all_the_same() -> None:
+    record = ConsumerRecord(ENVELOPES[0], 3, 7, 1, 0, None, b"\xff{", None, 0, 2, ())
+    printed = topics_cat.shown(record)
+    assert (printed["value"], "first line" in printed["unreadable"]) == ("\\xff{", True)

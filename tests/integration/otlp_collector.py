@@ -25,6 +25,8 @@ class Span(NamedTuple):
     started_ns: int
     ended_ns: int
     attributes: dict[str, str]
+    links: dict[str, str]
+    """Span by trace, of those that an envelope's span links."""
 
 
 class Collector:
@@ -35,8 +37,8 @@ class Collector:
         self.spans: list[Span] = []
 
     def of_trace(self, trace: str) -> dict[str, Span]:
-        """By service; each tells one span of a one-record request."""
-        return {span.service: span for span in self.spans if span.trace == trace}
+        """By service; each reports one span of a request that is alone in its envelope, in the trace or linking it."""
+        return {span.service: span for span in self.spans if trace in (span.trace, *span.links)}
 
 
 @contextmanager
@@ -84,6 +86,7 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
                     span.start_time_unix_nano,
                     span.end_time_unix_nano,
                     _texts(span.attributes),
+                    {link.trace_id.hex(): link.span_id.hex() for link in span.links},
                 )
 
 

@@ -10,7 +10,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from metering_common.contract import schemas, topics
-from metering_common.kafka import acls
+from metering_common.kafka import acls, topics_cat
 from metering_common.service.output import Printing
 from metering_common.service.settings import KafkaSettings, load_settings
 
@@ -25,12 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Printing():
             _print_acls(acls.contract_acls(options.prefix), as_json=options.json)
         return 0
+    return _with_kafka(options)
+
+
+def _with_kafka(options: argparse.Namespace) -> int:
     settings = load_settings(KafkaSettings)
     if options.environment:
         settings = settings.model_copy(update={"environment": options.environment})
     try:
         if options.command == "acls":
             return asyncio.run(_apply_acls(settings, acls.contract_acls(options.prefix)))
+        if options.command == "cat":
+            return asyncio.run(_cat(settings, options))
         rows = asyncio.run(_apply(settings) if options.command == "apply" else _check(settings))
     except (KafkaError, OSError) as error:
         sys.stderr.write(f"metering-topics: {error}\n")
@@ -46,10 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "command",
-        choices=["apply", "check", "acls", "schemas"],
+        choices=["apply", "check", "acls", "schemas", "cat"],
         help="apply: create and strengthen; check: only look; acls: print who may do what, as commands for "
-        "kafka-acls.sh; schemas: hold contracts/schemas against the code",
+        "kafka-acls.sh; schemas: hold contracts/schemas against the code; cat: print what "
+        "stands on a topic, a JSON line per record",
     )
+    parser.add_argument("topic", nargs="?", choices=sorted(topics.load_contracts()), help="with cat")
+    parser.add_argument("--partition", type=int, help="with cat: only this one")
+    parser.add_argument("--offset", type=int, default=0, help="with cat: from here on")
+    parser.add_argument("--limit", type=int, default=100, help="with cat: so many records at most")
     parser.add_argument("--environment", choices=["production", "laptop"], help="instead of KAFKA_ENVIRONMENT")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.add_argument("--apply", action="store_true", help="with acls: create them, as a principal that may")
@@ -83,6 +94,21 @@ async def _apply_acls(settings: KafkaSettings, wanted: list[acls.Acl]) -> int:
         for acl in surplus
     )
     return 1 if surplus else 0
+
+
+async def _cat(settings: KafkaSettings, options: argparse.Namespace) -> int:
+    """One line per record, or with --json too: it is JSON anyway."""
+    if options.topic is None:
+        sys.stderr.write("metering-topics: cat needs a topic\n")
+        return 2
+    left = options.limit
+    with Printing():
+        async for record in topics_cat.records(settings, options.topic, options.partition, options.offset):
+            if not left:
+                break
+            sys.stdout.write(orjson.dumps(record).decode() + "\n")
+            left -= 1
+    return 0
 
 
 async def _apply(settings: KafkaSettings) -> list[topics.Applied]:
