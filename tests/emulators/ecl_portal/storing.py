@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from validator_support.live import Replicas
+
 from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from validator_support.live import Replicas
 from metering_writer.settings import WriterSettings
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import writer_processes
@@ -41,11 +42,13 @@ class Storing:
         return dict(zip(counts, map(int, sums.strip().split("|")), strict=True))
 
     def holes(self, device: int, since_ms: int, until_ms: int) -> list[tuple[int, int]]:
-        """What `measurement_gap` tells of a device, in Unix milliseconds."""
+        """Returns what `measurement_gap` reports of a device, in Unix milliseconds."""
         span = ", ".join(f"to_timestamp({at} / 1000.0)" for at in (since_ms, until_ms))
         columns = "extract(epoch FROM gap_from) * 1000, extract(epoch FROM gap_to) * 1000"
-        told = self._database.sql(f"SELECT {columns} FROM measurement_gap({device}, {span}) ORDER BY 1;")
-        return [(int(float(begin)), int(float(end))) for begin, end in (line.split("|") for line in told.splitlines())]
+        reported = self._database.sql(f"SELECT {columns} FROM measurement_gap({device}, {span}) ORDER BY 1;")
+        return [
+            (int(float(begin)), int(float(end))) for begin, end in (line.split("|") for line in reported.splitlines())
+        ]
 
 
 @asynccontextmanager
