@@ -6,7 +6,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.queries import load_queries
 from metering_common.service.sealed import Keyring
 from metering_ecl_poller.adapters.moments import moment, moment_or_none, unix_ms
 from metering_ecl_poller.domain.job import Job, LeaseLostError, Noted, Progress, Result

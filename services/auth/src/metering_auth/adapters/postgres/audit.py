@@ -12,7 +12,7 @@ import orjson
 
 from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.domain.actor import Actor
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 
 QUERIES = load_queries("metering_auth", "sql/audit.sql")
 
