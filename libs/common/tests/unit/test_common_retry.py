@@ -99,3 +99,8 @@ async def test_what_is_not_needed_may_be_away_but_may_not_refuse() -> None:
     await replace(retry, backoff=Backoff(0)).until(attempt, AWAY)
     assert reasons == ["not asked yet", "who?", None, "who?", None]
     assert "kafka" not in server.reasons()
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    backoff = Backoff(first_seconds=0.1, longest_seconds=5)
+    assert [backoff.pause_seconds(failures) for failures in (0, 1, 2, 5, 6, 10_000)] == [0.1, 0.2, 0.4, 3.2, 5, 5]
