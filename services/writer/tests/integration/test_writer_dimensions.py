@@ -120,7 +120,9 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
         await until(followed)
 
 
-async def test_a_removed_device_costs_no_other_a_look(pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic) -> None:
+async def test_a_removed_device_costs_no_other_a_look(
+    pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic
+) -> None:
     """An upsert locks its row, which `xmax` keeps: of the device that stays nothing was looked at."""
     keeping = Keeping(pool, kafka)
     async with keeping.running():
