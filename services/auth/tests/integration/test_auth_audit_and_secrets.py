@@ -66,8 +66,8 @@ def test_an_act_names_its_operator_and_the_role_that_the_database_saw(
 
 async def test_the_role_and_the_time_of_an_event_cannot_be_given(pool: TimedPool) -> None:
     for column, value in (("database_role", "'ana'"), ("at", "now() - interval '1 day'")):
+        columns = f"actor, action, subject, origin, {column}"
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            columns = f"actor, action, subject, origin, {column}"
             await pool.execute(f"INSERT INTO audit_event ({columns}) VALUES ('a', 'b', 'c', 'd', {value})")
 
 
