@@ -35,9 +35,7 @@ class StoreSettings(DatabaseSettings):
     access_lifetime_seconds: int = Field(10_800, ge=60, description="how long an access token is valid")
     refresh_lifetime_seconds: int = Field(60 * DAY_SECONDS, ge=3_600, description="how long a refresh token is valid")
     key_publish_seconds: float = Field(300, ge=0, description="how long a key is on the registry topic before it signs")
-    key_active_seconds: float = Field(
-        30 * DAY_SECONDS, gt=0, description="how long a key signs before the next does"
-    )
+    key_active_seconds: float = Field(30 * DAY_SECONDS, gt=0, description="how long a key signs before the next does")
 
     @field_validator("key_encryption_key", "key_encryption_key_previous")
     @classmethod
