@@ -25,6 +25,7 @@ import msgspec
 import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from validator_support import builders
 
 from metering_common.contract import topics
 from metering_common.contract.envelope import read_envelope
@@ -41,7 +42,6 @@ from metering_local import kafka as local_kafka
 from metering_validator.domain.context import Context
 from metering_validator.domain.validation import validate
 from metering_validator.envelope_results import outcome_records, validate_envelope, validated_record
-from metering_validator.testing import builders
 
 LEAST_OF_DECODE = {100: 0.2}
 LEAST_OF_FAUST = 0.6

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from validator_support.builders import NOW, RECEIVED_AT_MS, element, measure, metadata, packed
+from validator_support.live import Replicas, Tap, committed_offsets, end_offsets, publish_registry
 
 from metering_common.contract import topics
 from metering_common.contract.dead_letters import METADATA, decode_dead_letter_headers
@@ -14,8 +16,6 @@ from metering_common.contract.outcomes import all_outcomes
 from metering_common.kafka.envelopes import raw_record
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import NOW, RECEIVED_AT_MS, element, measure, metadata, packed
-from metering_validator.testing.live import Replicas, Tap, committed_offsets, end_offsets, publish_registry
 
 
 def raw(*entries: PackedEntry) -> Record:

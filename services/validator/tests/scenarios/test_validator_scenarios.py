@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from validator_support.builders import metadata
 
 from metering_common.contract.metadata import EntryMetadata, EntryPosition
 from metering_common.contract.topics import RAW
@@ -21,7 +22,6 @@ from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
 from metering_validator.domain.validation import validate
-from metering_validator.testing.builders import metadata
 
 pytestmark = pytest.mark.fast
 

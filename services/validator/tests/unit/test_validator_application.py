@@ -8,6 +8,20 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
+from validator_support.builders import (
+    EPOCH,
+    NOW,
+    RECEIVED_AT_MS,
+    SENSORS,
+    documents,
+    element,
+    measure,
+    metadata,
+    packed,
+    raw_envelope,
+    raw_record,
+    sensor,
+)
 
 from metering_common.contract import topics
 from metering_common.contract.dead_letters import METADATA, decode_dead_letter_headers
@@ -22,20 +36,6 @@ from metering_common.service.clock import ManualClock
 from metering_validator.application import MAX_RETRY_SECONDS, CannotGoOnError, Validator
 from metering_validator.domain.context import Limits
 from metering_validator.metrics import Metrics
-from metering_validator.testing.builders import (
-    EPOCH,
-    NOW,
-    RECEIVED_AT_MS,
-    SENSORS,
-    documents,
-    element,
-    measure,
-    metadata,
-    packed,
-    raw_envelope,
-    raw_record,
-    sensor,
-)
 
 pytestmark = pytest.mark.fast
 

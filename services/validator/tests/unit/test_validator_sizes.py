@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from validator_support.builders import NOW, context, element, measure, packed, raw_envelope
 
 from metering_common.contract import topics
 from metering_common.contract.envelope import ENVELOPE_BYTES, read_envelope
@@ -18,7 +19,6 @@ from metering_validator.envelope_results import (
     validate_envelope,
     validated_record,
 )
-from metering_validator.testing.builders import NOW, context, element, measure, packed, raw_envelope
 
 pytestmark = pytest.mark.fast
 

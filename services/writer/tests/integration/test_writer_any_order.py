@@ -36,9 +36,7 @@ def some_contents(chance: random.Random, count: int) -> Contents:
         received = RECEIVED_AT_MS + chance.randrange(50)
         about = metadata(device=chance.randrange(DEVICES), received_at_ms=received, rev=received << 20)
         contents.append((about, validated(rows(sensors, times, values, quality))))
-    again = [
-        (metadata(one.device_id, one.received_at_ms, rev=one.rev + 1), content) for one, content in contents[::10]
-    ]
+    again = [(metadata(one.device_id, one.received_at_ms, rev=one.rev + 1), content) for one, content in contents[::10]]
     return contents + again
 
 

@@ -1,11 +1,12 @@
 """An entry's row in the ledger, its refusals, and what a replay closes."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from metering_common.contract.messages import Refusal, Status
+from metering_common.postgres.instants import instant_of, instant_of_seconds
 from metering_writer.adapters.copying import copy_binary
 from metering_writer.adapters.session import Session
 from metering_writer.domain.accounts import WriteResult
@@ -13,7 +14,6 @@ from metering_writer.domain.entries import ValidatedEntry
 from metering_writer.domain.ledger_rows import LEDGER_COLUMNS, ledger_rows
 from metering_writer.queries import sql
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REFUSAL_COLUMNS = (
     "batch_id", "item", "ordinal", "received_at", "device_id", "provider_id", "sensor_id", "sensor_name", "rule",
     "count", "first_at", "last_at", "samples",
@@ -67,11 +67,6 @@ def received_at(entry: ValidatedEntry) -> datetime:
     return instant_of(entry.metadata.received_at_ms)
 
 
-def instant_of(unix_ms: int) -> datetime:
-    """Exact to the millisecond, which a division would not be."""
-    return _EPOCH + timedelta(milliseconds=unix_ms)
-
-
 def _refusal_row(entry: ValidatedEntry, ordinal: int, refusal: Refusal) -> tuple[object, ...]:
     metadata = entry.metadata
     return (
@@ -84,6 +79,6 @@ def _refusal_row(entry: ValidatedEntry, ordinal: int, refusal: Refusal) -> tuple
 def _instant(unix_seconds: int | None) -> datetime | None:
     """None too for what no calendar says: a refused timestamp may be any number."""
     try:
-        return None if unix_seconds is None else _EPOCH + timedelta(seconds=unix_seconds)
+        return None if unix_seconds is None else instant_of_seconds(unix_seconds)
     except OverflowError:
         return None

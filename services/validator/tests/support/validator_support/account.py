@@ -17,7 +17,7 @@ from metering_common.kafka import clients
 from metering_common.kafka.envelopes import raw_record
 from metering_common.kafka.publisher import Publisher
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import EPOCH, NOW, RECEIVED_AT_MS, packed
+from validator_support.builders import EPOCH, NOW, RECEIVED_AT_MS, packed
 
 DEVICES = 60
 
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 async def publish_load(publisher: Publisher, count: int, seed: int, registry_position: int = 0, most: int = 7) -> None:
     """`count` entries of one small measure each, one to `most` per envelope; some of their values are refused."""
-    random = Random(seed)  # noqa: S311  no secret
+    random = Random(seed)
     entries = [_entry(random, seed * 1_000_000 + number, registry_position) for number in range(count)]
     records = []
     while entries:

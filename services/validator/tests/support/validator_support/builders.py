@@ -1,8 +1,11 @@
 """Builders of registry documents, elements and records for the validator's tests."""
 
 import json
+from functools import cache
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from metering_common.contract.envelope import ConsumedRecord, PackedEntry, envelope_headers, pack
 from metering_common.contract.metadata import EntryMetadata, RecordPosition, RegistryVersion, encode_metadata
@@ -10,6 +13,7 @@ from metering_common.contract.topics import RAW
 from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, SensorKind
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
+from metering_validator.domain.examples import Example, Sender
 
 EPOCH = "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11"
 RECEIVED_AT_MS = 1_773_241_518_021
@@ -24,10 +28,21 @@ SENSORS = (
     sensor(1, "Corriente A"),
     sensor(2, "Corriente B", alias="CB"),
     sensor(3, "Energía activa acumulada", alias="EACTIVE", minimum=0.0),
-    sensor(4, "Temperatura", minimum=-50.0, maximum=100.0, fault=192.0),
+    sensor(4, "Temperatura", minimum=-50.0, maximum=100.0, faults=((192.0, None), (-300.0, -300.0), (-128.0, -127.0))),
     sensor(5, "Corriente C"),
 )
 DEVICE = Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4))
+
+
+def context_of(example: Example) -> Context:
+    """What an example of a rule takes for granted."""
+    device = {
+        Sender.REGISTERED: DEVICE,
+        Sender.UNKNOWN: None,
+        Sender.OF_ANOTHER: msgspec.structs.replace(DEVICE, provider=2),
+        Sender.INACTIVE: msgspec.structs.replace(DEVICE, active=False),
+    }[example.sender]
+    return context(device, clock_doubtful=example.clock_doubtful)
 
 
 def documents(*devices: Device) -> list[RegistryDocument]:
@@ -50,13 +65,19 @@ def metadata(**changes: Any) -> EntryMetadata:
     return EntryMetadata(**fields | changes)
 
 
+@cache
+def dictionary_of(sensors: tuple[Sensor, ...]) -> Dictionary:
+    """One for all tests that ask for it: what it remembers must not matter."""
+    return Dictionary(sensors)
+
+
 def context(
     device: Device | None = DEVICE,
     sensors: tuple[Sensor, ...] = SENSORS,
     limits: Limits | None = None,
     **changes: Any,
 ) -> Context:
-    return Context(metadata(**changes), device, Dictionary(sensors), limits or Limits())
+    return Context(metadata(**changes), device, dictionary_of(sensors), limits or Limits())
 
 
 def measure(timestamp: Any, *values: Any) -> dict[str, Any]:
