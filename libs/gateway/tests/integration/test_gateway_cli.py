@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metering_gateway.testing import Fault, Platform, running
+from metering_gateway.conformance import Fault, Platform, running
 
 
 class Cli:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from metering_gateway import AnotherSenderError, CredentialsRefusedError, Gateway, Notice
+from metering_gateway.conformance import Fault, Platform, random_faults, running, scripted
 from metering_gateway.domain.measures import Measure
 from metering_gateway.gateway import TOKEN_FILE
-from metering_gateway.testing import Fault, Platform, random_faults, running, scripted
 from metering_gateway.token_file import TokenFile, TokenPair
 
 pytestmark = pytest.mark.fast

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from metering_gateway.conformance import Platform, random_faults, running
 from metering_gateway.domain.csv_mapping import read_mapping
 from metering_gateway.domain.csv_rows import measures_of
-from metering_gateway.testing import Platform, random_faults, running
 
 DATA = Path(__file__).parents[4] / "data"
 CSV, MAPPING = DATA / "household_power_2007-02-01_02.csv", DATA / "household_mapping.json"

@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from metering_gateway.testing.faults import Fault, Faults, no_faults
-from metering_gateway.testing.token_family import TokenFamily
+from metering_gateway.conformance.faults import Fault, Faults, no_faults
+from metering_gateway.conformance.token_family import TokenFamily
 
 _LANDING = frozenset({Fault.NONE, Fault.UNAVAILABLE_LANDED, Fault.CUT_LANDED})
 _MAX_MEASURES, _SPAN = 100, 86_400
