@@ -19,7 +19,7 @@ from metering_gateway.domain.pace import BackOff
 from metering_gateway.findings import Findings
 from metering_gateway.line import Line
 from metering_gateway.notices import Notice, Notify, log_notice
-from metering_gateway.outbox import LocalStamp, Outbox, OutboxLimits
+from metering_gateway.outbox import LocalStamp, OutboxLimits, open_outbox
 from metering_gateway.outbox_file import Salvage
 from metering_gateway.results import Results
 from metering_gateway.sender import Sender
@@ -84,9 +84,17 @@ class Gateway:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _open(self) -> None:
         config, directory = self._config, self._config.state_directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.outbox = self._stack.enter_context(closing(Outbox(directory / OUTBOX_FILE, config.limits)))
+        self.outbox = self._stack.enter_context(closing(open_outbox(directory / OUTBOX_FILE, config.limits)))
         if self.outbox.salvage:
             self._notify(Notice("damaged", self.outbox.salvage.text()))
         self._api = await self._stack.enter_async_context(_api(config))
@@ -97,7 +105,6 @@ class Gateway:
         self._sender = self._made_sender(findings)
         self._upkeep = Upkeep(self.outbox, self.clock, self._notify, config.disk_low_bytes)
         self._before = self.outbox.account()
-        return self
 
     def _made_sender(self, findings: Findings) -> Sender:
         config = self._config

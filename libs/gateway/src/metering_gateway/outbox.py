@@ -60,6 +60,22 @@ class LocalStamp:
     steady_ms: int
 
 
+def open_outbox(path: Path, limits: OutboxLimits | None = None) -> "Outbox":
+    """Opens it and reads its account; a damaged one is set aside at once, and what can be read goes into a new one."""
+    for _ in range(2):
+        outbox = Outbox(path, limits)
+        try:
+            outbox.account()
+        except OutboxDamagedError:
+            outbox.close()
+        except BaseException:
+            outbox.close()
+            raise
+        else:
+            return outbox
+    raise OutboxDamagedError(f"{path} is damaged again right after it was begun: the disk is broken")
+
+
 class Outbox:
     """One file, safe for several processes. Methods that change it return only after the change is on the disk.
 
@@ -169,7 +185,7 @@ class Outbox:
         """Gives pages that are free again back to the disk, some at a time."""
         if not self._number("free_pages"):
             return
-        self._db.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+        self._db.executescript(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})")  # `execute` takes one step only
         if not self._number("free_pages"):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

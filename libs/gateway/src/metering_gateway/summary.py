@@ -32,8 +32,9 @@ class Summary:
     """`run`: since this process began (`run_refused` too). `total`: since the outbox was made. The rest: measures that
     stand in the outbox now, and values whose result is awaited.
 
-    Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten + dropped; `waiting` includes
-    those of unknown devices (`unknown`), `dropped` are those over the outbox's limits. `refused` here are measures that a request was refused for; they never got in.
+    Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten + dropped. `waiting` includes
+    those of unknown devices (`unknown`), `dropped` are those over the outbox's limits. `refused` here are measures
+    that a request was refused for; they never got in.
     """
 
     run: Figures

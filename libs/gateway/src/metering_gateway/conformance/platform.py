@@ -27,9 +27,10 @@ class Platform:
     """`arrivals`: every value that was taken, per (device, timestamp, sensor), in the order of its arrival.
 
     `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
-    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A result is
-    pending for `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the
-    most at one time. `on_call` is told the path of each request as it arrives.
+    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A result is pending for
+    `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the most at one
+    time. A request of more measures than `times_out_above` is answered by 408. `on_call` is told the path of each
+    request as it arrives.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Platform:
         self.refused_sensors: dict[str, str] = {}
         self.pending_polls = 0
         self.forgets_batches = False
+        self.times_out_above: int | None = None
         self.statuses: Counter[int] = Counter()
         self.prefers: list[str] = []
         self.concurrent = 0
@@ -131,6 +133,8 @@ class Platform:
         if not self._authorised(request):
             return _problem(401, "token_expired", "the token has expired")
         body = await request.read()
+        if self.times_out_above is not None and body.count(b'"timestamp"') > self.times_out_above:
+            return _failed(request, Fault.TIMEOUT)
         refusal = self._refusal(body)
         if refusal is None and fault in _LANDING:
             self._take(json.loads(body))

@@ -97,6 +97,19 @@ def outbox(box: Outbox, *, as_json: bool) -> None:
         _OUTPUT.print(f"refused: {escape(str(row['device_number']))} at {row['timestamp']}: {escape(answer)}")
 
 
+def table_check(description: dict[str, object], measures: list[dict[str, object]], *, as_json: bool) -> None:
+    """How a file of comma-separated values was understood."""
+    if as_json:
+        _write({"file": description, "measures": measures})
+        return
+    for name, found in description.items():
+        _OUTPUT.print(f"{name}: {escape(repr(found))}")
+    for measure in measures:
+        values = json.dumps(measure["values"], ensure_ascii=False)
+        at = f"{_moment(int(str(measure['timestamp'])))} ({measure['timestamp']})"
+        _OUTPUT.print(f"{escape(str(measure['deviceNumber']))} at {at}: {escape(values)}")
+
+
 def token(claims: Claims, *, as_json: bool) -> None:
     if as_json:
         _write({"provider": claims.provider, "gateway": claims.gateway, "expiresAt": claims.expires_at})
