@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 from metering_gateway.api import InvalidUrlError
-from metering_gateway.cli import commands
+from metering_gateway.cli import commands, conformance_command, daemon_commands
 from metering_gateway.cli.commands import EXIT_ERROR, EXIT_USAGE
 from metering_gateway.cli.options import (
     Connection,
@@ -26,7 +26,10 @@ from metering_gateway.cli.options import (
     UnreadableInputError,
     Wait,
     Whole,
+    Yes,
 )
+from metering_gateway.daemon.build import MissingExtraError
+from metering_gateway.daemon.config import ConfigError
 from metering_gateway.domain.csv_mapping import MappingError
 from metering_gateway.domain.csv_rows import RowError
 from metering_gateway.domain.measures import UnstorableMeasureError
@@ -38,9 +41,11 @@ from metering_gateway.tokens import CredentialsRefusedError
 
 _EXPECTED = (
     AnotherSenderError,
+    ConfigError,
     CredentialsRefusedError,
     InvalidUrlError,
     MappingError,
+    MissingExtraError,
     NoTokenError,
     OSError,
     OutboxDamagedError,
@@ -80,7 +85,7 @@ def replay(
     mapping: Path,
     speed: Positive | Literal["max"] = 1.0,
     end: End = "as-is",
-    check: Annotated[bool, Parameter(negative=())] = False,
+    check: Yes = False,
     place: Place = _PLACE,
     connection: Connection = _CONNECTION,
     sending: Sending = _SENDING,
@@ -108,7 +113,7 @@ def send(
     sensor: list[str],
     value: list[str],
     timestamp: int | None = None,
-    store_only: Annotated[bool, Parameter(negative=())] = False,
+    store_only: Yes = False,
     wait: Wait = 5,
     results: bool = True,
     first_wait: Positive = 1.0,
@@ -181,6 +186,66 @@ def device(number: str, *, place: Place = _PLACE, connection: Connection = _CONN
 
     """
     return _run(commands.device(Options(place, connection), number))
+
+
+@app.command
+def run(*, config: Annotated[Path, Parameter(env_var="METERING_GATEWAY_CONFIG")], dry_run: Yes = False) -> int:
+    """Run the daemon: read the sources of a configuration and send what they give, until a signal ends it.
+
+    Args:
+        config: the configuration (TOML); on SIGHUP it is read again.
+        dry_run: read the sources and print what they give; store and send nothing.
+
+    """
+    if dry_run:
+        return _run(daemon_commands.dry_run(config))
+    return asyncio.run(daemon_commands.run(config))
+
+
+@app.command
+def check_config(config: Path, /) -> int:
+    """Check a configuration and say the line of each mistake.
+
+    Args:
+        config: the configuration (TOML).
+
+    """
+    return daemon_commands.check_config(config)
+
+
+@app.command
+def status(*, config: Annotated[Path, Parameter(env_var="METERING_GATEWAY_CONFIG")], json: Yes = False) -> int:
+    """Show how the daemon of a configuration does.
+
+    Args:
+        config: the configuration (TOML) that the daemon runs with.
+        json: one JSON document on standard output.
+
+    """
+    return daemon_commands.status(config, as_json=json)
+
+
+@app.command
+def conformance(
+    *,
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65_535))] = 0,
+    folder: Path = Path("conformance"),
+    seconds: Positive = 600.0,
+    command: Annotated[str | None, Parameter(name="--run")] = None,
+    clock_offset: int = 0,
+    json: Yes = False,
+) -> int:
+    """Test a gateway of your own against a platform that fails on a script, and say what it did right and wrong.
+
+    Args:
+        port: the platform listens there, on 127.0.0.1; 0 chooses a free one.
+        folder: token.json and readings.csv are written there for the client under test.
+        seconds: when to give up waiting for the client.
+        command: starts the client under test and ends with it; its environment names URL, token, readings and state.
+        json: one JSON document on standard output.
+
+    """
+    return _run(conformance_command.conformance(port, folder, seconds, command, as_json=json))
 
 
 _CHANGE = Group("Change", validator=validators.LimitedChoice())
