@@ -4,7 +4,7 @@ BIN := .venv/bin
 LOCAL := $(BIN)/metering-local
 PACKAGES := deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/prober services/validator services/writer
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
-APART := not docker and not promtool and not chromium and not kubernetes and not chaos and not wire
+APART := not toolchains and not docker and not promtool and not chromium and not kubernetes and not chaos and not wire
 # Where `make check` has just run, its tests are not run again.
 SLOW := $(if $(CHECKED), and not fast)
 T ?=

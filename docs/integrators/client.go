@@ -36,11 +36,11 @@ type element struct {
 }
 
 type answer struct {
-	status                           int // 0: no answer came
-	retryAfter                       float64
-	AccessToken, RefreshToken, Code  string
-	Errors                           []struct{ Pointer string }
-	text                             []byte
+	status                          int // 0: no answer came
+	retryAfter                      float64
+	AccessToken, RefreshToken, Code string
+	Errors                          []struct{ Pointer string }
+	text                            []byte
 }
 
 var (

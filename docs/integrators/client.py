@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  an example to copy
 """A gateway in one page of Python on the reference library: delivers readings.csv to the platform.
 
 METERING_API_URL   the platform's base URL        METERING_TOKEN          the issued token.json
@@ -25,13 +26,18 @@ def read_measures(path: str) -> list[Measure]:
         ]
 
 
+def take_token(state: Path) -> None:
+    """Only the first time: an issued token that was exchanged must never be presented again."""
+    token = state / "token.json"
+    if not token.exists():
+        issued = json.loads(Path(os.environ["METERING_TOKEN"]).read_text(encoding="utf-8"))
+        TokenFile(token).write(TokenPair(issued["refreshToken"]))
+
+
 async def main() -> None:
     """Stores the readings once, then sends until nothing is due."""
     state = Path(os.environ["METERING_GATEWAY_STATE"])
-    token = state / "token.json"
-    if not token.exists():  # only the first time: an issued token that was exchanged must never be presented again
-        issued = json.loads(Path(os.environ["METERING_TOKEN"]).read_text(encoding="utf-8"))
-        TokenFile(token).write(TokenPair(issued["refreshToken"]))
+    take_token(state)
     async with Gateway(GatewayConfig(os.environ["METERING_API_URL"], state)) as gateway:
         if not gateway.outbox.account():
             gateway.outbox.store(read_measures(os.environ["METERING_READINGS"]))

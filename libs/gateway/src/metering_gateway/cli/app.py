@@ -97,7 +97,6 @@ def replay(
         speed: so many times real time, or max.
         end: move the file by whole days so that it ends on that day: yesterday, today, YYYY-MM-DD or as-is.
         check: show how the file and its first rows are understood, and store nothing.
-    :param
 
     """
     if check:
@@ -133,7 +132,6 @@ def send(
         results: read afterwards what became of the values.
         first_wait: wait after a first failure, in seconds; doubles up to 5 minutes, with jitter.
         give_up_after: stop sending after so many seconds; what is left stays in the outbox.
-    :param
 
     """
     if len(sensor) != len(value):
@@ -163,7 +161,6 @@ def simulate(
         rate: measures per second in all.
         seconds: for how long.
         seed: of the made-up values.
-    :param
 
     """
     options = Options(place, connection, sending)
@@ -182,7 +179,6 @@ def device(number: str, *, place: Place = _PLACE, connection: Connection = _CONN
 
     Args:
         number: the provider's number for it.
-    :param
 
     """
     return _run(commands.device(Options(place, connection), number))
@@ -242,10 +238,12 @@ def conformance(
         folder: token.json and readings.csv are written there for the client under test.
         seconds: when to give up waiting for the client.
         command: starts the client under test and ends with it; its environment names URL, token, readings and state.
+        clock_offset: seconds that the platform's clock is ahead of this machine's.
         json: one JSON document on standard output.
 
     """
-    return _run(conformance_command.conformance(port, folder, seconds, command, as_json=json))
+    run_kit = conformance_command.conformance
+    return _run(run_kit(port, folder, seconds, command, clock_offset=clock_offset, as_json=json))
 
 
 _CHANGE = Group("Change", validator=validators.LimitedChoice())
@@ -266,7 +264,6 @@ def outbox(
         requeue_refused: put what was refused in line again.
         forget_refused: give up what was refused.
         retry_unknown: try unknown devices at the next sending, now.
-    :param
 
     """
     return commands.outbox(place, requeue=requeue_refused, forget=forget_refused, retry_unknown=retry_unknown)
@@ -278,7 +275,6 @@ def token_import(file: str = "-", *, place: Place = _PLACE) -> int:
 
     Args:
         file: a file, or - for standard input.
-    :param
 
     """
     return commands.token_import(place, file)

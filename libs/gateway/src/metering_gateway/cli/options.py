@@ -28,7 +28,6 @@ class Place:
     Args:
         state: outbox and token of this gateway.
         json: one JSON document on standard output, no progress.
-    :param
 
     """
 
@@ -48,7 +47,6 @@ class Connection:
         proxy: URL of an HTTP proxy.
         client_certificate: certificate to show to a server that asks for one (PEM).
         client_key: its key, if it is in a file of its own.
-    :param
 
     """
 
@@ -70,7 +68,6 @@ class Sending:
         results: read afterwards what became of each request's values.
         first_wait: wait after a first failure, in seconds; doubles up to 5 minutes, with jitter.
         give_up_after: stop sending after so many seconds; what is left stays in the outbox.
-    :param
 
     """
 

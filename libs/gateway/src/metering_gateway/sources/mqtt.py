@@ -42,7 +42,11 @@ class MqttBroker:
 
 @dataclass
 class MqttSource:
-    """Subscribes with QoS 1 and a session of its own: what is published while it is away comes when it is back."""
+    """Subscribes with QoS 1 and a session that a broker may keep over breaks.
+
+    The library acknowledges a message before it is stored here: a kill between the two loses it, so meters that count
+    should publish their registers, not differences.
+    """
 
     broker: MqttBroker
     points: Sequence[MqttPoint]
