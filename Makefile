@@ -5,7 +5,7 @@ LOCAL := $(BIN)/metering-local
 # Every folder with a pyproject.toml of its own is a package; make-venv.sh and the tests find them the same way.
 PACKAGES := $(patsubst %/pyproject.toml,%,$(sort $(wildcard deploy/*/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)))
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
-APART := not docker and not promtool and not kubernetes and not chaos and not wire
+APART := not toolchains and not docker and not promtool and not kubernetes and not chaos and not wire
 # Where `make check` has just run, its tests are not run again.
 SLOW := $(if $(CHECKED), and not fast)
 T ?=
