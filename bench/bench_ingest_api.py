@@ -23,11 +23,11 @@ from typing import NamedTuple
 import aiohttp
 import psutil
 import uvloop
+from ingest_api_support import dictionary, known_world, make_token, publish
 
 from metering_common.contract import topics
 from metering_common.registry.documents import Device
 from metering_common.service.settings import KafkaSettings
-from metering_ingest_api.testing import dictionary, known_world, make_token, publish
 from metering_local import kafka as local_kafka
 from metering_local.free_ports import free_port
 

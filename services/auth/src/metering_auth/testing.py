@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from metering_auth.audit import Actor
 from metering_auth.identity.adapters import oauth, refresh_endpoint
-from metering_auth.identity.domain.limits import AttemptLimit, Rate
+from metering_auth.identity.domain.limits import AttemptLimits, per_minute
 from metering_auth.identity.issue import TokenIssuer
 from metering_auth.identity.key_lifecycle import KeyLifecycle
 from metering_auth.identity.refresh import Refresher
@@ -159,7 +159,7 @@ def _replica(pool: TimedPool, clock: ControlledClock, given: StoreSettings) -> R
         keys=keys,
         lifetimes=given.lifetimes(),
         forgotten=ForgottenTokens(store, keys, given.lifetimes(), metrics),
-        limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
+        limits=AttemptLimits(per_minute(10**6), per_minute(10**6)),
         metrics=metrics,
         monotonic=lambda: 0.0,
     )

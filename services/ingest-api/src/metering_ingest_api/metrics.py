@@ -30,6 +30,11 @@ class IngestMetrics:
         self.in_flight_bytes = Gauge(
             "metering_ingest_in_flight_bytes", "Bytes of all requests in work.", registry=collectors
         )
+        self.in_flight_requests = Gauge(
+            "metering_ingest_in_flight_requests",
+            "Measurements requests and look-ups of results in work.",
+            registry=collectors,
+        )
         self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=collectors)
         self.connections_cut = Counter(
             "metering_ingest_connections_cut",

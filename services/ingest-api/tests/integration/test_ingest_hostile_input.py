@@ -12,8 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-
-from metering_ingest_api.testing import IngestApiProcess, make_token
+from ingest_api_support import IngestApiProcess, make_token
 
 MAX_GROWTH = 48 * 1024 * 1024
 """Of ingest-api's resident memory over one attack: several bodies' worth, far below any bomb's size."""

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from ingest_api_support import IngestApiUnderTest, known_world, make_token, publish, running_ingest_api
 
 from metering_common.contract import topics
 from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
 from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.application import CATCH_UP_SECONDS
-from metering_ingest_api.testing import IngestApiUnderTest, known_world, make_token, publish, running_ingest_api
 from metering_local import kafka as local_kafka
 from metering_local.kafka import KafkaServer
 from metering_local.testing import kafka_settings, until_led

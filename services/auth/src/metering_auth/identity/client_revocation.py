@@ -5,9 +5,8 @@ from collections.abc import Callable
 from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.identity.domain import tokens
-from metering_auth.identity.domain.limits import AttemptLimit, whose
+from metering_auth.identity.domain.limits import AttemptLimits
 from metering_auth.identity.domain.tokens import TokenRefusedError, TokenUse
-from metering_auth.identity.refusals import TooManyAttemptsError
 from metering_auth.identity.signing_keys import SigningKeys
 from metering_auth.identity.token_store import TokenStore
 
@@ -20,20 +19,26 @@ class ClientRevocation:
     """Any token of a family ends it, as any superseded one presented to refresh would."""
 
     def __init__(
-        self, store: TokenStore, keys: SigningKeys, limit: AttemptLimit, monotonic: Callable[[], float]
+        self, store: TokenStore, keys: SigningKeys, limits: AttemptLimits, monotonic: Callable[[], float]
     ) -> None:
         self._store = store
         self._keys = keys
-        self._limit = limit
+        self._limits = limits
         self._monotonic = monotonic
 
     async def revoke(self, token: str, address: str) -> None:
         """Nothing happens for an unknown token; raises `UnsupportedTokenTypeError` or `TooManyAttemptsError`."""
-        seconds = self._limit.seconds_to_wait(whose(address), self._monotonic())
-        if seconds:
-            raise TooManyAttemptsError("address", seconds)
-        if not tokens.has_token_shape(token):
-            return
+        signed = tokens.is_signed(token, self._keys.trusted)
+        if signed:
+            self._limits.count_token(tokens.fingerprint(token), self._monotonic())
+        else:
+            self._limits.check_address(address, self._monotonic())
+        known = tokens.has_token_shape(token) and await self._revoke(token, address)
+        if not (signed or known):
+            self._limits.count_failure(address, self._monotonic())
+
+    async def _revoke(self, token: str, address: str) -> bool:
+        """Whether the token was known."""
         async with self._store.locked(token) as family:
             if family is not None:
                 now = await self._store.now(family.connection)
@@ -44,6 +49,7 @@ class ClientRevocation:
                     await audit.record(family.connection, actor, "token.revoked_by_client", gateway, after=facts)
         if family is None:
             await self._refuse_access_token(token)
+        return family is not None
 
     async def _refuse_access_token(self, token: str) -> None:
         async with self._store.connection() as connection:

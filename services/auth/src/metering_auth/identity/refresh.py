@@ -8,15 +8,18 @@ import structlog
 from metering_auth import audit
 from metering_auth.audit import Actor
 from metering_auth.identity.domain import tokens
-from metering_auth.identity.domain.limits import AttemptLimit, whose
+from metering_auth.identity.domain.limits import AttemptLimits, TooManyAttemptsError
 from metering_auth.identity.domain.rotation import Step, next_step
-from metering_auth.identity.refusals import RefreshRefusedError, TooManyAttemptsError
+from metering_auth.identity.refusals import RefreshRefusedError
 from metering_auth.identity.restore import ForgottenTokens
 from metering_auth.identity.signing_keys import Connection, SigningKeys
 from metering_auth.identity.token_store import IssuedClaims, Lifetimes, Standing, TokenPair, TokenStore
 from metering_auth.metrics import IdentityMetrics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+Outcome = Step | Literal["restored"]
 
 
 class Refresher:
@@ -29,7 +32,7 @@ class Refresher:
         keys: SigningKeys,
         lifetimes: Lifetimes,
         forgotten: ForgottenTokens,
-        limits: tuple[AttemptLimit, AttemptLimit],
+        limits: AttemptLimits,
         metrics: IdentityMetrics,
         monotonic: Callable[[], float],
     ) -> None:
@@ -37,31 +40,42 @@ class Refresher:
         self._keys = keys
         self._lifetimes = lifetimes
         self._forgotten = forgotten
-        self._per_address, self._per_gateway = limits
+        self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
 
     async def refresh(self, token: str, address: str) -> TokenPair:
         """The next pair, sent only after it is committed; raises `RefreshRefusedError` or `TooManyAttemptsError`."""
         try:
-            self._count_attempt(self._per_address, "address", whose(address))
-            pair, step = await self._refresh(token, address)
+            pair, step = await self._attempt(token, address)
         except RefreshRefusedError as error:
             self._metrics.refreshes.labels(error.reason).inc()
             raise
         except TooManyAttemptsError as error:
-            self._metrics.refreshes.labels(f"limited_{error.limit}").inc()
+            self._metrics.refreshes.labels(f"limited_{error.payer}").inc()
             raise
         self._metrics.refreshes.labels(step).inc()
         return pair
 
-    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, Step | Literal["restored"]]:
+    async def _attempt(self, token: str, address: str) -> tuple[TokenPair, Outcome]:
+        """A token that auth has signed pays for itself, any other one's address pays if it is refused."""
+        if tokens.is_signed(token, self._keys.trusted):
+            self._limits.count_token(tokens.fingerprint(token), self._monotonic())
+            return await self._refresh(token, address)
+        self._limits.check_address(address, self._monotonic())
+        try:
+            return await self._refresh(token, address)
+        except RefreshRefusedError:
+            self._limits.count_failure(address, self._monotonic())
+            raise
+
+    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, Outcome]:
         if not tokens.has_token_shape(token):
             raise RefreshRefusedError("malformed")
         async with self._store.connection() as connection:
             standing = await self._store.standing(connection, token)
             if standing is not None:
-                self._count_attempt(self._per_gateway, "gateway", standing.gateway_id)
+                self._limits.count_gateway(standing.gateway_id, self._monotonic())
             while standing is not None:
                 step = next_step(standing.token, standing.owner, standing.now)
                 pair = await self._answer(connection, standing, step, address)
@@ -113,8 +127,3 @@ class Refresher:
             await audit.record(connection, Actor(gateway, address), "token.reused", gateway, after=facts)
         self._metrics.reuses.inc()
         log.warning("token.reused", gateway_id=standing.gateway_id, family=str(standing.family_id), address=address)
-
-    def _count_attempt(self, limit: AttemptLimit, name: Literal["address", "gateway"], key: str | int) -> None:
-        seconds = limit.seconds_to_wait(key, self._monotonic())
-        if seconds:
-            raise TooManyAttemptsError(name, seconds)
