@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_auth.identity.domain.limits import AttemptLimits, TooManyAttemptsError, per_minute, whose
+from metering_auth.domain.limits import AttemptLimits, TooManyAttemptsError, per_minute, whose
 
 pytestmark = pytest.mark.fast
 
