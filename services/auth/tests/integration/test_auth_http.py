@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from statistics import quantiles
@@ -234,6 +235,37 @@ async def test_attempts_are_limited_per_address_behind_the_load_balancer(
         status, body, headers = await client.post_json(refresh_endpoint.PATH, {"refreshToken": "x.y.z"}, one)
         assert (status, body["code"], body["limit"]["scope"]) == (429, "rate_attempts", "address, per pod")
         assert int(headers["Retry-After"]) >= 1
+
+
+async def test_junk_from_behind_the_same_address_refuses_nobody_elses_good_token(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], given: Given
+) -> None:
+    """NAT, or an ingress that hides addresses: the junk is 429 after a while, the neighbours' refreshes never are."""
+    async with start_auth(failures_per_address_per_minute=5) as client:
+        token = given.token
+        for _ in range(10):
+            bad = [(await client.refresh("x.y.z"))[0] for _ in range(4)]
+            token = await client.rotated(token)
+        assert bad == [429] * 4
+        assert (await client.post_form(oauth.REVOKE_PATH, {"token": "x.y.z"}))[0] == 429
+        assert (await client.post_form(oauth.REVOKE_PATH, {"token": token}))[0] == 200
+
+
+async def test_a_failed_request_is_counted_whatever_fails(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]],
+) -> None:
+    """Bodies that cannot be read, wrong types, tokens that nest too deep: five are answered, the sixth is 429."""
+    nested = urlsafe_b64encode(b'{"a":' * 600).decode().rstrip("=") + ".e30.c2ln"
+    bodies = [b'{"a":' * 3_000, b"{", b"[]", b'{"refreshToken": "%s"}' % nested.encode(), b'{"refreshToken": 1}']
+    async with start_auth(failures_per_address_per_minute=5) as client, aiohttp.ClientSession() as session:
+
+        async def status(content: bytes) -> int:
+            url, headers = client.base_url + refresh_endpoint.PATH, {"Content-Type": JSON}
+            async with session.post(url, data=content, headers=headers) as answer:
+                return answer.status
+
+        assert [await status(content) for content in bodies] == [400, 400, 422, 401, 422]
+        assert await status(b'{"a":' * 3_000) == 429
 
 
 async def test_only_an_address_is_trusted_of_a_proxy_and_a_network_of_ipv6_counts_as_one(
