@@ -97,6 +97,10 @@ def with_values(values: bytes, number: bytes = b'"29"') -> bytes:
     return b'[{"deviceNumber":%s,"measures":[{"timestamp":1566226133,"sensorValues":%s}]}]' % (number, values)
 
 
+def times(count: int, value: bytes) -> bytes:
+    return b"[" + b",".join(repeat(value, count)) + b"]"
+
+
 BODIES: dict[str, tuple[bytes, int, str]] = {
     "deep nesting": (with_values(b"[" * 17 + b"]" * 17), 400, "malformed_body"),
     "very deep nesting": (with_values(b'[{"a":' * 5_000 + b"1" + b"}]" * 5_000), 400, "malformed_body"),
@@ -113,18 +117,10 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "100,000 empty elements": (b"[" + b",".join(repeat(b"{}", 100_000)) + b"]", 422, "wrong_shape"),
     "as many elements as fit": (b"[" + b",".join(repeat(GOOD[1:-1], 12_000)) + b"]", 422, "too_many_measures"),
     "100,000 elements": (b"[" + b",".join(repeat(GOOD[1:-1], 100_000)) + b"]", 413, "body_too_large"),
-    "10,000 values of bare words": (with_values(b"[" + b",".join(repeat(b"NaN", 10_000)) + b"]"), 201, ""),
-    "10,001 values of bare words": (
-        with_values(b"[" + b",".join(repeat(b"NaN", 10_001)) + b"]"),
-        422,
-        "too_many_values",
-    ),
-    "100,000 values of bare words": (
-        with_values(b"[" + b",".join(repeat(b"NaN", 100_000)) + b"]"),
-        400,
-        "malformed_body",
-    ),
-    "half a million zeros": (with_values(b"[" + b",".join(repeat(b"0", 524_000)) + b"]"), 422, "too_many_values"),
+    "10,000 values of bare words": (with_values(times(10_000, b"NaN")), 201, ""),
+    "10,001 values of bare words": (with_values(times(10_001, b"NaN")), 422, "too_many_values"),
+    "100,000 values of bare words": (with_values(times(100_000, b"NaN")), 400, "malformed_body"),
+    "half a million zeros": (with_values(times(524_000, b"0")), 422, "too_many_values"),
     "a wrong shape of a mebibyte": (b"[" + b",".join(repeat(b"[]", 349_000)) + b"]", 422, "wrong_shape"),
     "a body that is a zip": (b"PK\x03\x04" + bytes(1_000), 400, "malformed_body"),
     "duplicate keys": (b'[{"deviceNumber":"nobody","measures":[],' + GOOD[2:], 201, ""),

@@ -159,13 +159,8 @@ async def test_memory_is_bounded_while_kafka_is_away(faulty_kafka: KafkaServer) 
         answers = await asyncio.gather(*[timed(ingest_api, large) for _ in range(20)])
         faulty_kafka.resume()
         codes = Counter((answer.status, answer.code) for answer in answers)
-        assert set(codes) <= {
-            (503, "kafka_late"),
-            (503, "kafka_unavailable"),
-            (503, "overloaded"),
-            (429, "share_in_flight"),
-        }
-        assert codes[429, "share_in_flight"] >= 10
+        assert codes.pop((429, "share_in_flight")) >= 10
+        assert {status for status, _ in codes} == {503}
         assert await ingest_api.metric("metering_ingest_in_flight_bytes") == 0
         assert await ingest_api.metric("metering_ingest_in_flight_requests") == 0
 

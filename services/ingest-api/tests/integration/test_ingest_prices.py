@@ -5,8 +5,8 @@ import gzip
 import json
 from base64 import urlsafe_b64encode
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,47 @@ from metering_common.service.clock import SystemClock
 
 GOOD = [{"deviceNumber": "29", "measures": [{"timestamp": 1_566_226_133, "sensorValues": []}]}]
 NEIGHBOUR = 3
+Start = Callable[[dict[str, str]], AbstractAsyncContextManager[IngestApiUnderTest]]
 
 
 def body(values: Any) -> bytes:
     return json.dumps([{"deviceNumber": "29", "measures": [{"timestamp": 1, "sensorValues": values}]}]).encode()
 
 
+LITTLE = {
+    "INGEST_BYTES_PER_SECOND": "100",
+    "INGEST_BYTES_BURST": "100000",
+    "INGEST_VALUES_PER_SECOND": "10",
+    "INGEST_VALUES_BURST": "1000",
+}
+SMALL = {"INGEST_MAX_IN_FLIGHT_BYTES": "2000000", "INGEST_BODY_SECONDS": "1"}
+
+
 @pytest.fixture
-async def limited(
-    ingest_api: IngestApiUnderTest, tmp_path: Path, address: Address
-) -> AsyncIterator[IngestApiUnderTest]:
-    """An ingest-api in which a gateway has a hundred kilobytes, a thousand values and little in flight."""
-    settings = {
-        "INGEST_BYTES_PER_SECOND": "100",
-        "INGEST_BYTES_BURST": "100000",
-        "INGEST_VALUES_PER_SECOND": "10",
-        "INGEST_VALUES_BURST": "1000",
-        "INGEST_MAX_IN_FLIGHT_BYTES": "2000000",
-        "INGEST_BODY_SECONDS": "1",
-    }
-    with ingest_process(ingest_api.kafka.bootstrap_servers, tmp_path, address, **settings) as process:
-        async with ClientSession(auto_decompress=False) as session:
-            yield IngestApiUnderTest(process.port, process.admin_port, session, ingest_api.kafka)
+def start(ingest_api: IngestApiUnderTest, tmp_path: Path, address: Address) -> Start:
+    """An ingest-api of its own, with these settings."""
+
+    @asynccontextmanager
+    async def starting(settings: dict[str, str]) -> AsyncIterator[IngestApiUnderTest]:
+        with ingest_process(ingest_api.kafka.bootstrap_servers, tmp_path, address, **settings) as process:
+            async with ClientSession(auto_decompress=False) as session:
+                yield IngestApiUnderTest(process.port, process.admin_port, session, ingest_api.kafka)
+
+    return starting
+
+
+@pytest.fixture
+async def limited(start: Start) -> AsyncIterator[IngestApiUnderTest]:
+    """A gateway has a hundred kilobytes and a thousand values."""
+    async with start(LITTLE) as running:
+        yield running
+
+
+@pytest.fixture
+async def small(start: Start) -> AsyncIterator[IngestApiUnderTest]:
+    """Two megabytes may be in flight; a body must come at 250 bytes a second after one second."""
+    async with start(SMALL) as running:
+        yield running
 
 
 async def neighbour_is_served(limited: IngestApiUnderTest) -> None:
@@ -89,17 +108,17 @@ async def test_a_compressed_body_of_nothing_pays_for_its_wire(limited: IngestApi
     await neighbour_is_served(limited)
 
 
-async def test_slow_uploads_of_one_gateway_do_not_refuse_another(limited: IngestApiUnderTest) -> None:
+async def test_slow_uploads_of_one_gateway_do_not_refuse_another(small: IngestApiUnderTest) -> None:
     """374 of them, of 10 kB each that never end, at a pod that holds 2 MB."""
     head = (
         f"POST /api/v1/measurements HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {make_token()}\r\n"
         "Content-Length: 20000\r\n\r\n"
     ).encode()
-    async with slow_uploads(limited.port, 374, head + b"[" + b" " * 9_999):
+    async with slow_uploads(small.port, 374, head + b"[" + b" " * 9_999):
         for _ in range(30):
-            await neighbour_is_served(limited)
-            assert await limited.metric("metering_ingest_in_flight_bytes") <= 1_000_000
-    assert await limited.metric("metering_ingest_problems_total", code="overloaded") == 0
+            await neighbour_is_served(small)
+            assert await small.metric("metering_ingest_in_flight_bytes") <= 1_000_000
+    assert await small.metric("metering_ingest_problems_total", code="overloaded") == 0
 
 
 @asynccontextmanager
@@ -115,7 +134,7 @@ async def slow_uploads(port: int, count: int, begun: bytes) -> AsyncIterator[Non
             writer.close()
 
 
-async def test_a_poor_line_gets_through_and_a_dead_one_gets_408(limited: IngestApiUnderTest) -> None:
+async def test_a_poor_line_gets_through_and_a_dead_one_gets_408(small: IngestApiUnderTest) -> None:
     whole = json.dumps(GOOD).encode() + b" " * 2_000
 
     async def slowly(pause: float) -> AsyncIterator[bytes]:
@@ -125,28 +144,28 @@ async def test_a_poor_line_gets_through_and_a_dead_one_gets_408(limited: IngestA
 
     async def sent(pause: float) -> int:
         headers = {"Authorization": f"Bearer {make_token()}", "Content-Type": "application/json"}
-        url = f"{limited.url}/api/v1/measurements"
-        async with limited.session.post(url, data=slowly(pause), headers=headers) as response:
+        url = f"{small.url}/api/v1/measurements"
+        async with small.session.post(url, data=slowly(pause), headers=headers) as response:
             return response.status
 
-    assert await asyncio.gather(sent(0.2), sent(1.5)) == [201, 408]
+    assert list(await asyncio.gather(sent(0.2), sent(1.5))) == [201, 408]
 
 
 async def test_a_gateway_looks_up_one_result_at_a_time_and_invented_ones_are_paid_for(
-    limited: IngestApiUnderTest,
+    small: IngestApiUnderTest,
 ) -> None:
     now_ms = SystemClock().now_ms()
 
     async def invented() -> int:
-        return (await limited.ask("GET", f"/measurements/batches/{new_batch_id(now_ms)}")).status
+        return (await small.ask("GET", f"/measurements/batches/{new_batch_id(now_ms)}")).status
 
     statuses = Counter(await asyncio.gather(*[invented() for _ in range(8)]))
     assert statuses[429] >= 6
     assert statuses[200] + statuses[429] == 8
-    await neighbour_is_served(limited)
+    await neighbour_is_served(small)
 
 
-async def test_a_token_that_nests_as_deep_as_it_can_is_a_401(limited: IngestApiUnderTest) -> None:
+async def test_a_token_that_nests_as_deep_as_it_can_is_a_401(small: IngestApiUnderTest) -> None:
     token = urlsafe_b64encode(b'{"a":' * 1_100).decode().rstrip("=") + ".e30.c2ln"
-    answer = await limited.ask("GET", "/server-time", token=token)
+    answer = await small.ask("GET", "/server-time", token=token)
     assert (answer.status, answer.code) == (401, "token_invalid")
