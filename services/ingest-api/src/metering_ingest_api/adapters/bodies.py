@@ -13,6 +13,8 @@ class GatewayAccount:
 
     def __init__(self, gateway: int, share: Share, rates: GatewayRates, clock: Clock) -> None:
         self._gateway, self._share, self._rates, self._clock = gateway, share, rates, clock
+        self.values = 0
+        """Taken so far."""
 
     def charge(self, size: int) -> None:
         self._rates.charge_bytes(self._gateway, size, self._clock.monotonic())
@@ -25,6 +27,7 @@ class GatewayAccount:
 
     def take_values(self, count: int) -> None:
         self._rates.take_values(self._gateway, count, self._clock.monotonic())
+        self.values += count
 
 
 async def read_body(request: web.BaseRequest, limits: BodyLimits, account: GatewayAccount) -> bytes:

@@ -113,7 +113,7 @@ class Api:
         batch_id = str(batch.id)
         headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{batch_id}"}
         response = await self._enqueue(exchange, batch, body_read_at, headers)
-        self._count(len(batch.records), batch.measures)
+        self._count(len(batch.records), batch.measures, account.values)
         exchange.event = "batch.enqueued"
         exchange.facts |= {"batch_id": batch_id, "records": len(batch.records), "measures": batch.measures}
         return response
@@ -135,9 +135,10 @@ class Api:
             document = await self._ingest_api.result(sender, exchange.segment, account)
         return json_response(document, headers={"Cache-Control": "no-store"})
 
-    def _count(self, records: int, measures: int) -> None:
+    def _count(self, records: int, measures: int, values: int) -> None:
         self._metrics.records.inc(records)
         self._metrics.measures.inc(measures)
+        self._metrics.values.inc(values)
 
     async def _sender(self, exchange: Exchange) -> Sender:
         """Who asks; the cheap checks that every authenticated path shares come along."""

@@ -94,6 +94,7 @@ class OutcomesScan:
         while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
             records = await self._step(consumer, partition)
             read = sum([len(record.value or b"") for record in records])
+            self._metrics.scan_bytes.inc(read)
             charge(read)
             if (size := size + read) > SCAN_BYTES:
                 raise _too_long()
