@@ -183,6 +183,9 @@ def ingest_api(bootstrap: str, port: int, admin_port: int, log: Path) -> Iterato
         "INGEST_REQUESTS_BURST": "1e9",
         "INGEST_BYTES_PER_SECOND": "1e12",
         "INGEST_BYTES_BURST": "1e12",
+        "INGEST_VALUES_PER_SECOND": "1e12",
+        "INGEST_VALUES_BURST": "1e12",
+        "INGEST_MAX_IN_FLIGHT_BYTES": str(1 << 30),
     }
     with process("-m", "metering_ingest_api", environment=environment, log=log) as child:
         yield child

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp import StreamReader, web
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
+from body_streams import stream
 
 from metering_common.http.bodies import COMPRESSED_BYTE_PRICE, Body, BodyLimits, Pace
 from metering_common.http.problems import Problem, too_many
@@ -42,18 +42,6 @@ class Account:
 def request(content: StreamReader, **headers: str) -> web.Request:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return make_mocked_request("POST", "/", headers=named, payload=content)
-
-
-def stream(*chunks: bytes, ended: bool = True) -> StreamReader:
-    loop = asyncio.get_running_loop()
-    protocol = BaseProtocol(loop)
-    protocol.connection_made(Mock(spec=asyncio.Transport))
-    content = StreamReader(protocol, 1 << 20, loop=loop)
-    for chunk in chunks:
-        content.feed_data(chunk)
-    if ended:
-        content.feed_eof()
-    return content
 
 
 async def read(*chunks: bytes, account: Account | None = None, limits: BodyLimits = LIMITS, **headers: str) -> bytes:
