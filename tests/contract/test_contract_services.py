@@ -58,7 +58,8 @@ def read_by_the_writer(record: ConsumedRecord) -> list[ValidatedEntry]:
 def test_ingest_api_would_enqueue_these_very_bytes(topic: str, example: dict[str, Any]) -> None:
     assert topic == RAW
     values = [value for _, value in entries(example)]
-    assert [element.value for element in elements.split(b"[" + b",".join(values) + b"]")] == values
+    document = elements.split(b"[" + b",".join(values) + b"]", int)
+    assert [element.value for element in document.elements] == values
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_ingest_api_refuses_what_is_no_element(topic: str, example: dict[str, An
     assert topic == RAW
     (packed,) = entries(example)
     with pytest.raises(elements.ShapeError):
-        elements.split(b"[" + packed.value + b"]")
+        elements.split(b"[" + packed.value + b"]", int)
 
 
 @pytest.mark.parametrize(("topic", "example"), examples("valid", RAW))

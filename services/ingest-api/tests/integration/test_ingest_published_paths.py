@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from ingest_api_support import Answer, IngestApiUnderTest, dictionary, make_token
+
 from metering_common.contract import topics
 from metering_common.contract.envelope import ConsumedRecord, Envelope, read_envelope
 from metering_common.contract.metadata import EntryMetadata, RecordPosition
 from metering_common.contract.rev import http_rev
 from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
-from metering_ingest_api.testing import Answer, IngestApiUnderTest, dictionary, make_token
 
 
 async def envelope_with(ingest_api: IngestApiUnderTest, answer: Answer) -> Envelope:

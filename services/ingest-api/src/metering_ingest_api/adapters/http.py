@@ -1,20 +1,25 @@
 """The published paths: what a gateway calls, answered as contracts/openapi/input.yaml says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiohttp import web
 
+from metering_common.http.bodies import BodyLimits
+from metering_common.http.problems import Problem, unauthorized
+from metering_common.http.request_headers import accepts_json
 from metering_common.service.clock import Clock
 from metering_ingest_api.adapters.answer import Answer
-from metering_ingest_api.adapters.bodies import BodyLimits, read_body
+from metering_ingest_api.adapters.bodies import GatewayAccount, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
 from metering_ingest_api.adapters.paths import ANY, Paths
 from metering_ingest_api.adapters.tracing import Trace, untraced
 from metering_ingest_api.application import IngestService, Receipt, Submission
 from metering_ingest_api.domain import request_headers
-from metering_ingest_api.domain.in_flight import InFlight, Share
-from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
+from metering_ingest_api.domain.devices import no_such_device
+from metering_ingest_api.domain.in_flight import InFlight, Lookups
 from metering_ingest_api.domain.rates import GatewayRates
 from metering_ingest_api.domain.tokens import Sender
 from metering_ingest_api.metrics import IngestMetrics
@@ -40,6 +45,7 @@ class Api:
     ) -> None:
         self._ingest_api, self._bounds, self._clock, self._metrics = ingest_api, bounds, clock, metrics
         self._definition = definition
+        self._lookups = Lookups()
 
     def routes(self) -> dict[str, tuple[str, Handler]]:
         """Method and handler by path template."""
@@ -85,21 +91,26 @@ class Api:
         sender = await self._sender(exchange)
         if not request_headers.is_json(exchange.request.headers.get("Content-Type")):
             raise Problem(415, "unsupported_media_type", f"{JSON} in UTF-8 is taken", headers={"Accept": JSON})
-        share = self._bounds.in_flight.open()
+        with self._account(sender) as account:
+            return await self._take_in(exchange, sender, account)
+
+    @contextmanager
+    def _account(self, sender: Sender) -> Iterator[GatewayAccount]:
+        """A place among the gateway's requests in flight; raises a 429 or 503 `Problem`."""
+        share = self._bounds.in_flight.open(sender.gateway)
         try:
-            return await self._take_in(exchange, sender, share)
+            yield GatewayAccount(sender.gateway, share, self._bounds.rates, self._clock)
         finally:
             share.let_go()
 
-    async def _take_in(self, exchange: Exchange, sender: Sender, share: Share) -> Answer:
-        body = await read_body(exchange.request, self._bounds.body, share)
+    async def _take_in(self, exchange: Exchange, sender: Sender, account: GatewayAccount) -> Answer:
+        body = await read_body(exchange.request, self._bounds.body, account)
         body_read_at = self._clock.monotonic()
-        self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
         self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
         wait_seconds = request_headers.wait_seconds(exchange.request.headers.getall("Prefer", ()))
         submission = Submission(sender, body, exchange.received_at_ms, body_read_at, exchange.traceparent, wait_seconds)
-        receipt = await self._ingest_api.submit(submission)
+        receipt = await self._ingest_api.submit(submission, account)
         self._note(exchange, receipt)
         headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{receipt.batch_id}"}
         if receipt.wait is None:
@@ -111,6 +122,7 @@ class Api:
     def _note(self, exchange: Exchange, receipt: Receipt) -> None:
         self._metrics.entries.inc(receipt.entries)
         self._metrics.measures.inc(receipt.measures)
+        self._metrics.values.inc(receipt.values)
         exchange.event = "batch.enqueued"
         exchange.facts |= {"batch_id": receipt.batch_id, "entries": receipt.entries, "measures": receipt.measures}
         if receipt.wait is not None:
@@ -119,7 +131,8 @@ class Api:
 
     async def batch(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
-        document = await self._ingest_api.result(sender, exchange.segment)
+        with self._lookups.one(sender.gateway), self._account(sender) as account:
+            document = await self._ingest_api.result(sender, exchange.segment, account)
         return json_response(document, headers={"Cache-Control": "no-store"})
 
     async def _sender(self, exchange: Exchange) -> Sender:
@@ -163,5 +176,5 @@ def _bearer_token(request: web.BaseRequest) -> str:
 
 
 def _check_accept(exchange: Exchange) -> None:
-    if not request_headers.accepts_json(exchange.request.headers.get("Accept")):
+    if not accepts_json(exchange.request.headers.get("Accept")):
         raise Problem(406, "not_acceptable", f"{JSON} is offered")
