@@ -41,6 +41,16 @@ def storage(database: FreshDatabase) -> FreshDatabase:
     return database
 
 
+@pytest.fixture(scope="module")
+def module_storage(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
+    """As `storage`, for all tests of a file that use devices of their own."""
+    database = make_database(postgres_server)
+    migrate(database.owner_dsn)
+    database.sql(KEEP_EVERYTHING)
+    yield database
+    postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
+
+
 @pytest.fixture
 async def pool(storage: FreshDatabase) -> AsyncIterator[TimedPool]:
     """Connections as the writer has them."""

@@ -11,10 +11,12 @@ CREATE TABLE measurement (
     device_id integer NOT NULL,
     sensor_id smallint NOT NULL,
     quality smallint NOT NULL,
+    first_rev bigint,  -- NULL costs no byte: what one value alone has been sent for, as for most keys
     PRIMARY KEY (device_id, ts, sensor_id)
 );
 COMMENT ON TABLE measurement IS 'One row per (device, time, sensor): of two values the one received later (higher rev) stands';
 COMMENT ON COLUMN measurement.rev IS 'received-at in milliseconds << 20 | tie-breaker (docs/data.md)';
+COMMENT ON COLUMN measurement.first_rev IS 'The rev with which the key first had a value, once a second one has come';
 COMMENT ON COLUMN measurement.quality IS '0 good, 1 implausible, 2 clock doubtful, 3 sensor fault';
 
 CREATE TABLE ingest_batch (
@@ -59,6 +61,29 @@ CREATE INDEX ingest_batch_device ON ingest_batch (device_id, received_at);
 COMMENT ON TABLE ingest_batch IS 'The ledger: one row per validated record, with all counts of the accounting';
 COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one validated again';
 COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that validated this record again';
+
+-- The 8-byte columns first, as above. Nobody may change or delete a row: storage_writer may only add them.
+CREATE TABLE measurement_correction (
+    ts timestamptz NOT NULL,
+    corrected_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    old_value double precision NOT NULL,
+    old_rev bigint NOT NULL,
+    new_value double precision NOT NULL,
+    new_rev bigint NOT NULL,
+    batch_id uuid NOT NULL,
+    device_id integer NOT NULL,
+    sensor_id smallint NOT NULL,
+    old_quality smallint NOT NULL,
+    new_quality smallint NOT NULL,
+    item smallint NOT NULL,
+    stood boolean NOT NULL
+);
+CREATE INDEX measurement_correction_key ON measurement_correction (device_id, ts, sensor_id, corrected_at);
+COMMENT ON TABLE measurement_correction IS
+    'Every value that gave way to another one of its key, one row for each that the ledger counts as corrected or superseded';
+COMMENT ON COLUMN measurement_correction.batch_id IS 'With item: the ledger''s row that counts it';
+COMMENT ON COLUMN measurement_correction.stood IS
+    'The old value could be read until corrected_at; false: it came together with the new one, or after it';
 
 CREATE TABLE rejected_measure (
     received_at timestamptz NOT NULL,
@@ -146,17 +171,19 @@ CREATE TABLE storage_retention (
 COMMENT ON TABLE storage_retention IS 'How long rows are kept; no interval means for ever. Read by apply_retention()';
 INSERT INTO storage_retention (relation, time_column, keep) VALUES
     ('measurement', 'ts', NULL),
+    ('measurement_correction', 'corrected_at', NULL),
     ('ingest_batch', 'received_at', '90 days'),
     ('rejected_measure', 'received_at', '90 days');
 
 GRANT SELECT, INSERT, UPDATE ON
     measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, writer_lease
     TO storage_writer;
+GRANT SELECT, INSERT ON measurement_correction TO storage_writer;
 GRANT SELECT ON storage_retention TO storage_writer;
 GRANT SELECT ON
-    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, storage_retention
+    measurement, measurement_correction, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, storage_retention
     TO storage_reader;
 
 -- migrate:down
 DROP TABLE storage_retention, writer_lease, consumer_offset, device, sensor, gateway, provider,
-    rejected_measure, ingest_batch, measurement;
+    rejected_measure, ingest_batch, measurement_correction, measurement;
