@@ -53,12 +53,14 @@ CREATE TABLE ingest_batch (
     replayed_as uuid,
     error text,
     PRIMARY KEY (batch_id, item, received_at),
-    CHECK (status IN ('validated', 'dead')),
+    CHECK (status IN ('validated', 'dead', 'requalified')),
     CHECK ("values" = accepted + refused + not_taken + repeated),
     CHECK (status = 'dead' OR accepted = written + corrected + present + superseded)
 );
 CREATE INDEX ingest_batch_device ON ingest_batch (device_id, received_at);
 COMMENT ON TABLE ingest_batch IS 'The ledger: one row per validated record, with all counts of the accounting';
+COMMENT ON COLUMN ingest_batch.status IS
+    'requalified: an act of `metering-writer requalify`, which has no raw record (raw_topic is empty)';
 COMMENT ON COLUMN ingest_batch.replays IS 'topic/partition/offset of the raw record that this one validated again';
 COMMENT ON COLUMN ingest_batch.replayed_as IS 'the batch that validated this record again';
 

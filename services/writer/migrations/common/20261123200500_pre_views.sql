@@ -136,7 +136,7 @@ CREATE FUNCTION device_status_at(instant timestamptz) RETURNS TABLE (
         ORDER BY ts DESC LIMIT 1
     ) AS latest ON true
     LEFT JOIN LATERAL (
-        SELECT received_at FROM ingest_batch AS b WHERE b.device_id = device.id AND received_at <= instant
+        SELECT received_at FROM ingest_batch AS b WHERE b.device_id = device.id AND received_at <= instant AND status <> 'requalified'
         ORDER BY received_at DESC LIMIT 1
     ) AS latest_batch ON true
     WHERE device.deleted_at IS NULL

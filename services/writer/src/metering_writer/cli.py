@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from metering_common.service.output import Printing
 from metering_common.service.settings import load_settings
 from metering_writer import __main__ as service
-from metering_writer.commands import dead, offsets, replay
+from metering_writer.commands import dead, offsets, replay, requalify
 from metering_writer.settings import ToolSettings
 
 
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="the service, as `python -m metering_writer`")
     replay.add_to(commands)
+    requalify.add_to(commands)
     dead.add_to(commands)
     offsets.add_to(commands)
     return top

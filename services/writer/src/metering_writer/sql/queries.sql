@@ -227,3 +227,41 @@ WHERE NOT EXISTS (
     SELECT FROM ingest_batch AS b
     WHERE b.batch_id = asked.batch_id AND b.item = asked.item AND b.received_at = asked.received_at
 );
+
+-- name: find_sensor
+-- One entry of the dictionary, by its id, name or alias.
+SELECT id, name FROM sensor WHERE id::text = $1 OR name = $1 OR alias = $1 ORDER BY deleted_at NULLS FIRST LIMIT 1;
+
+-- name: find_device
+-- A device by its id, with what people know it by.
+SELECT device.id, device.provider_id, device.number, provider.name AS provider
+FROM device LEFT JOIN provider ON provider.id = device.provider_id WHERE device.id = $1;
+
+-- name: count_requalified
+-- Stored values whose quality would be another one today.
+SELECT old_quality, new_quality, count(*) AS count FROM (
+    SELECT quality AS old_quality, quality_today($1::integer, $2::smallint, value, quality, rev) AS new_quality
+    FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+) AS today WHERE old_quality <> new_quality GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: keep_requalified
+-- What they were goes to the history, before it is changed; value and rev stay.
+INSERT INTO measurement_correction (ts, old_value, old_rev, new_value, new_rev, batch_id, device_id, sensor_id,
+    old_quality, new_quality, item, stood)
+SELECT ts, value, rev, value, rev, $5::uuid, device_id, sensor_id, quality,
+    quality_today($1::integer, $2::smallint, value, quality, rev), $6::smallint, true
+FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+    AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
+
+-- name: requalify
+-- By constants alone, so that of a compressed chunk only what lies in their range is unpacked.
+UPDATE measurement SET quality = quality_today($1::integer, $2::smallint, value, quality, rev)
+WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+    AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
+
+-- name: record_requalified
+-- The act in the ledger: every value that it changed is a corrected one.
+INSERT INTO ingest_batch (received_at, rev, raw_offset, batch_id, device_id, provider_id, raw_partition, measures,
+    "values", accepted, refused, not_taken, repeated, written, corrected, present, superseded, refusals_beyond, item,
+    items, clock_doubtful, source, status, raw_topic, registry_epoch, registry_position)
+VALUES ($1, $2, 0, $3, $4, $5, 0, $6, $6, $6, 0, 0, 0, 0, $6, 0, 0, 0, $7, $8, false, 'requalify', 'requalified', '', '', 0);
