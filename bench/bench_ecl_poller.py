@@ -38,11 +38,12 @@ from metering_common.registry.documents import (
     encode_document,
 )
 from metering_common.service.settings import KafkaSettings
-from metering_ecl_poller.adapters.register import Register
+from metering_ecl_poller.adapters.portal.address import build_url
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.bootstrap import keyring
-from metering_ecl_poller.portal.address import Account, build_url
-from metering_ecl_poller.portal.dialect import load_dialect
-from metering_ecl_poller.settings import StoreSettings
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.settings import ConnectorSettings
 from metering_local import kafka as local_kafka
 from metering_local import postgres as local_postgres
 from metering_local.testing import FreshDatabase, make_database, make_test_owner
@@ -92,8 +93,8 @@ async def bare_capacity(url: str, count: int, seconds: float) -> float:
     return done / seconds
 
 
-def account(url: str, serial: str) -> Account:
-    return Account(url, serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
+def account(url: str, serial: str) -> PortalAccount:
+    return PortalAccount(url, serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
 
 
 async def fill(settings: KafkaSettings, database: FreshDatabase, url: str, count: int) -> None:
@@ -102,9 +103,9 @@ async def fill(settings: KafkaSettings, database: FreshDatabase, url: str, count
     controllers = fleet.controllers("dk", count, now_ms, history_ms=HISTORY_HOURS * HOUR_SECONDS * 1_000)
     numbers = [number_of(controller, device) for controller in controllers for device in controller.devices]
     await publish_registry(settings, numbers)
-    store = StoreSettings(database_url=database.dsn_for("ecl_service"), key_encryption_key=SecretStr(MASTER_KEY))
+    store = ConnectorSettings(database_url=database.dsn_for("ecl_service"), key_encryption_key=SecretStr(MASTER_KEY))
     async with postgres.pool(store.database_url, application_name="bench") as pool:
-        register = Register(pool, keyring(store))
+        register = ControllerStore(pool, keyring(store))
         for start in range(0, count, TOGETHER):
             some = controllers[start : start + TOGETHER]
             await asyncio.gather(*(register.add(account(url, one.serial), now_ms) for one in some))

@@ -12,7 +12,7 @@ from metering_common.contract.messages import Status
 from metering_common.contract.metadata import RecordPosition
 from metering_common.registry.documents import Device, Sensor, SensorKind, encode_document
 from metering_common.registry.memory import Registry
-from metering_ecl_poller.adapters import answers
+from metering_ecl_poller.adapters.kafka import answers
 from metering_ingest_api.domain import batch_results, elements
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary

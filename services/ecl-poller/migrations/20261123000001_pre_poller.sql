@@ -1,4 +1,4 @@
--- The poller's own book: which controllers are asked, how far each channel has come, what is missing for good and why.
+-- The poller's own tables: which controllers are polled, how far each channel has come, what is missing and why.
 -- migrate:up
 SET LOCAL lock_timeout = '4s';
 
@@ -26,7 +26,7 @@ CREATE TABLE controller (
 );
 COMMENT ON COLUMN controller.server_code IS 'sealed under the master key that its first 8 bytes name';
 COMMENT ON COLUMN controller.access_code IS 'sealed under the master key that its first 8 bytes name';
-COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is not asked again until they are tested or given again';
+COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is not asked again until they are tested or replaced';
 COMMENT ON COLUMN controller.attempts IS 'failures in a row';
 COMMENT ON COLUMN controller.next_due IS 'by the poller''s clock; leased_until is by the database''s';
 COMMENT ON COLUMN controller.lease IS 'counts up with every claim: who holds an older number has lost the controller';

@@ -1,4 +1,4 @@
-"""The poller's fixtures: the emulator with a client, and the poller with a registry, a book and an emulated portal."""
+"""The poller's fixtures: the emulator with a client, and the poller with registry, database and emulated portal."""
 
 import base64
 import subprocess
@@ -12,16 +12,16 @@ from pydantic import SecretStr
 from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.settings import PollerSettings
 from metering_local.testing import FreshDatabase
-from tests.emulators.ecl_portal.line import Line, connected
+from tests.emulators.ecl_portal.connected import ConnectedPortal, connect
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 DBMATE = Path(sys.executable).parent / "dbmate"
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
-    async with connected() as line:
-        yield line
+async def connected() -> AsyncIterator[ConnectedPortal]:
+    async with connect() as portal:
+        yield portal
 
 
 @pytest.fixture

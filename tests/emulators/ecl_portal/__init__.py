@@ -1,1 +1,1 @@
-"""An emulator of the ECL Portal's web API, made from what the guide says and, beyond it, from the poller's dialect."""
+"""An emulator of the ECL Portal's web API, made from the guide and, beyond it, from the poller's dialect."""

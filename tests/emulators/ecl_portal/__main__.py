@@ -56,7 +56,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with server.run(options) as emulator:
-        print(json.dumps(_told(emulator)), flush=True)  # noqa: T201  the line its starter waits for
+        print(json.dumps(_reported(emulator)), flush=True)  # noqa: T201  the line its starter waits for
         await ended.wait()
 
 
@@ -68,7 +68,7 @@ def _tls(certificate: Path | None) -> ssl.SSLContext | None:
     return context
 
 
-def _told(emulator: server.Emulator) -> dict[str, object]:
+def _reported(emulator: server.Emulator) -> dict[str, object]:
     return {
         "dkUrl": emulator.dk_url,
         "comUrl": emulator.com_url,

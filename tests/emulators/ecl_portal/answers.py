@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from metering_ecl_poller.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.dialect import Dialect
 from tests.emulators.ecl_portal.variant import Variant
 from tests.emulators.ecl_portal.world import Controller, Device, Row, last_read, value_at
 

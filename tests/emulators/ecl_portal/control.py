@@ -1,4 +1,4 @@
-"""The emulator's control endpoint: moves the clock, makes outages and faults, tells the truth of both portals."""
+"""The emulator's control endpoint: moves the clock, makes outages and faults, reports the truth of both portals."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from tests.emulators.ecl_portal import fleet
-from tests.emulators.ecl_portal.faults import Fault
+from tests.emulators.ecl_portal.faults import PortalFault
 from tests.emulators.ecl_portal.portal import Portal
 from tests.emulators.ecl_portal.variant import Variant
 from tests.emulators.ecl_portal.virtual_clock import VirtualClock
@@ -23,7 +23,7 @@ class Control:
     def application(self) -> web.Application:
         application = web.Application()
         router = application.router
-        router.add_get("/clock", self._tell_clock)
+        router.add_get("/clock", self._get_clock)
         router.add_post("/clock", self._set_clock)
         router.add_post("/controllers", self._add_controllers)
         router.add_post("/controllers/{serial}", self._change_controller)
@@ -34,7 +34,7 @@ class Control:
         router.add_get("/requests", self._requests)
         return application
 
-    async def _tell_clock(self, _request: web.Request) -> web.Response:
+    async def _get_clock(self, _request: web.Request) -> web.Response:
         return _json({"nowMs": self._clock.now_ms()})
 
     async def _set_clock(self, request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ class Control:
         if "advanceSeconds" in wanted:
             self._clock.advance(wanted["advanceSeconds"])
         self._clock.set(wanted.get("nowMs"), wanted.get("rate"))
-        return await self._tell_clock(request)
+        return await self._get_clock(request)
 
     async def _add_controllers(self, request: web.Request) -> web.Response:
         """{"portal", "count", "firstSerial"}: more of the ready-made controllers."""
@@ -92,7 +92,7 @@ class Control:
         return _json({})
 
     async def _plan_fault(self, request: web.Request) -> web.Response:
-        fault = msgspec.json.decode(await request.read(), type=Fault)
+        fault = msgspec.json.decode(await request.read(), type=PortalFault)
         for portal in self._portals.values():
             portal.faults.plan(msgspec.structs.replace(fault))
         return _json({})
@@ -104,12 +104,12 @@ class Control:
 
     async def _requests(self, _request: web.Request) -> web.Response:
         """Per portal: how many came, and how many were in flight at once, at most, of one controller and of all."""
-        told = {}
+        reported = {}
         for name, portal in self._portals.items():
             most = dict(portal.most_at_once)
             at_once = {"all": most.pop("all", 0), "controller": max(most.values(), default=0)}
-            told[name] = {"seen": dict(portal.seen), "mostAtOnce": at_once}
-        return _json(told)
+            reported[name] = {"seen": dict(portal.seen), "mostAtOnce": at_once}
+        return _json(reported)
 
     def _controller(self, request: web.Request) -> Controller:
         serial = request.match_info["serial"]

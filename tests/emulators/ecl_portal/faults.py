@@ -7,7 +7,7 @@ import msgspec
 Kind = Literal["slow", "cut", "http500", "http429", "not_json", "wrong_shape"]
 
 
-class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+class PortalFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`serial` and `call` absent: any. `times` counts down; absent: until faults are cleared."""
 
     kind: Kind
@@ -22,15 +22,15 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="ca
 
 class Faults:
     def __init__(self) -> None:
-        self._planned: list[Fault] = []
+        self._planned: list[PortalFault] = []
 
-    def plan(self, fault: Fault) -> None:
+    def plan(self, fault: PortalFault) -> None:
         self._planned.append(fault)
 
     def clear(self) -> None:
         self._planned.clear()
 
-    def strike(self, call: str, serial: str) -> Fault | None:
+    def strike(self, call: str, serial: str) -> PortalFault | None:
         """The first fault that names this request, used up by one."""
         for fault in self._planned:
             if fault.serial in (None, serial) and fault.call in (None, call):

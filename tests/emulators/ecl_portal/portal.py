@@ -1,4 +1,4 @@
-"""One portal's web API over its own controllers: addresses, credentials, pages and statuses as the guide tells them."""
+"""One portal's web API over its own controllers: addresses, credentials, pages and statuses of the guide."""
 
 import asyncio
 import itertools
@@ -10,16 +10,16 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 from aiohttp import web
 
-from metering_ecl_poller.portal.times import from_portal_time
+from metering_ecl_poller.domain.portal.times import from_portal_time
 from tests.emulators.ecl_portal.answers import Renderer
-from tests.emulators.ecl_portal.faults import Fault, Faults
+from tests.emulators.ecl_portal.faults import Faults, PortalFault
 from tests.emulators.ecl_portal.variant import Variant
 from tests.emulators.ecl_portal.world import Controller, Device, Row, rows
 
 CALLS = ("masterData", "readings")
 
 
-class Refusal(Exception):  # noqa: N818  a status of the portal, not a failure of the emulator
+class PortalRefusal(Exception):  # noqa: N818  a status of the portal, not a failure of the emulator
     """The status and sentence of an answer without data."""
 
 
@@ -68,7 +68,7 @@ class Portal:
             finally:
                 self._in_flight[ask.serial] -= 1
                 self._in_flight["all"] -= 1
-        except Refusal as refusal:
+        except PortalRefusal as refusal:
             code, sentence = refusal.args
             denied = code in ("ACCESS_DENIED", "UNKNOWN_SERVER_CODE", "UNKNOWN_ECL")
             status = 403 if denied and self._renderer.variant.denied_by_http else 200
@@ -81,7 +81,7 @@ class Portal:
             self.most_at_once[key] = max(self.most_at_once[key], self._in_flight[key])
 
     async def _serve(
-        self, request: web.Request, ask: Ask, trace: dict[str, Any], fault: Fault | None
+        self, request: web.Request, ask: Ask, trace: dict[str, Any], fault: PortalFault | None
     ) -> web.StreamResponse:
         await asyncio.sleep(self._latency + (fault.seconds if fault and fault.kind == "slow" else 0))
         if fault is not None and fault.kind != "slow":
@@ -98,24 +98,24 @@ class Portal:
         names, call = self._renderer.dialect.request, request.match_info["call"]
         raw = request.rel_url.raw_path.split("/", 3)[3] + request.rel_url.raw_query_string
         if call not in CALLS or request.match_info["version"] != "v1":
-            raise Refusal("UNKNOWN_VERSION", "only masterData/v1 and readings/v1 are served")
+            raise PortalRefusal("UNKNOWN_VERSION", "only masterData/v1 and readings/v1 are served")
         if "-" in raw:
-            raise Refusal("BAD_REQUEST", "a hyphen must be sent as %2D")
+            raise PortalRefusal("BAD_REQUEST", "a hyphen must be sent as %2D")
         parts = [unquote(part) for part in request.rel_url.raw_path.split("/")[3:] if part]
         if len(parts) == 1:
             return Ask(call, query, query.get(names.server_code, ""), parts[0], query.get(names.access_code, ""))
         if len(parts) != 3:
-            raise Refusal("BAD_REQUEST", "the path is /{eclSerial} or /{serverCode}/{eclSerial}/{eclAccessCode}")
+            raise PortalRefusal("BAD_REQUEST", "the path is /{eclSerial} or /{serverCode}/{eclSerial}/{eclAccessCode}")
         return Ask(call, query, *parts)
 
     def _admit(self, ask: Ask) -> Controller:
         if ask.server_code not in self.server_codes:
-            raise Refusal("UNKNOWN_SERVER_CODE", f"server code {ask.server_code} is not known")
+            raise PortalRefusal("UNKNOWN_SERVER_CODE", f"server code {ask.server_code} is not known")
         controller = self.controllers.get(ask.serial)
         if controller is None:
-            raise Refusal("UNKNOWN_ECL", f"controller {ask.serial} is not known")
+            raise PortalRefusal("UNKNOWN_ECL", f"controller {ask.serial} is not known")
         if not controller.access_codes.get(ask.access_code, False):
-            raise Refusal("ACCESS_DENIED", f"access code {ask.access_code} does not open controller {ask.serial}")
+            raise PortalRefusal("ACCESS_DENIED", f"access code {ask.access_code} does not open controller {ask.serial}")
         return controller
 
     def _master_data(self, controller: Controller) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Portal:
         names, variant = self._renderer.dialect.request, self._renderer.variant
         device = controller.device(ask.query.get(names.device, ""))
         if device is None:
-            raise Refusal("UNKNOWN_DEVICE", "no such device")
+            raise PortalRefusal("UNKNOWN_DEVICE", "no such device")
         wanted = min(_number(ask.query, names.page_size, variant.page_size_default), variant.page_size_maximum)
         found = self._found(controller, device, ask)
         number = _number(ask.query, names.page_number, names.first_page)
@@ -139,7 +139,7 @@ class Portal:
         try:
             from_ms = from_portal_time(ask.query.get(names.from_))
         except ValueError:
-            raise Refusal("BAD_REQUEST", f"{names.from_} is no ISO 8601 time stamp") from None
+            raise PortalRefusal("BAD_REQUEST", f"{names.from_} is no ISO 8601 time stamp") from None
         backward = ask.query.get(names.direction, names.forward) == names.backward
         if backward:
             found = [row for row in rows(controller, device, self._now_ms(), 0) if row.stamp_ms <= from_ms]
@@ -152,14 +152,14 @@ def _number(query: dict[str, str], name: str, default: int) -> int:
     try:
         return max(0, int(query.get(name, default)))
     except ValueError:
-        raise Refusal("BAD_REQUEST", f"{name} is no number") from None
+        raise PortalRefusal("BAD_REQUEST", f"{name} is no number") from None
 
 
 def _json(body: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json", status=status)
 
 
-async def _broken(request: web.Request, fault: Fault, trace: dict[str, Any]) -> web.StreamResponse:
+async def _broken(request: web.Request, fault: PortalFault, trace: dict[str, Any]) -> web.StreamResponse:
     """One of the ways in which an answer fails to be one."""
     match fault.kind:
         case "http500":

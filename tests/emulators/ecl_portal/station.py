@@ -1,4 +1,4 @@
-"""The poller with everything round it, for its tests: registry on Kafka, book in PostgreSQL, emulated portal."""
+"""The poller with everything round it, for its tests: registry on Kafka, tables in PostgreSQL, emulated portal."""
 
 import asyncio
 import functools
@@ -26,17 +26,17 @@ from metering_common.registry.documents import (
     encode_document,
 )
 from metering_common.service.settings import KafkaSettings
-from metering_ecl_poller.adapters.register import Register
+from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.bootstrap import build, keyring
 from metering_ecl_poller.domain.mapping import ControllerMapping, with_units
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.reading import read_master_data
 from metering_ecl_poller.domain.proposal import propose
 from metering_ecl_poller.domain.schedule import next_due_ms
-from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.reading import read_master_data
 from metering_ecl_poller.settings import PollerSettings
 from tests.emulators.ecl_portal import fleet, server, world
 from tests.emulators.ecl_portal.answers import Renderer
-from tests.emulators.ecl_portal.line import NOON_MS
+from tests.emulators.ecl_portal.connected import NOON_MS
 from tests.emulators.ecl_portal.variant import Variant
 from tests.emulators.ecl_portal.virtual_clock import VirtualClock
 
@@ -156,7 +156,7 @@ class Station:
 
     settings: PollerSettings
     emulator: server.Emulator
-    register: Register
+    register: ControllerStore
     ids: dict[str, int]
 
     @property
@@ -260,14 +260,14 @@ async def standing(settings: PollerSettings, dk_count: int = 2, com_count: int =
         server.run(options) as emulator,
         pool(settings.database_url, application_name="test") as database,
     ):
-        register = Register(database, keyring(settings), next_due_ms)
+        register = ControllerStore(database, keyring(settings), next_due_ms)
         station = Station(settings, emulator, register, {})
         numbers = [number_of(controller, device) for controller in station.controllers for device in controller.devices]
         station.ids |= await publish_registry(settings.kafka, numbers)
         for name, portal in emulator.portals.items():
             url = emulator.dk_url if name == "dk" else emulator.com_url
             for serial in portal.controllers:
-                await register.add(Account(url, serial, fleet.SERVER_CODE, fleet.ACCESS_CODE), station.now_ms)
+                await register.add(PortalAccount(url, serial, fleet.SERVER_CODE, fleet.ACCESS_CODE), station.now_ms)
         mappings = [mapping_of(controller, station.now_ms) for controller in station.controllers]
         await register.apply_mapping(mappings, station.now_ms)
         yield station
@@ -284,7 +284,7 @@ async def polling(station: Station) -> AsyncIterator[None]:
 
 def differences(found: dict[Key, Any], wanted: dict[Key, float]) -> list[str]:
     """What is missing, too much, or of another value: the first few."""
-    told = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())[:SHOWN]]
-    told += [f"too much {key}" for key in sorted(found.keys() - wanted.keys())[:SHOWN]]
+    reported = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())[:SHOWN]]
+    reported += [f"too much {key}" for key in sorted(found.keys() - wanted.keys())[:SHOWN]]
     wrong = [key for key in found.keys() & wanted.keys() if abs(found[key] - wanted[key]) > TOLERANCE]
-    return told + [f"{key} is {found[key]}, not {wanted[key]}" for key in sorted(wrong)[:SHOWN]]
+    return reported + [f"{key} is {found[key]}, not {wanted[key]}" for key in sorted(wrong)[:SHOWN]]

@@ -41,11 +41,13 @@ class Storing:
         return dict(zip(counts, map(int, sums.strip().split("|")), strict=True))
 
     def holes(self, device: int, since_ms: int, until_ms: int) -> list[tuple[int, int]]:
-        """What `measurement_gap` tells of a device, in Unix milliseconds."""
+        """Returns what `measurement_gap` reports of a device, in Unix milliseconds."""
         span = ", ".join(f"to_timestamp({at} / 1000.0)" for at in (since_ms, until_ms))
         columns = "extract(epoch FROM gap_from) * 1000, extract(epoch FROM gap_to) * 1000"
-        told = self._database.sql(f"SELECT {columns} FROM measurement_gap({device}, {span}) ORDER BY 1;")
-        return [(int(float(begin)), int(float(end))) for begin, end in (line.split("|") for line in told.splitlines())]
+        reported = self._database.sql(f"SELECT {columns} FROM measurement_gap({device}, {span}) ORDER BY 1;")
+        return [
+            (int(float(begin)), int(float(end))) for begin, end in (line.split("|") for line in reported.splitlines())
+        ]
 
 
 @asynccontextmanager

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from metering_ecl_poller.portal.dialect import Dialect, dialect_from, load_dialect, overlaid
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.domain.portal.dialect import Dialect, dialect_from, overlaid
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""The emulator's time: it stands still, runs, runs faster, or jumps, as the control endpoint says."""
+"""The emulator's time: it stands still, runs, runs faster, or jumps, as the control endpoint sets it."""
 
 import time
 

@@ -71,7 +71,7 @@ class Controller:
 
 @dataclass(frozen=True)
 class Row:
-    """One sample of all channels. `true_ms` is when it was measured, `stamp_ms` what the controller's clock said."""
+    """One sample of all channels. `true_ms` is when it was measured, `stamp_ms` the controller's own clock then."""
 
     true_ms: int
     stamp_ms: int
@@ -102,9 +102,11 @@ def gaps(controller: Controller, device: Device, now_ms: int) -> list[Span]:
 
 
 def last_read(controller: Controller, device: Device, now_ms: int) -> int | None:
-    """When the portal last got something of the device."""
-    end = now_ms if device.ended_ms is None else min(now_ms, device.ended_ms + HOUR_MS)
+    """When the portal last got something of the device: of one that has ended, with its last sample."""
+    end = now_ms if device.ended_ms is None else min(now_ms, device.ended_ms)
     moment = _collection_before(controller, end)
+    if device.is_log and device.ended_ms is not None:
+        moment = min(_received(controller, end // QUARTER_MS * QUARTER_MS), _collection_before(controller, now_ms))
     while moment > device.created_ms:
         if not _within(moment, controller.outages) and not _within(moment, device.silent):
             return moment

@@ -4,9 +4,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
@@ -24,52 +23,42 @@ from metering_common.service.sealed import Keyring, MasterKey
 from metering_common.service.settings import KafkaSettings
 from metering_common.service.telemetry import loop_lag, new_collectors
 from metering_common.service.tracing import open_tracing
-from metering_ecl_poller.adapters.outlet import KafkaOutlet
+from metering_ecl_poller.adapters.kafka.raw_publisher import KafkaRawPublisher
+from metering_ecl_poller.adapters.poll_context import PollContext
+from metering_ecl_poller.adapters.portal.client import PortalClient
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
+from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
 from metering_ecl_poller.adapters.runner import Runner
-from metering_ecl_poller.adapters.store import Store
-from metering_ecl_poller.application import Polling
-from metering_ecl_poller.domain.job import Job
+from metering_ecl_poller.application.observer import Observer
+from metering_ecl_poller.application.polling import Polling
+from metering_ecl_poller.domain.job import PollJob
 from metering_ecl_poller.metrics import PollerMetrics
-from metering_ecl_poller.portal.client import PortalClient
-from metering_ecl_poller.portal.dialect import Dialect, load_dialect
-from metering_ecl_poller.settings import PollerSettings, StoreSettings
+from metering_ecl_poller.settings import ConnectorSettings, EclToolSettings, PollerSettings
 
 TOPICS = (topics.ECL_ANSWERS, topics.RAW, topics.REGISTRY)
 DRAIN_MARGIN_SECONDS = 3.0  # of the drain, kept for closing what is behind the polls
-
-
-@dataclass(frozen=True)
-class Line:
-    """What service and tool poll with."""
-
-    polling: Polling
-    store: Store
-    outlet: KafkaOutlet
-    replica: RegistryReplica
-    publisher: Publisher
-    client_for: Callable[[Job], PortalClient]
-    dialect: Dialect
 
 
 @asynccontextmanager
 async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIterator[Runner]:
     """The service. Topics that are missing or weaker than their contracts stop the start."""
     clock = clock or SystemClock()
-    collectors = new_collectors("ecl-poller", "metering-ecl-poller")
-    metrics = PollerMetrics(collectors)
+    registry = new_collectors("ecl-poller", "metering-ecl-poller")
+    metrics = PollerMetrics(registry)
     async with (
         open_tracing("ecl-poller", settings.tracing) as tracing,
-        loop_lag(collectors, clock),
-        AdminServer(settings.admin_host, settings.admin_port, collectors, clock) as admin,
+        loop_lag(registry, clock),
+        AdminServer(settings.admin_host, settings.admin_port, registry, clock) as admin,
         topics.checked(settings.kafka, TOPICS, admin.start_retry("kafka")),
-        open_pool(settings, PoolMetrics(collectors), admin.start_retry("database")) as database,
-        open_line(settings, settings.kafka, database, clock, (collectors, metrics)) as line,
+        open_pool(settings, PoolMetrics(registry), admin.start_retry("database")) as database,
+        open_context(settings, settings.kafka, database, clock, (registry, metrics)) as context,
     ):
-        admin.add_check("registry", line.replica.not_ready_reason)
-        await line.replica.wait_ready()
+        admin.add_check("registry", context.replica.not_ready_reason)
+        await context.replica.wait_ready()
         limits = settings.max_requests, settings.idle_seconds
-        runner = Runner(line.store, line.polling, clock, metrics, limits, tracing=tracing)
-        admin.add_check("kafka", line.publisher.unavailable)
+        runner = Runner(context.store, context.polling, clock, metrics, limits, tracing=tracing)
+        admin.add_check("kafka", context.producer.unavailable)
         admin.add_check("database", lambda: runner.database_trouble)
         admin.ready = True
         yield runner
@@ -77,8 +66,27 @@ async def build(settings: PollerSettings, clock: Clock | None = None) -> AsyncIt
         await _drain(runner, settings.drain_seconds - DRAIN_MARGIN_SECONDS)
 
 
+@asynccontextmanager
+async def open_controllers(settings: ConnectorSettings) -> AsyncIterator[ControllerStore]:
+    """Opens what the tool keeps controllers in."""
+    async with open_pool(settings) as database:
+        yield ControllerStore(database, keyring(settings))
+
+
+@asynccontextmanager
+async def open_poll_context(
+    settings: EclToolSettings, clock: Clock, metrics: PollerMetrics
+) -> AsyncIterator[PollContext]:
+    """Opens what the tool polls with."""
+    async with (
+        open_pool(settings) as database,
+        open_context(settings, settings.kafka, database, clock, (CollectorRegistry(), metrics)) as context,
+    ):
+        yield context
+
+
 def open_pool(
-    settings: StoreSettings, metrics: PoolMetrics | None = None, retry: RetryPolicy | None = None
+    settings: ConnectorSettings, metrics: PoolMetrics | None = None, retry: RetryPolicy | None = None
 ) -> AbstractAsyncContextManager[TimedPool]:
     return pool(
         settings.database_url, application_name="ecl-poller", min_size=1, max_size=8, metrics=metrics, retry=retry
@@ -86,34 +94,34 @@ def open_pool(
 
 
 @asynccontextmanager
-async def open_line(
-    settings: StoreSettings,
+async def open_context(
+    settings: ConnectorSettings,
     kafka: KafkaSettings,
     database: TimedPool,
     clock: Clock,
     measured: tuple[CollectorRegistry, PollerMetrics],
-) -> AsyncIterator[Line]:
-    """From the portal's answers to Kafka, with the book beside it."""
+) -> AsyncIterator[PollContext]:
+    """Opens the way from the portal's answers to Kafka, with the poller's database beside it."""
     collectors, metrics = measured
     dialect = load_dialect(settings.dialect_file)
-    store = Store(database, keyring(settings), holder(), settings.lease_seconds)
+    store = PostgresPollStore(database, keyring(settings), holder(), settings.lease_seconds)
     async with (
-        Publisher.open(kafka, clock, collectors=collectors) as publisher,
+        Publisher.open(kafka, clock, collectors=collectors) as producer,
         RegistryReplica.open(kafka, clock, metrics=ReplicaMetrics(collectors)) as replica,
         open_session(settings) as session,
     ):
-        outlet = KafkaOutlet(publisher, replica, clock, metrics)
+        publisher = KafkaRawPublisher(producer, replica, clock, metrics)
 
-        def client_for(job: Job) -> PortalClient:
-            keep = partial(outlet.keep, mapping_version=job.mapping_version)
-            return PortalClient(session, dialect, clock, keep, timeout_seconds=settings.request_timeout_seconds)
+        def portal_for(job: PollJob) -> PortalClient:
+            archive = partial(publisher.archive, mapping_version=job.mapping_version)
+            return PortalClient(session, dialect, clock, archive, timeout_seconds=settings.request_timeout_seconds)
 
-        polling = Polling(store, outlet, client_for, (dialect, clock, metrics))
-        yield Line(polling, store, outlet, replica, publisher, client_for, dialect)
+        polling = Polling(store, publisher, portal_for, dialect=dialect, clock=clock, observer=Observer(metrics))
+        yield PollContext(polling, store, publisher, replica, producer, portal_for, dialect)
 
 
 @asynccontextmanager
-async def open_session(settings: StoreSettings) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session(settings: ConnectorSettings) -> AsyncIterator[aiohttp.ClientSession]:
     """No proxy from the environment: the codes in the URL go to the portal and nowhere else."""
     context = ssl.create_default_context()
     if settings.ca_file is not None:
@@ -125,7 +133,7 @@ async def open_session(settings: StoreSettings) -> AsyncIterator[aiohttp.ClientS
         yield session
 
 
-def keyring(settings: StoreSettings) -> Keyring:
+def keyring(settings: ConnectorSettings) -> Keyring:
     previous = settings.key_encryption_key_previous
     return Keyring(MasterKey.parse(settings.key_encryption_key), [MasterKey.parse(previous)] if previous else [])
 

@@ -1,4 +1,4 @@
-"""metering-ecl: a person's hand on the ECL connector. Reads the environment of .state/local.env."""
+"""metering-ecl: operates the ECL connector. Reads the environment of .state/local.env."""
 
 import argparse
 import asyncio
@@ -14,33 +14,35 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from metering_common.service import logs
+from metering_common.service.clock import Clock, SystemClock
 from metering_common.service.output import Printing
 from metering_common.service.sealed import SealedError
-from metering_ecl_poller.adapters.register import UnknownControllerError
+from metering_ecl_poller import bootstrap
+from metering_ecl_poller.adapters.postgres.controller_store import UnknownControllerError
 from metering_ecl_poller.commands import controllers, mappings, polls, remaps, status
-from metering_ecl_poller.commands.session import Answer, CommandError, open_session
-from metering_ecl_poller.portal.dialect import DialectError
+from metering_ecl_poller.commands.session import CommandResult, EclCommandError, open_session
+from metering_ecl_poller.domain.portal.dialect import DialectError
 from metering_ecl_poller.version import UNVERIFIED, VERSION
 
 FAILED = 1  # exit status
-PIPED_WIDTH = 400  # characters of a line where no terminal says how many there is room for
+PIPED_WIDTH = 400  # characters of a line where the output is no terminal
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
     """The exit status: 0 done, 1 not or not wholly done, 2 wrong arguments or settings."""
     given = _parser().parse_args(arguments)
     logs.configure("metering-ecl", "error")
     try:
-        answer = asyncio.run(_run(given))
-    except (CommandError, UnknownControllerError, SealedError, DialectError) as error:
+        result = asyncio.run(_run(given, clock or SystemClock()))
+    except (EclCommandError, UnknownControllerError, SealedError, DialectError) as error:
         return _fail(str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return _fail(f"the poller's database cannot be used: {type(error).__name__}: {error}")
     except KafkaError as error:
         return _fail(f"Kafka cannot be used: {error}")
     with Printing():
-        _print(answer, as_json=given.json)
-    return FAILED if answer.failed else 0
+        _print(result, as_json=given.json)
+    return FAILED if result.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,19 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(given: argparse.Namespace) -> Answer:
-    async with open_session(quiet=given.json or not sys.stderr.isatty()) as session:
-        answer: Answer = await given.run(session, given)
-        return answer
+async def _run(given: argparse.Namespace, clock: Clock) -> CommandResult:
+    async with open_session(bootstrap, clock, quiet=given.json or not sys.stderr.isatty()) as session:
+        result: CommandResult = await given.run(session, given)
+        return result
 
 
-def _print(answer: Answer, *, as_json: bool) -> None:
+def _print(result: CommandResult, *, as_json: bool) -> None:
     if as_json:
-        print(orjson.dumps(answer.value, default=str).decode())
-    elif answer.text is not None:
-        print(answer.text)
+        print(orjson.dumps(result.value, default=str).decode())
+    elif result.text is not None:
+        print(result.text)
     else:
-        _print_table(answer.value)
+        _print_table(result.value)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

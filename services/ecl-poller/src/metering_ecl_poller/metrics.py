@@ -21,7 +21,10 @@ class PollerMetrics:
             registry=collectors,
         )
         self.poll_seconds = Histogram(
-            "metering_ecl_poll_seconds", "A controller, all its devices.", buckets=LATENCY_BUCKETS, registry=collectors
+            "metering_ecl_poll_seconds",
+            "One controller, all its devices.",
+            buckets=LATENCY_BUCKETS,
+            registry=collectors,
         )
         self.answers = Counter(
             "metering_ecl_answers",
@@ -29,7 +32,7 @@ class PollerMetrics:
             ["call", "status"],
             registry=collectors,
         )
-        self.samples = Counter("metering_ecl_samples", "Samples handed over, overlaps included.", registry=collectors)
+        self.samples = Counter("metering_ecl_samples", "Samples published, overlaps included.", registry=collectors)
         self.records = Counter(
             "metering_ecl_records", "Records acknowledged on measurements.raw.v1.", registry=collectors
         )

@@ -1,4 +1,4 @@
-"""What the poller and its tool are told from outside: the only reader of the environment."""
+"""The settings of the poller and its tool: the only reader of the environment."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from pydantic_settings import SettingsConfigDict
 from metering_common.service.connections import DatabaseUrl
 from metering_common.service.sealed import MasterKey
 from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
-from metering_ecl_poller.portal.dialect import DialectError, load_dialect
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.domain.portal.dialect import DialectError
 
 
-class StoreSettings(SettingsGroup):
+class ConnectorSettings(SettingsGroup):
     """What service and tool share, `ECL_…`."""
 
     model_config = SettingsConfigDict(env_prefix="ECL_")
@@ -29,7 +30,7 @@ class StoreSettings(SettingsGroup):
     @field_validator("key_encryption_key", "key_encryption_key_previous")
     @classmethod
     def _is_a_key(cls, text: SecretStr | None) -> SecretStr | None:
-        """Raises ValueError without telling the text."""
+        """Raises ValueError without the text in it."""
         if text is not None:
             MasterKey.parse(text)
         return text
@@ -44,7 +45,7 @@ class StoreSettings(SettingsGroup):
         return path
 
 
-class ToolSettings(StoreSettings):
+class EclToolSettings(ConnectorSettings):
     """metering-ecl."""
 
     server_code: SecretStr | None = Field(None, description="issued by the vendor; `controller add` takes it from here")
@@ -52,7 +53,7 @@ class ToolSettings(StoreSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
 
 
-class PollerSettings(ServiceSettings, StoreSettings):
+class PollerSettings(ServiceSettings, ConnectorSettings):
     """The service."""
 
     model_config = SettingsConfigDict(env_prefix="ECL_")

@@ -1,4 +1,4 @@
-"""What this connector is, said wherever it is asked."""
+"""The version of this connector, with the word *unverified*."""
 
 from importlib.metadata import version
 

@@ -9,15 +9,15 @@ from metering_common.contract.rev import mapping_rev
 from metering_common.postgres.pool import pool
 from metering_common.registry.documents import Device
 from metering_common.service.settings import TracingSettings
-from metering_ecl_poller.adapters.answers import from_record
-from metering_ecl_poller.adapters.moments import unix_ms
-from metering_ecl_poller.adapters.register import Register
+from metering_ecl_poller.adapters.kafka.answers import from_record
+from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
+from metering_ecl_poller.adapters.postgres.moments import unix_ms
 from metering_ecl_poller.bootstrap import keyring
-from metering_ecl_poller.portal.address import Account
+from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.settings import PollerSettings
 from tests.emulators.ecl_portal import fleet, world
-from tests.emulators.ecl_portal.faults import Fault
-from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS
+from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, NOON_MS
+from tests.emulators.ecl_portal.faults import PortalFault
 from tests.emulators.ecl_portal.station import (
     PROVIDER,
     Arrived,
@@ -79,8 +79,8 @@ async def test_a_controller_just_added_is_asked_within_a_minute(poller_settings:
             pool(poller_settings.database_url, application_name="tool") as database,
         ):
             url = station.emulator.dk_url
-            account = Account(url, controller.serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
-            assert not await Register(database, keyring(poller_settings)).add(account, station.now_ms)
+            account = PortalAccount(url, controller.serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
+            assert not await ControllerStore(database, keyring(poller_settings)).add(account, station.now_ms)
             assert [row["polled_at"] for row in await station.register.controllers()] == [None]
             station.emulator.clock.advance(60)
             await station.settled()
@@ -250,14 +250,14 @@ async def test_a_wrong_clock_is_told_in_headers_and_status_and_nothing_is_lost(
             for error, controller in wrong.items():
                 controller.clock_errors.append((station.now_ms, error))
             await station.hours(6)
-            told = {row["serial"]: row for row in await station.register.controllers()}
+            reported = {row["serial"]: row for row in await station.register.controllers()}
             for controller in wrong.values():
                 controller.clock_errors.append((station.now_ms, 0))
             await station.hours(3)
         records = await station.raw()
         found = stored(records)
         for error, controller in wrong.items():
-            row = told[controller.serial]
+            row = reported[controller.serial]
             assert (row["clock_state"], round(row["clock_offset_ms"] / HOUR_MS)) == (errors[error], -error / HOUR_MS)
             assert (await station.state(controller.serial))["clock_state"] == "right"
             assert stamped_wrong(station, controller) <= doubted(station, controller, records)
@@ -266,7 +266,7 @@ async def test_a_wrong_clock_is_told_in_headers_and_status_and_nothing_is_lost(
         assert len(lines) == 2 * len(errors)
 
 
-async def test_a_clock_that_was_always_years_behind_is_found_and_told(poller_settings: PollerSettings) -> None:
+async def test_a_clock_that_was_always_years_behind_is_found_and_reported(poller_settings: PollerSettings) -> None:
     """The guide's example of 2014 with a clock in 2012: no sample lies in the last ten days."""
     async with standing(poller_settings, 1, 0) as station:
         (controller,) = station.controllers
@@ -303,7 +303,7 @@ async def test_a_portal_that_fails_in_every_way_is_asked_again_and_nothing_is_lo
             await station.hours(1)
             for kind in ("http500", "cut", "not_json", "wrong_shape", "http429"):
                 for portal in station.emulator.portals.values():
-                    portal.faults.plan(Fault(kind=kind, times=1, retry_after=0))
+                    portal.faults.plan(PortalFault(kind=kind, times=1, retry_after=0))
             await station.hours(2)
             for _ in range(4):
                 station.emulator.clock.advance(1_200)

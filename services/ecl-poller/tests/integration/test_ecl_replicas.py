@@ -14,21 +14,22 @@ from pathlib import Path
 import pytest
 
 from metering_common.postgres.pool import pool
-from metering_ecl_poller.adapters.moments import unix_ms
-from metering_ecl_poller.adapters.store import Store
+from metering_ecl_poller.adapters.postgres.moments import unix_ms
+from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
 from metering_ecl_poller.bootstrap import keyring
-from metering_ecl_poller.domain import outcome
-from metering_ecl_poller.domain.job import LeaseLostError, Progress
+from metering_ecl_poller.domain import poll_result
+from metering_ecl_poller.domain.job import ControllerLeaseLostError, DeviceProgress
 from metering_ecl_poller.domain.window import Cursor
 from metering_ecl_poller.settings import PollerSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal import fleet, world
-from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS
+from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, NOON_MS
 from tests.emulators.ecl_portal.station import Key, Station, differences, interval_of, number_of, standing
 from tests.emulators.ecl_portal.storing import Storing, storing
 
 REPLICA = Path(__file__).parents[1] / "replica.py"
+ROOT = Path(__file__).parents[4]
 SEED = 20_260_311
 STEP_HOURS = 4
 KILLS = 6
@@ -40,6 +41,7 @@ def replica(station: Station, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     settings = station.settings
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "KAFKA_ENVIRONMENT": "laptop",
         "ECL_DATABASE_URL": settings.database_url.get_secret_value(),
@@ -68,7 +70,7 @@ async def test_ten_days_with_outages_two_replicas_and_kills(
     a writer take what the poller sends.
 
     How is it known? The emulator's own account of every sample and hole is compared with the rows and `measurement_gap`
-    in SQL, and with the poller's book.
+    in SQL, and with the poller's own tables.
     """
     chance = random.Random(SEED)
     async with (
@@ -85,7 +87,7 @@ async def test_ten_days_with_outages_two_replicas_and_kills(
         found = since(begin, await storage.all_of(len(await station.raw())))
         assert differences(found, since(begin, station.had())) == []
         assert storage.counted() == {"refused": 0, "not_taken": 0, "corrected": 0, "superseded": 0}
-        assert await told_gaps(station) == true_gaps(station)
+        assert await recorded_gaps(station) == true_gaps(station)
         assert_holes_in_sql(station, storage, begin)
         for portal in station.emulator.portals.values():
             assert max(count for serial, count in portal.most_at_once.items() if serial != "all") <= 2
@@ -154,7 +156,7 @@ async def readmit_all(station: Station) -> None:
     controller.access_codes[fleet.ACCESS_CODE] = not enabled or station.now_ms // HOUR_MS % 3 > 0
 
 
-async def told_gaps(station: Station) -> set[tuple[str, str, int, int]]:
+async def recorded_gaps(station: Station) -> set[tuple[str, str, int, int]]:
     return {
         (row["device"], channel, unix_ms(row["from_at"]), unix_ms(row["to_at"]))
         for row in await station.register.gaps()
@@ -173,9 +175,9 @@ def true_gaps(station: Station) -> set[tuple[str, str, int, int]]:
 
 
 @asynccontextmanager
-async def two_stores(settings: PollerSettings) -> AsyncIterator[tuple[Store, Store]]:
+async def two_stores(settings: PollerSettings) -> AsyncIterator[tuple[PostgresPollStore, PostgresPollStore]]:
     async with pool(settings.database_url, application_name="test") as database:
-        one, two = (Store(database, keyring(settings), holder, LEASE_SECONDS) for holder in ("one", "two"))
+        one, two = (PostgresPollStore(database, keyring(settings), holder, LEASE_SECONDS) for holder in ("one", "two"))
         yield one, two
 
 
@@ -210,13 +212,13 @@ async def test_who_lost_the_lease_moves_no_cursor_and_writes_no_result(
         (job,) = await one.claim(later, 1)
         time_passes(ecl_database, LEASE_SECONDS)
         (taken,) = await two.claim(later, 1)
-        progress = Progress(
+        progress = DeviceProgress(
             device="d", cursors={"1": Cursor(later, later)}, gaps=[], window=(NOON_MS, later), problem=None
         )
-        with pytest.raises(LeaseLostError):
+        with pytest.raises(ControllerLeaseLostError):
             await one.advance(job, progress, later)
-        await one.finish(job, outcome.succeeded(job, later))
+        await one.finish(job, poll_result.succeeded(job, later))
         assert (await station.state(job.serial))["state"] == "new"
         await two.advance(taken, progress, later)
-        await two.finish(taken, outcome.succeeded(taken, later))
+        await two.finish(taken, poll_result.succeeded(taken, later))
         assert (await station.state(job.serial))["state"] == "polled"

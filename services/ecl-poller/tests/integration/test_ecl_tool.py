@@ -1,4 +1,4 @@
-"""metering-ecl as a person uses it: as a process, on the real clock, against an emulator process with twelve days."""
+"""metering-ecl as a person uses it: as a process, on the emulator's time, against an emulator with twelve days."""
 
 import base64
 import csv
@@ -17,17 +17,29 @@ import pytest
 from metering_common.service.settings import KafkaSettings
 from metering_local.testing import FreshDatabase
 from tests.emulators.ecl_portal import fleet
+from tests.emulators.ecl_portal.connected import START_MS
 from tests.emulators.ecl_portal.station import PROVIDER, Key, publish_registry, read_raw, stored
 
 TOOL = Path(sys.executable).parent / "metering-ecl"
+TOOL_PROCESS = Path(__file__).parents[1] / "tool_process.py"
 ROOT = Path(__file__).parents[4]
+NOW = datetime.fromtimestamp(START_MS / 1_000, UTC)
 
 
 @dataclass(frozen=True)
 class Tool:
-    """The tool with its environment."""
+    """The tool with its environment; `control_url` gives it the emulator's time, without one it has the real clock."""
 
     environment: dict[str, str]
+    control_url: str | None = None
+
+    @property
+    def command(self) -> list[str]:
+        on_virtual_time = [sys.executable, str(TOOL_PROCESS), str(self.control_url)]
+        return [str(TOOL)] if self.control_url is None else on_virtual_time
+
+    def on_time_of(self, portal: dict[str, Any]) -> "Tool":
+        return Tool(self.environment, portal["controlUrl"])
 
     def run(self, *arguments: str, status: int = 0) -> Any:
         done = self.bare(*arguments, "--json")
@@ -36,7 +48,7 @@ class Tool:
 
     def bare(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(TOOL), *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=90
+            [*self.command, *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=90
         )
 
     def unread(self, *arguments: str) -> tuple[int, str]:
@@ -45,7 +57,7 @@ class Tool:
         os.close(reading)
         with os.fdopen(writing, "w") as output:
             done = subprocess.run(
-                [str(TOOL), *arguments],
+                [*self.command, *arguments],
                 env=self.environment, stdout=output, stderr=subprocess.PIPE, text=True, check=False, timeout=90,
             )  # fmt: skip
         return done.returncode, done.stderr
@@ -55,6 +67,7 @@ class Tool:
 def portal() -> Iterator[dict[str, Any]]:
     """The emulator as the demo starts it."""
     command = [sys.executable, "-m", "tests.emulators.ecl_portal", "--dk-count", "2", "--com-count", "0"]
+    command += ["--rate", "0", "--start-ms", str(START_MS)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
@@ -66,6 +79,7 @@ def tool(ecl_database: FreshDatabase, kafka: KafkaSettings) -> Tool:
     return Tool(
         {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "KAFKA_ENVIRONMENT": "laptop",
             "ECL_DATABASE_URL": ecl_database.dsn_for("ecl_service").get_secret_value(),
@@ -77,7 +91,7 @@ def tool(ecl_database: FreshDatabase, kafka: KafkaSettings) -> Tool:
 
 
 @dataclass
-class Scene:
+class ToolScene:
     """One person's afternoon with the tool."""
 
     tool: Tool
@@ -97,7 +111,7 @@ class Scene:
 
     @property
     def span(self) -> tuple[str, str, str, str]:
-        now, hour = datetime.now(UTC), timedelta(hours=1)
+        now, hour = NOW, timedelta(hours=1)
         return ("--from", (now - hour).isoformat(), "--to", (now + hour).isoformat())
 
     @property
@@ -128,7 +142,7 @@ OUTDOOR, ROOM = "Temperatura exterior", "Temperatura ambiente"
 async def test_from_a_serial_number_to_measures_and_a_mended_mapping(
     tool: Tool, portal: dict[str, Any], kafka: KafkaSettings, ecl_database: FreshDatabase, tmp_path: Path
 ) -> None:
-    scene = Scene(tool, portal, kafka, tmp_path)
+    scene = ToolScene(tool.on_time_of(portal), portal, kafka, tmp_path)
     await publish_registry(kafka, [])
     add_controllers(scene)
     assert codes_at_rest(ecl_database) == 0
@@ -139,7 +153,7 @@ async def test_from_a_serial_number_to_measures_and_a_mended_mapping(
     look_at_all_of_it(scene)
 
 
-def add_controllers(scene: Scene) -> None:
+def add_controllers(scene: ToolScene) -> None:
     tool = scene.tool
     serial, other = scene.portal["serials"]["dk"]
     url = scene.portal["dkUrl"]
@@ -163,10 +177,10 @@ def add_controllers(scene: Scene) -> None:
 def due_soon(tool: Tool, serial: str) -> None:
     """Within a minute, whatever the hour is."""
     (due,) = [one["nextDue"] for one in tool.run("controller", "list") if one["serial"] == serial]
-    assert datetime.fromisoformat(due) - datetime.now(UTC) < timedelta(minutes=1)
+    assert datetime.fromisoformat(due) - NOW < timedelta(minutes=1)
 
 
-async def discover(scene: Scene) -> None:
+async def discover(scene: ToolScene) -> None:
     devices = scene.folder / "devices.csv"
     options = ("--provider", str(PROVIDER), "--output", str(scene.file))
     found = scene.tool.run("discover", *options, "--devices", str(devices))
@@ -184,15 +198,16 @@ async def discover(scene: Scene) -> None:
     await publish_registry(scene.kafka, scene.numbers)
 
 
-def refuse_a_wrong_mapping(scene: Scene) -> None:
+def refuse_a_wrong_mapping(scene: ToolScene) -> None:
     refused = scene.tool.bare("mapping", "apply", scene.edited({0: "Energía térmica acumulada"}))
     assert refused.returncode == 1
     assert "no conversion from °C to kWh" in refused.stderr
 
 
-async def mend_a_wrong_mapping(scene: Scene) -> None:
-    """The outdoor sensor is taken for the room's; what is mapped again beats it, however often. What the portal told
-    before there was a mapping is not passed over.
+async def mend_a_wrong_mapping(scene: ToolScene) -> None:
+    """The outdoor sensor is mapped as the room's, then mended; what is mapped again wins, however often.
+
+    Samples that the portal had before there was a mapping are not lost.
     """
     tool = scene.tool
     assert tool.run("poll", "--once") == [{"serial": scene.serial, "state": "polled", "reason": None}]
@@ -214,8 +229,8 @@ async def mend_a_wrong_mapping(scene: Scene) -> None:
     assert moved.keys() == {key[2] for key in right if key[:2] == (scene.log_id, ROOM)}
 
 
-async def take_a_channel_out(scene: Scene) -> None:
-    """Its keys are listed, and marked only when told so."""
+async def take_a_channel_out(scene: ToolScene) -> None:
+    """Its keys are listed, and marked only when reported so."""
     tool, before = scene.tool, await scene.stored()
     assert tool.run("mapping", "apply", scene.edited({0: None}))["version"] == 3
     taken = {key for key in before if key[:2] == (scene.log_id, OUTDOOR)}
@@ -228,10 +243,10 @@ async def take_a_channel_out(scene: Scene) -> None:
     assert await scene.stored() == before | dict.fromkeys(taken, 192.0)
 
 
-def look_at_all_of_it(scene: Scene) -> None:
+def look_at_all_of_it(scene: ToolScene) -> None:
     tool = scene.tool
     assert tool.unread("status", "--json") == (0, "")
-    yesterday = (datetime.now(UTC) - timedelta(hours=24)).isoformat()
+    yesterday = (NOW - timedelta(hours=24)).isoformat()
     (back,) = tool.run("backfill", scene.serial, "--from", yesterday, *scene.span[2:])
     assert back["reason"] is None
     assert back["samples"] > 90 * 6

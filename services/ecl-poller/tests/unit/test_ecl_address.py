@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from metering_ecl_poller.portal.address import Account, AddressError, base_url, build_url, encode, without_secrets
-from metering_ecl_poller.portal.dialect import DialectError, load_dialect, overlaid
+from metering_ecl_poller.adapters.portal.address import AddressError, base_url, build_url
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.dialect import DialectError, overlaid
+from metering_ecl_poller.domain.portal.encoding import encode
+from metering_ecl_poller.domain.portal.redaction import without_secrets
 
 pytestmark = pytest.mark.fast
 
 DIALECT = load_dialect()
-ACCOUNT = Account("dk", "123456792", "Firma-A", "Kode+5")
+ACCOUNT = PortalAccount("dk", "123456792", "Firma-A", "Kode+5")
 
 
 def test_the_two_portals_are_the_guides() -> None:
@@ -63,12 +67,12 @@ def test_encode_leaves_nothing_that_means_something() -> None:
 
 
 @pytest.mark.parametrize("spelled", [b"Kode+5", b"Kode%2B5"])
-def test_codes_are_blotted_out_in_every_spelling(spelled: bytes) -> None:
+def test_codes_are_redacted_out_in_every_spelling(spelled: bytes) -> None:
     assert without_secrets(b'{"url":"x?c=' + spelled + b'&d"}', ACCOUNT) == b'{"url":"x?c=[redacted]&d"}'
 
 
 def test_data_that_looks_like_a_numeric_code_stays() -> None:
-    account = Account("dk", "1", "2026", "Kode5")
+    account = PortalAccount("dk", "1", "2026", "Kode5")
     body = b'{"serverCode":"2026","timestamp":"2026-01-01T00:00:00.0Z","value":2026,"name":"MyKode55"}'
     assert without_secrets(body, account) == body.replace(b'"2026"', b'"[redacted]"')
 

@@ -8,10 +8,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.client import PortalClient
-from metering_ecl_poller.portal.dialect import Dialect, dialect_from, load_dialect, overlaid
-from metering_ecl_poller.portal.errors import (
+from metering_ecl_poller.adapters.portal.client import PortalClient
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
+from metering_ecl_poller.application.reading import read_forward
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.dialect import Dialect, dialect_from, overlaid
+from metering_ecl_poller.domain.portal.errors import (
     AccessDeniedError,
     AnswerUnreadableError,
     PortalBusyError,
@@ -19,11 +21,11 @@ from metering_ecl_poller.portal.errors import (
     PortalRefusedError,
     PortalUnreachableError,
 )
-from metering_ecl_poller.portal.models import DeviceType
-from metering_ecl_poller.portal.paging import Reading, Wanted, read_forward
+from metering_ecl_poller.domain.portal.models import DeviceType
+from metering_ecl_poller.domain.portal.pages import DeviceReading, ReadingRequest
 from tests.emulators.ecl_portal import fleet
-from tests.emulators.ecl_portal.faults import Fault, Kind
-from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, NOON_MS, Line
+from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, NOON_MS, ConnectedPortal
+from tests.emulators.ecl_portal.faults import Kind, PortalFault
 from tests.emulators.ecl_portal.variant import Variant
 
 pytestmark = pytest.mark.fast
@@ -68,16 +70,16 @@ def mended(overlay: dict[str, Any]) -> Dialect:
     return dialect_from(overlaid(msgspec.to_builtins(load_dialect()), overlay))
 
 
-async def read(line: Line, what: str, dialect: Dialect | None = None, hours: int = 24) -> Reading:
+async def read(connected: ConnectedPortal, what: str, dialect: Dialect | None = None, hours: int = 24) -> DeviceReading:
     """The last hours of one of the emulated controller's devices, by its place in the fleet."""
     place = {"old": 0, "log": 1, "meter": 2, "input": 3}[what]
     table = dialect or load_dialect()
-    wanted = Wanted(line.controller.devices[place].id, line.clock.now_ms() - hours * HOUR_MS)
-    return await read_forward(line.client(table), line.account(), wanted, table.request)
+    wanted = ReadingRequest(connected.controller.devices[place].id, connected.clock.now_ms() - hours * HOUR_MS)
+    return await read_forward(connected.client(table), connected.account(), wanted, table.request)
 
 
-async def test_master_data_is_typed_and_keeps_what_it_does_not_know(line: Line) -> None:
-    master = await line.client().master_data(line.account())
+async def test_master_data_is_typed_and_keeps_what_it_does_not_know(connected: ConnectedPortal) -> None:
+    master = await connected.client().master_data(connected.account())
     old, log, meter, tank = master.devices
     assert (master.serial, master.application, master.time_zone) == ("123456792", "A376.1", "Europe/Copenhagen")
     assert (master.name, master.software_build, master.location["street"]) == (
@@ -97,41 +99,41 @@ async def test_master_data_is_typed_and_keeps_what_it_does_not_know(line: Line) 
     assert tank.more["configInputType"] == "0-10V ADC"
 
 
-async def test_a_day_of_the_log_is_ninety_six_samples_per_channel(line: Line) -> None:
-    reading = await read(line, "log")
+async def test_a_day_of_the_log_is_ninety_six_samples_per_channel(connected: ConnectedPortal) -> None:
+    reading = await read(connected, "log")
     assert len(reading.samples) == MEANT["log"] * 6
     assert reading.complete
     assert list(reading.samples) == sorted(reading.samples, key=lambda s: (s.timestamp_ms, s.channel))
 
 
-async def test_four_samples_of_the_log_share_one_received_time(line: Line) -> None:
-    reading = await read(line, "log", hours=2)
+async def test_four_samples_of_the_log_share_one_received_time(connected: ConnectedPortal) -> None:
+    reading = await read(connected, "log", hours=2)
     last = max(sample.received_ms for sample in reading.samples)
     assert len({sample.timestamp_ms for sample in reading.samples if sample.received_ms == last}) == 4
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_client_survives_every_shape_with_the_default_table(line: Line, shape: str) -> None:
-    plain = {what: (await read(line, what)).samples for what in MEANT}
-    line.emulator.portals["dk"].speak(SHAPES[shape])
-    master = await line.client().master_data(line.account())
+async def test_the_client_survives_every_shape_with_the_default_table(connected: ConnectedPortal, shape: str) -> None:
+    plain = {what: (await read(connected, what)).samples for what in MEANT}
+    connected.emulator.portals["dk"].speak(SHAPES[shape])
+    master = await connected.client().master_data(connected.account())
     assert (master.software_build, master.location["zip"]) == ("2410", "6430")
     assert [device.active for device in master.devices] == [False, True, True, True]
     for what in MEANT:
-        assert (await read(line, what)).samples == plain[what]
+        assert (await read(connected, what)).samples == plain[what]
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_a_file_mends_every_wrong_name(line: Line, table: str) -> None:
-    plain = {what: (await read(line, what)).samples for what in MEANT}
+async def test_a_file_mends_every_wrong_name(connected: ConnectedPortal, table: str) -> None:
+    plain = {what: (await read(connected, what)).samples for what in MEANT}
     overlay = TABLES[table]
     if table == "credentials in the path":
         overlay = {"paths": {call: path_of(call) for call in ("master_data", "readings")}}
-    line.emulator.portals["dk"].speak(Variant(dialect=overlay))
+    connected.emulator.portals["dk"].speak(Variant(dialect=overlay))
     dialect = mended(overlay)
-    assert len((await line.client(dialect).master_data(line.account())).devices) == 4
+    assert len((await connected.client(dialect).master_data(connected.account())).devices) == 4
     for what in MEANT:
-        assert (await read(line, what, dialect)).samples == plain[what]
+        assert (await read(connected, what, dialect)).samples == plain[what]
 
 
 def path_of(call: str) -> str:
@@ -140,37 +142,37 @@ def path_of(call: str) -> str:
 
 
 @pytest.mark.parametrize("table", ["other selectors", "pages counted from 0", "other fields"])
-async def test_a_wrong_table_is_an_error_and_never_an_empty_answer(line: Line, table: str) -> None:
-    line.emulator.portals["dk"].speak(Variant(dialect=TABLES[table]))
+async def test_a_wrong_table_is_an_error_and_never_an_empty_answer(connected: ConnectedPortal, table: str) -> None:
+    connected.emulator.portals["dk"].speak(Variant(dialect=TABLES[table]))
     with pytest.raises((AnswerUnreadableError, PortalRefusedError)):
-        await read(line, "log")
+        await read(connected, "log")
 
 
 @pytest.mark.parametrize("empty", ["list", "null", "absent"])
-async def test_nothing_there_is_no_error(line: Line, empty: Any) -> None:
-    line.emulator.portals["dk"].speak(Variant(empty=empty))
-    reading = await read(line, "log", hours=-1)
-    assert reading == Reading(samples=(), unreadable=(), complete=True)
+async def test_nothing_there_is_no_error(connected: ConnectedPortal, empty: Any) -> None:
+    connected.emulator.portals["dk"].speak(Variant(empty=empty))
+    reading = await read(connected, "log", hours=-1)
+    assert reading == DeviceReading(samples=(), unreadable=(), complete=True)
 
 
-async def test_the_page_cap_leaves_the_rest_for_the_next_read(line: Line) -> None:
+async def test_the_page_cap_leaves_the_rest_for_the_next_read(connected: ConnectedPortal) -> None:
     dialect = mended({"request": {"wanted_page_size": 10, "page_cap": 3}})
-    reading = await read(line, "log", dialect)
+    reading = await read(connected, "log", dialect)
     assert (reading.complete, len(reading.samples)) == (False, 30 * 6)
-    assert reading.samples[0].timestamp_ms == line.clock.now_ms() - DAY_MS + 5 * 60_000
+    assert reading.samples[0].timestamp_ms == connected.clock.now_ms() - DAY_MS + 5 * 60_000
 
 
-async def test_more_pages_than_the_cap_in_the_wrong_order_are_refused(line: Line) -> None:
-    line.emulator.portals["dk"].speak(Variant(descending=True))
+async def test_more_pages_than_the_cap_in_the_wrong_order_are_refused(connected: ConnectedPortal) -> None:
+    connected.emulator.portals["dk"].speak(Variant(descending=True))
     dialect = mended({"request": {"wanted_page_size": 10, "page_cap": 3}})
     with pytest.raises(AnswerUnreadableError, match="not in order"):
-        await read(line, "log", dialect)
+        await read(connected, "log", dialect)
 
 
-async def test_a_page_that_repeats_the_one_before_is_refused(line: Line) -> None:
-    line.emulator.portals["dk"].speak(Variant(dialect={"request": {"page_number": "side"}}, page_size_maximum=10))
+async def test_a_page_that_repeats_the_one_before_is_refused(connected: ConnectedPortal) -> None:
+    connected.emulator.portals["dk"].speak(Variant(dialect={"request": {"page_number": "side"}}, page_size_maximum=10))
     with pytest.raises(AnswerUnreadableError, match="repeats"):
-        await read(line, "log")
+        await read(connected, "log")
 
 
 FAULTS: dict[Kind, type[PortalError]] = {
@@ -184,11 +186,14 @@ FAULTS: dict[Kind, type[PortalError]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_every_fault_is_an_error_that_says_which_controller_and_call(line: Line, kind: Kind) -> None:
-    line.emulator.portals["dk"].faults.plan(Fault(kind=kind, retry_after=17))
-    wanted, client = Wanted(line.controller.devices[1].id, NOON_MS), line.client(timeout_seconds=timeout_of(kind))
+async def test_every_fault_is_an_error_that_names_controller_and_call(connected: ConnectedPortal, kind: Kind) -> None:
+    connected.emulator.portals["dk"].faults.plan(PortalFault(kind=kind, retry_after=17))
+    wanted, client = (
+        ReadingRequest(connected.controller.devices[1].id, NOON_MS),
+        connected.client(timeout_seconds=timeout_of(kind)),
+    )
     with pytest.raises(FAULTS[kind], match="controller 123456792, readings") as raised:
-        await read_forward(client, line.account(), wanted, load_dialect().request)
+        await read_forward(client, connected.account(), wanted, load_dialect().request)
     if isinstance(raised.value, PortalBusyError):
         assert raised.value.retry_after_seconds == 17
 
@@ -198,67 +203,73 @@ def timeout_of(kind: Kind) -> float:
     return 0.2 if kind == "slow" else 60
 
 
-@pytest.mark.parametrize("told", [Variant(), Variant(denied_by_http=True)], ids=["in the body", "by HTTP"])
+@pytest.mark.parametrize("reported", [Variant(), Variant(denied_by_http=True)], ids=["in the body", "by HTTP"])
 @pytest.mark.parametrize(("server_code", "access_code"), [("Firma-B", "Kode5"), ("FirmaA", "Kode-6")])
-async def test_a_wrong_code_is_denied(line: Line, told: Variant, server_code: str, access_code: str) -> None:
-    line.emulator.portals["dk"].speak(told)
+async def test_a_wrong_code_is_denied(
+    connected: ConnectedPortal, reported: Variant, server_code: str, access_code: str
+) -> None:
+    connected.emulator.portals["dk"].speak(reported)
     with pytest.raises(AccessDeniedError) as raised:
-        await line.client().master_data(line.account(server_code, access_code))
+        await connected.client().master_data(connected.account(server_code, access_code))
     assert server_code not in str(raised.value)
     assert access_code not in str(raised.value)
 
 
-async def test_the_other_portals_controllers_are_not_reachable(line: Line) -> None:
-    account = Account(line.emulator.com_url, line.controller.serial, fleet.SERVER_CODE, fleet.ACCESS_CODE)
+async def test_the_other_portals_controllers_are_not_reachable(connected: ConnectedPortal) -> None:
+    account = PortalAccount(
+        connected.emulator.com_url, connected.controller.serial, fleet.SERVER_CODE, fleet.ACCESS_CODE
+    )
     with pytest.raises(AccessDeniedError):
-        await line.client().master_data(account)
+        await connected.client().master_data(account)
 
 
-async def test_a_deleted_device_is_refused_and_gone_from_the_master_data(line: Line) -> None:
-    line.controller.devices[2].deleted = True
+async def test_a_deleted_device_is_refused_and_gone_from_the_master_data(connected: ConnectedPortal) -> None:
+    connected.controller.devices[2].deleted = True
     with pytest.raises(PortalRefusedError, match="UNKNOWN_DEVICE"):
-        await read(line, "meter")
-    assert len((await line.client().master_data(line.account())).devices) == 3
+        await read(connected, "meter")
+    assert len((await connected.client().master_data(connected.account())).devices) == 3
 
 
-async def test_every_answer_is_handed_over_before_it_is_read_whatever_it_is(line: Line) -> None:
-    line.emulator.portals["dk"].faults.plan(Fault(kind="not_json", times=1))
+async def test_every_answer_is_handed_over_before_it_is_read_whatever_it_is(connected: ConnectedPortal) -> None:
+    connected.emulator.portals["dk"].faults.plan(PortalFault(kind="not_json", times=1))
     with pytest.raises(AnswerUnreadableError):
-        await read(line, "log")
-    (answer,) = line.answers.taken
+        await read(connected, "log")
+    (answer,) = connected.answers.taken
     assert (answer.call, answer.http_status, answer.body) == ("readings", 200, b"<html>Vedligeholdelse</html>")
-    assert answer.received_at_ms == line.clock.now_ms()
+    assert answer.received_at_ms == connected.clock.now_ms()
 
 
-async def test_codes_that_the_portal_echoes_are_blotted_out(line: Line) -> None:
+async def test_codes_that_the_portal_echoes_are_redacted_out(connected: ConnectedPortal) -> None:
     with pytest.raises(AccessDeniedError):
-        await line.client().master_data(line.account(access_code="Kode-6"))
-    assert b"access code [redacted] does not open" in line.answers.taken[0].body
+        await connected.client().master_data(connected.account(access_code="Kode-6"))
+    assert b"access code [redacted] does not open" in connected.answers.taken[0].body
 
 
-async def test_both_ids_are_logged_and_no_secret_is(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+async def test_both_ids_are_logged_and_no_secret_is(
+    connected: ConnectedPortal, caplog: pytest.LogCaptureFixture
+) -> None:
     """aiohttp, asyncio and all others speak at their loudest; every fault is provoked."""
     caplog.set_level(logging.DEBUG)
     with capture_logs() as lines:
-        await read(line, "log")
+        await read(connected, "log")
         for kind, expected in FAULTS.items():
-            line.emulator.portals["dk"].faults.plan(Fault(kind=kind, times=1, seconds=1))
+            connected.emulator.portals["dk"].faults.plan(PortalFault(kind=kind, times=1, seconds=1))
             with pytest.raises(expected) as raised:
-                await line.client(timeout_seconds=timeout_of(kind)).master_data(line.account())
+                await connected.client(timeout_seconds=timeout_of(kind)).master_data(connected.account())
             logging.getLogger("test").error("it failed", exc_info=raised.value)
         with pytest.raises(PortalUnreachableError) as unreachable:
-            await nowhere(line)
+            await nowhere(connected)
         logging.getLogger("test").error("it failed", exc_info=unreachable.value)
     answered = [entry for entry in lines if entry["event"] == "portal.answered"]
     assert answered[0]["client_request_id"]
     assert answered[0]["server_request_id"].startswith("dk-")
-    told = caplog.text + repr(lines) + repr(line.account())
-    assert "it failed" in told
+    reported = caplog.text + repr(lines) + repr(connected.account())
+    assert "it failed" in reported
     for secret in (fleet.SERVER_CODE, fleet.ACCESS_CODE):
-        assert secret not in told
+        assert secret not in reported
 
 
-async def nowhere(line: Line) -> None:
+async def nowhere(connected: ConnectedPortal) -> None:
     async with aiohttp.ClientSession() as session:
-        client = PortalClient(session, load_dialect(), line.clock, line.answers)
-        await client.master_data(Account("http://127.0.0.1:9", "1", fleet.SERVER_CODE, fleet.ACCESS_CODE))
+        client = PortalClient(session, load_dialect(), connected.clock, connected.answers)
+        await client.master_data(PortalAccount("http://127.0.0.1:9", "1", fleet.SERVER_CODE, fleet.ACCESS_CODE))

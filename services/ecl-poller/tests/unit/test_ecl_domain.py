@@ -8,17 +8,17 @@ import pytest
 
 from metering_ecl_poller.domain import clock_check, elements, gaps, schedule, units, window
 from metering_ecl_poller.domain.clock_check import ClockState
-from metering_ecl_poller.domain.gaps import Gap, GapReason, Rhythm
-from metering_ecl_poller.domain.mapping import Wire
+from metering_ecl_poller.domain.gaps import Gap, GapReason, SamplingIntervals
+from metering_ecl_poller.domain.mapping import ChannelRoute
+from metering_ecl_poller.domain.portal.models import DeviceType, Sample, Value
+from metering_ecl_poller.domain.portal.times import from_portal_time, to_portal_time
 from metering_ecl_poller.domain.window import Cursor
-from metering_ecl_poller.portal.models import DeviceType, Sample, Value
-from metering_ecl_poller.portal.times import from_portal_time, to_portal_time
-from tests.emulators.ecl_portal.line import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS
+from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS
 
 pytestmark = pytest.mark.fast
 
 QUARTER_MS = 15 * MINUTE_MS
-RHYTHM = Rhythm(QUARTER_MS, HOUR_MS, 10 * DAY_MS)
+INTERVALS = SamplingIntervals(QUARTER_MS, HOUR_MS, 10 * DAY_MS)
 
 
 def sample(stamp_ms: int, received_ms: int | None = None, value: Value = None, channel: str = "1") -> Sample:
@@ -120,7 +120,7 @@ class TestClock:
     def test_a_log_that_ended_within_the_hour_is_not_doubted(self) -> None:
         samples = collected(until_ms=NOON_MS, received_ms=NOON_MS + 48 * MINUTE_MS)
         for active, state in ((True, ClockState.ZONE), (False, ClockState.RIGHT)):
-            finding = clock_check.check_clock(samples, NOON_MS + HOUR_MS, RHYTHM.longest_lag_ms(active=active))
+            finding = clock_check.check_clock(samples, NOON_MS + HOUR_MS, INTERVALS.longest_lag_ms(active=active))
             assert finding is not None
             assert finding.state is state
 
@@ -195,7 +195,7 @@ class TestWindow:
 
 class TestGaps:
     def find(self, samples: list[Sample], kind: DeviceType, contacts: set[int] | None = None) -> list[Gap]:
-        return gaps.find_gaps(samples, kind, frozenset(contacts or ()), RHYTHM)
+        return gaps.find_gaps(samples, kind, frozenset(contacts or ()), INTERVALS)
 
     def test_a_full_series_has_no_hole(self) -> None:
         assert self.find(collected(until_ms=NOON_MS, received_ms=NOON_MS, count=960), DeviceType.LOG) == []
@@ -228,14 +228,14 @@ class TestGaps:
 
 
 class TestElements:
-    WIRES: ClassVar = {
-        "1": Wire("Temperatura exterior", Decimal(1)),
-        "2": Wire("Energía térmica acumulada", Decimal(1_000)),
+    ROUTES: ClassVar = {
+        "1": ChannelRoute("Temperatura exterior", Decimal(1)),
+        "2": ChannelRoute("Energía térmica acumulada", Decimal(1_000)),
     }
 
     def test_what_a_gateway_would_have_sent(self) -> None:
         samples = [sample(NOON_MS, value=Decimal("8.310")), sample(NOON_MS, value=Decimal("1.5"), channel="2")]
-        (element,) = elements.to_elements("heat-1", samples, self.WIRES, frozenset())
+        (element,) = elements.to_elements("heat-1", samples, self.ROUTES, frozenset())
         assert json.loads(element.body) == {
             "deviceNumber": "heat-1",
             "measures": [
@@ -256,12 +256,12 @@ class TestElements:
         hours = [sample(NOON_MS + n * HOUR_MS, value=Decimal(n)) for n in range(240)]
         minutes = [sample(NOON_MS + n * MINUTE_MS, value=Decimal(n)) for n in range(250)]
         for samples, counts in ((quarters, [97] * 9 + [87]), (hours, [25] * 9 + [15]), (minutes, [100, 100, 50])):
-            made = elements.to_elements("n", samples, self.WIRES, frozenset())
+            made = elements.to_elements("n", samples, self.ROUTES, frozenset())
             assert [element.measures for element in made] == counts
 
     def test_good_and_doubtful_clocks_travel_apart(self) -> None:
         samples = [sample(NOON_MS, value=Decimal(1)), sample(NOON_MS + QUARTER_MS, value=Decimal(2))]
-        made = elements.to_elements("n", samples, self.WIRES, frozenset({(NOON_MS, NOON_MS)}))
+        made = elements.to_elements("n", samples, self.ROUTES, frozenset({(NOON_MS, NOON_MS)}))
         assert sorted(element.doubtful for element in made) == [False, True]
 
     @pytest.mark.parametrize(
@@ -279,9 +279,9 @@ class TestElements:
             (Decimal("0." + "1" * 130), '"0.' + "1" * 130 + '"'),
         ],
     )
-    def test_any_value_becomes_json_that_the_validator_can_validate(self, value: Value, wanted: str) -> None:
+    def test_any_value_becomes_json_that_the_validator_can_check(self, value: Value, wanted: str) -> None:
         assert elements.json_value(value, Decimal(1)) == wanted
         json.loads(wanted)
 
     def test_channels_that_are_not_mapped_are_left_out(self) -> None:
-        assert elements.to_elements("n", [sample(NOON_MS, channel="9")], self.WIRES, frozenset()) == []
+        assert elements.to_elements("n", [sample(NOON_MS, channel="9")], self.ROUTES, frozenset()) == []

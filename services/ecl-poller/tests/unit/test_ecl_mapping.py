@@ -1,13 +1,19 @@
-"""Which channel goes where, what a wrong mapping file is told, and how long a portal is left in peace."""
+"""Which channel goes where, what a wrong mapping file is reported, and how long a portal is left in peace."""
 
 from decimal import Decimal
 from typing import ClassVar
 
 import pytest
 
-from metering_ecl_poller.domain import mapping, retry
-from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping, MappingFile, Wire
-from metering_ecl_poller.portal.models import DeviceType, PortalChannel, PortalDevice
+from metering_ecl_poller.domain import circuit_breaker, mapping
+from metering_ecl_poller.domain.mapping import (
+    ChannelMapping,
+    ChannelRoute,
+    ControllerMapping,
+    MappingFile,
+    PortalDeviceMapping,
+)
+from metering_ecl_poller.domain.portal.models import DeviceType, PortalChannel, PortalDevice
 
 pytestmark = pytest.mark.fast
 
@@ -18,8 +24,8 @@ def device(*channels: PortalChannel) -> PortalDevice:
     )
 
 
-def mapped(*channels: ChannelMapping, number: str = "n") -> DeviceMapping:
-    return DeviceMapping(external_device_id="d", provider=1, device_number=number, channels=channels)
+def mapped(*channels: ChannelMapping, number: str = "n") -> PortalDeviceMapping:
+    return PortalDeviceMapping(external_device_id="d", provider=1, device_number=number, channels=channels)
 
 
 def channel(number: str = "1", *, sensor: str | None = "E") -> ChannelMapping:
@@ -29,25 +35,25 @@ def channel(number: str = "1", *, sensor: str | None = "E") -> ChannelMapping:
 class TestMapping:
     UNITS: ClassVar = {"E": "kWh", "T": "°C"}
 
-    def faults(self, *devices: DeviceMapping) -> list[str]:
+    def faults(self, *devices: PortalDeviceMapping) -> list[str]:
         return mapping.faults(MappingFile(controllers=(ControllerMapping(serial="1", devices=devices),)), self.UNITS)
 
     def test_a_channel_is_wired_with_its_factor_and_its_scale(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit="MWh", scale=Decimal("0.01")))
-        assert mapping.wire(mapped(channel()), portal).wires == {"1": Wire("E", Decimal("10.00"))}
+        assert mapping.route_channels(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal("10.00"))}
 
     def test_a_channel_whose_unit_changed_is_held(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit="kWh"))
-        wired = mapping.wire(mapped(channel()), portal)
-        assert wired.wires == {}
-        assert "the mapping was made for MWh" in wired.held["1"]
+        routed = mapping.route_channels(mapped(channel()), portal)
+        assert routed.routes == {}
+        assert "the mapping was made for MWh" in routed.held["1"]
 
     def test_without_a_declared_unit_the_mappings_own_holds(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit=None))
-        assert mapping.wire(mapped(channel()), portal).wires == {"1": Wire("E", Decimal(1_000))}
+        assert mapping.route_channels(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal(1_000))}
 
     def test_a_sensor_that_is_null_is_not_taken(self) -> None:
-        assert mapping.wire(mapped(channel(sensor=None)), device()).wires == {}
+        assert mapping.route_channels(mapped(channel(sensor=None)), device()).routes == {}
 
     def test_a_good_file_has_no_faults(self) -> None:
         assert self.faults(mapped(channel())) == []
@@ -66,24 +72,24 @@ class TestMapping:
         ]
 
 
-class TestRetry:
+class TestCircuitBreaker:
     def test_a_429_rests_the_portal_for_as_long_as_it_says(self) -> None:
-        portal = retry.RetryPolicy()
+        portal = circuit_breaker.PortalCircuitBreaker()
         portal.busy("dk", 0, 17)
         assert portal.resting(16.9) == ["dk"]
         assert portal.resting(17) == []
 
     def test_a_portal_that_answers_nobody_rests_longer_each_time_until_it_answers(self) -> None:
-        portal = retry.RetryPolicy()
+        portal = circuit_breaker.PortalCircuitBreaker()
         rests = []
         now = 0.0
         for _ in range(6):
-            for _ in range(retry.FAILURES_TO_PAUSE):
+            for _ in range(circuit_breaker.FAILURES_TO_PAUSE):
                 portal.failed("dk", now)
             rests.append(next(second for second in range(1_000) if not portal.resting(now + second)))
             now += rests[-1]
         assert rests == [15, 30, 60, 120, 240, 300]
         portal.answered("dk")
-        for _ in range(retry.FAILURES_TO_PAUSE - 1):
+        for _ in range(circuit_breaker.FAILURES_TO_PAUSE - 1):
             portal.failed("dk", now)
         assert portal.resting(now) == []

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from metering_common.service.clock import ManualClock
+from metering_ecl_poller.adapters.portal.client import PortalClient
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.bootstrap import open_session
-from metering_ecl_poller.portal.address import Account
-from metering_ecl_poller.portal.client import PortalClient
-from metering_ecl_poller.portal.dialect import load_dialect
-from metering_ecl_poller.portal.errors import PortalRefusedError, PortalUnreachableError
-from metering_ecl_poller.settings import StoreSettings
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.errors import PortalRefusedError, PortalUnreachableError
+from metering_ecl_poller.settings import ConnectorSettings
 from tests.emulators.ecl_portal import fleet, server
-from tests.emulators.ecl_portal.line import NOON_MS, Answers
+from tests.emulators.ecl_portal.connected import NOON_MS, CollectedAnswers
 from tests.emulators.ecl_portal.virtual_clock import VirtualClock
 
 pytestmark = pytest.mark.fast
@@ -33,14 +33,14 @@ class Secure:
     authority: Path
 
     async def ask(self, base_url: str, authority: Path | None) -> str | None:
-        settings = StoreSettings(
+        settings = ConnectorSettings(
             database_url=SecretStr("postgresql://poller:unused@127.0.0.1:1/ecl"),
             key_encryption_key=SecretStr("A" * 43),
             ca_file=authority,
         )
-        account = Account(base_url, str(fleet.FIRST_SERIAL), fleet.SERVER_CODE, fleet.ACCESS_CODE)
+        account = PortalAccount(base_url, str(fleet.FIRST_SERIAL), fleet.SERVER_CODE, fleet.ACCESS_CODE)
         async with open_session(settings) as session:
-            client = PortalClient(session, load_dialect(), ManualClock(NOON_MS), Answers())
+            client = PortalClient(session, load_dialect(), ManualClock(NOON_MS), CollectedAnswers())
             return (await client.master_data(account)).serial
 
 

@@ -1,4 +1,4 @@
-"""Takes controllers that are due, asks a bounded number of them at once, and writes down how each ended."""
+"""Takes controllers that are due, asks a bounded number of them at once, and stores how each ended."""
 
 import asyncio
 from contextlib import suppress
@@ -10,14 +10,14 @@ import structlog
 from metering_common.kafka.publisher import PublishUnavailableError, RecordTooLargeError
 from metering_common.service.clock import Clock
 from metering_common.service.tracing import Tracing
-from metering_ecl_poller.adapters.outlet import RegistryUnsureError
-from metering_ecl_poller.adapters.store import Store
-from metering_ecl_poller.application import Polling
-from metering_ecl_poller.domain import outcome
-from metering_ecl_poller.domain.job import Job, LeaseLostError, Result
-from metering_ecl_poller.domain.retry import RetryPolicy
+from metering_ecl_poller.adapters.kafka.raw_publisher import RegistryUnsureError
+from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
+from metering_ecl_poller.application.polling import Polling
+from metering_ecl_poller.domain import poll_result
+from metering_ecl_poller.domain.circuit_breaker import PortalCircuitBreaker
+from metering_ecl_poller.domain.job import ControllerLeaseLostError, PollJob, PollResult
+from metering_ecl_poller.domain.portal.errors import PortalBusyError, PortalError, PortalUnreachableError
 from metering_ecl_poller.metrics import STATES, PollerMetrics
-from metering_ecl_poller.portal.errors import PortalBusyError, PortalError, PortalUnreachableError
 
 MOST_PER_CLAIM = 32
 COUNT_EVERY_SECONDS = 15.0
@@ -32,7 +32,7 @@ class Runner:
 
     def __init__(
         self,
-        store: Store,
+        store: PostgresPollStore,
         polling: Polling,
         clock: Clock,
         metrics: PollerMetrics,
@@ -44,11 +44,11 @@ class Runner:
         self._clock, self._metrics = clock, metrics
         self._most, self._idle_seconds = limits
         self._tracing = tracing
-        self._retry = RetryPolicy()
+        self._breaker = PortalCircuitBreaker()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.database_trouble: str | None = None
-        """For readiness: why the book cannot be read."""
+        """For readiness: why the database cannot be used."""
 
     async def run(self) -> None:
         """For ever; after `drain` it still keeps the leases of what is in flight."""
@@ -80,23 +80,23 @@ class Runner:
         elif not taken:
             await asyncio.sleep(self._idle_seconds)
 
-    async def _claim(self) -> list[Job]:
+    async def _claim(self) -> list[PollJob]:
         free = min(self._most - len(self._in_flight), MOST_PER_CLAIM)
-        resting = self._retry.resting(self._clock.monotonic())
+        resting = self._breaker.resting(self._clock.monotonic())
         try:
             jobs = await self._store.claim(self._clock.now_ms(), free, resting)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._trouble(repr(error))
+            self._set_database_state(repr(error))
             return []
-        self._trouble(None)
+        self._set_database_state(None)
         return [] if self._stopping else jobs
 
-    def _trouble(self, what: str | None) -> None:
+    def _set_database_state(self, what: str | None) -> None:
         if (what is None) != (self.database_trouble is None):
-            log.warning("book.unreachable" if what else "book.reached", error=what)
+            log.warning("store.unreachable" if what else "store.reached", error=what)
         self.database_trouble = what
 
-    async def work(self, job: Job) -> None:
+    async def work(self, job: PollJob) -> None:
         """One controller to its end, whatever that is; nothing of it reaches another controller."""
         with structlog.contextvars.bound_contextvars(controller=job.serial):
             started = self._clock.monotonic()
@@ -104,32 +104,32 @@ class Runner:
                 result = await self.attempt(job)
                 self._metrics.poll_seconds.observe(self._clock.monotonic() - started)
                 await self._store.finish(job, result)
-            except LeaseLostError as error:
+            except ControllerLeaseLostError as error:
                 log.warning("controller.lost", error=str(error))
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("controller.not_written_down", error=repr(error))
+                log.warning("controller.result_not_stored", error=repr(error))
 
-    async def attempt(self, job: Job) -> Result:
-        """Raises `LeaseLostError`; every other way of ending is a result."""
+    async def attempt(self, job: PollJob) -> PollResult:
+        """Raises `ControllerLeaseLostError`; every other way of ending is a result."""
         try:
             await self._poll(job)
         except PortalError as error:
-            self._blame(job, error)
+            self._note_failure(job, error)
             return self._failure(job, error, error.kind)
         except OUR_OWN as error:
             return self._failure(job, error, "ours")
-        except LeaseLostError:
+        except ControllerLeaseLostError:
             raise
         except Exception as error:  # a defect with one controller's data must not stop the others
             log.exception("controller.defect")
             return self._failure(job, error, "defect")
-        self._retry.answered(job.account.portal)
+        self._breaker.answered(job.account.portal)
         self._metrics.polls.labels("done").inc()
         if job.state in ("failing", "denied"):
             log.info("controller.recovered", after_attempts=job.attempts)
-        return outcome.succeeded(job, self._clock.now_ms())
+        return poll_result.succeeded(job, self._clock.now_ms())
 
-    async def _poll(self, job: Job) -> None:
+    async def _poll(self, job: PollJob) -> None:
         """A poll begins a trace, where somebody collects them; it goes on with the records."""
         if self._tracing is None:
             await self._polling.poll(job)
@@ -137,23 +137,23 @@ class Runner:
         with self._tracing.work("poll", {"metering.controller": job.serial}) as traceparent:
             await self._polling.poll(replace(job, traceparent=traceparent))
 
-    def _failure(self, job: Job, error: Exception, kind: str) -> Result:
-        """Told once when it begins and once when it ends, not every hour in between."""
+    def _failure(self, job: PollJob, error: Exception, kind: str) -> PollResult:
+        """Logged once when it begins and once when it ends, not every hour in between."""
         self._metrics.polls.labels(kind).inc()
-        result = outcome.failed(job, error, self._clock.now_ms())
+        result = poll_result.failed(job, error, self._clock.now_ms())
         if result.state != job.state:
             event = "controller.denied" if result.state == "denied" else "controller.failing"
             log.warning(event, kind=kind, error=str(error))
         return result
 
-    def _blame(self, job: Job, error: PortalError) -> None:
+    def _note_failure(self, job: PollJob, error: PortalError) -> None:
         portal, now = job.account.portal, self._clock.monotonic()
         if isinstance(error, PortalBusyError):
-            self._retry.busy(portal, now, error.retry_after_seconds)
+            self._breaker.busy(portal, now, error.retry_after_seconds)
         elif isinstance(error, PortalUnreachableError):
-            self._retry.failed(portal, now)
+            self._breaker.failed(portal, now)
         else:
-            self._retry.answered(portal)
+            self._breaker.answered(portal)
 
     async def _renew(self) -> None:
         while True:

@@ -9,19 +9,20 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from metering_ecl_poller.adapters.portal.address import AddressError, base_url
+from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.commands.session import (
-    Answer,
-    CommandError,
+    CommandResult,
+    EclCommandError,
     Parsers,
-    Session,
+    ToolSession,
     add_command,
     shown_time,
 )
-from metering_ecl_poller.domain.job import Job
+from metering_ecl_poller.domain.job import PollJob
 from metering_ecl_poller.domain.mapping import SERIAL
-from metering_ecl_poller.portal.address import Account, AddressError, base_url
-from metering_ecl_poller.portal.dialect import load_dialect
-from metering_ecl_poller.portal.errors import PortalError
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.errors import PortalError
 
 COLUMNS = ("serial", "portal", "serverCode", "accessCode")
 
@@ -43,52 +44,54 @@ def register(groups: Parsers) -> None:
         add_command(commands, name, run, sentence).add_argument("serial")
 
 
-async def _add(session: Session, given: argparse.Namespace) -> Answer:
+async def _add(session: ToolSession, given: argparse.Namespace) -> CommandResult:
     accounts = _from_file(given.file) if given.file else [_from_arguments(session, given)]
     dialect = load_dialect(session.settings.dialect_file)
     for account in accounts:
         if not SERIAL.fullmatch(account.serial):
-            raise CommandError(f"{account.serial!r} is no serial number: up to ten digits")
+            raise EclCommandError(f"{account.serial!r} is no serial number: up to ten digits")
         try:
             base_url(account.portal, dialect)
         except AddressError as error:
-            raise CommandError(str(error)) from None
-    book = await session.register()
-    added = [await book.add(account, session.clock.now_ms()) for account in accounts]
+            raise EclCommandError(str(error)) from None
+    store = await session.controllers()
+    added = [await store.add(account, session.clock.now_ms()) for account in accounts]
     value = {"added": sum(added), "changed": len(added) - sum(added)}
-    return Answer(value, f"{value['added']} added, {value['changed']} given new codes")
+    return CommandResult(value, f"{value['added']} added, {value['changed']} given new codes")
 
 
-def _from_arguments(session: Session, given: argparse.Namespace) -> Account:
+def _from_arguments(session: ToolSession, given: argparse.Namespace) -> PortalAccount:
     """The codes come from the environment or are asked for: arguments would show them in the list of processes."""
     if given.serial is None:
-        raise CommandError("a serial number or --file is needed")
+        raise EclCommandError("a serial number or --file is needed")
     codes = [
         _code(known, f"{what} code: ")
         for known, what in ((session.settings.server_code, "Server"), (session.settings.access_code, "Access"))
     ]
-    return Account(given.portal, given.serial, *codes)
+    return PortalAccount(given.portal, given.serial, *codes)
 
 
 def _code(known: SecretStr | None, prompt: str) -> str:
     if known is not None:
         return known.get_secret_value()
     if not sys.stdin.isatty():
-        raise CommandError("ECL_SERVER_CODE and ECL_ACCESS_CODE must be set where nobody can be asked")
+        raise EclCommandError("ECL_SERVER_CODE and ECL_ACCESS_CODE must be set where nobody can be asked")
     return getpass.getpass(prompt)
 
 
-def _from_file(path: Path) -> list[Account]:
+def _from_file(path: Path) -> list[PortalAccount]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-            return [Account(*(row[name] for name in ("portal", "serial", "serverCode", "accessCode"))) for row in rows]
+            return [
+                PortalAccount(*(row[name] for name in ("portal", "serial", "serverCode", "accessCode"))) for row in rows
+            ]
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise CommandError(f"{path} cannot be read ({error}): its columns are {', '.join(COLUMNS)}") from None
+        raise EclCommandError(f"{path} cannot be read ({error}): its columns are {', '.join(COLUMNS)}") from None
 
 
-async def _list(session: Session, _given: argparse.Namespace) -> Answer:
-    return Answer([controller_value(row) for row in await (await session.register()).controllers()])
+async def _list(session: ToolSession, _given: argparse.Namespace) -> CommandResult:
+    return CommandResult([controller_value(row) for row in await (await session.controllers()).controllers()])
 
 
 def controller_value(row: Any) -> dict[str, Any]:
@@ -106,12 +109,12 @@ def controller_value(row: Any) -> dict[str, Any]:
     }
 
 
-async def _test(session: Session, given: argparse.Namespace) -> Answer:
-    book, line = await session.register(), await session.line()
-    told = []
+async def _test(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    store, context = await session.controllers(), await session.context()
+    results = []
     for serial in await session.serials(given.serials):
-        account = await book.account(serial)
-        job = Job(
+        account = await store.account(serial)
+        job = PollJob(
             account=account,
             lease=0,
             attempts=0,
@@ -122,25 +125,25 @@ async def _test(session: Session, given: argparse.Namespace) -> Answer:
             mapping_version=0,
         )
         try:
-            master = await line.client_for(job).master_data(account)
+            master = await context.portal_for(job).master_data(account)
         except PortalError as error:
-            told.append({"serial": serial, "opens": False, "reason": str(error)})
+            results.append({"serial": serial, "opens": False, "reason": str(error)})
             continue
-        await book.readmit(serial, session.clock.now_ms())
-        told.append({"serial": serial, "opens": True, "name": master.name, "devices": len(master.devices)})
-    return Answer(told, failed=not all(one["opens"] for one in told))
+        await store.readmit(serial, session.clock.now_ms())
+        results.append({"serial": serial, "opens": True, "name": master.name, "devices": len(master.devices)})
+    return CommandResult(results, failed=not all(one["opens"] for one in results))
 
 
-async def _rewrap(session: Session, _given: argparse.Namespace) -> Answer:
-    rewrapped = await (await session.register()).rewrap()
-    return Answer({"rewrapped": rewrapped}, f"{rewrapped} controllers' codes are now under the new master key")
+async def _rewrap(session: ToolSession, _given: argparse.Namespace) -> CommandResult:
+    rewrapped = await (await session.controllers()).rewrap()
+    return CommandResult({"rewrapped": rewrapped}, f"{rewrapped} controllers' codes are now under the new master key")
 
 
-async def _disable(session: Session, given: argparse.Namespace) -> Answer:
-    await (await session.register()).disable(given.serial)
-    return Answer({"serial": given.serial, "enabled": False}, f"{given.serial} is asked no more")
+async def _disable(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    await (await session.controllers()).disable(given.serial)
+    return CommandResult({"serial": given.serial, "enabled": False}, f"{given.serial} is asked no more")
 
 
-async def _enable(session: Session, given: argparse.Namespace) -> Answer:
-    await (await session.register()).enable(given.serial, session.clock.now_ms())
-    return Answer({"serial": given.serial, "enabled": True}, f"{given.serial} is asked again, within a minute")
+async def _enable(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    await (await session.controllers()).enable(given.serial, session.clock.now_ms())
+    return CommandResult({"serial": given.serial, "enabled": True}, f"{given.serial} is asked again, within a minute")

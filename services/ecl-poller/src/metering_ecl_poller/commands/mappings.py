@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from metering_ecl_poller.adapters.register import UnknownControllerError
-from metering_ecl_poller.application import rhythm_of
-from metering_ecl_poller.commands.session import Answer, CommandError, Parsers, Session, add_command
+from metering_ecl_poller.adapters.postgres.controller_store import UnknownControllerError
+from metering_ecl_poller.commands.session import CommandResult, EclCommandError, Parsers, ToolSession, add_command
+from metering_ecl_poller.domain.gaps import sampling_intervals
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingFile, faults, with_units
-from metering_ecl_poller.domain.proposal import DeviceLine, device_lines, propose
-from metering_ecl_poller.portal.errors import PortalError
+from metering_ecl_poller.domain.portal.errors import PortalError
+from metering_ecl_poller.domain.proposal import DeviceImportRow, device_import_rows, propose
 
 
 def register(groups: Parsers) -> None:
@@ -28,35 +28,35 @@ def register(groups: Parsers) -> None:
     show.add_argument("serials", nargs="*")
 
 
-async def _discover(session: Session, given: argparse.Namespace) -> Answer:
+async def _discover(session: ToolSession, given: argparse.Namespace) -> CommandResult:
     for file in (given.output, given.devices):
         if file is not None and file.exists():
-            raise CommandError(f"{file} exists and may have been corrected already: name another file")
-    line, units = await session.line(), await session.sensor_units()
+            raise EclCommandError(f"{file} exists and may have been corrected already: name another file")
+    context, units = await session.context(), await session.sensor_units()
     proposals, lines, failures = [], [], []
     for serial in await session.serials(given.serials):
-        job = await line.store.claim_one(serial)
+        job = await context.store.claim_one(serial)
         if job is None:
             failures.append({"serial": serial, "reason": "it is being polled just now"})
             continue
         try:
-            master = await line.client_for(job).master_data(job.account)
+            master = await context.portal_for(job).master_data(job.account)
             proposals.append(propose(serial, master, given.provider, units))
-            lines += device_lines(proposals[-1], master, rhythm_of(line.dialect))
+            lines += device_import_rows(proposals[-1], master, sampling_intervals(context.dialect))
         except PortalError as error:
             failures.append({"serial": serial, "reason": str(error)})
         finally:
-            await line.store.release(job)
+            await context.store.release(job)
     _write(given.output, MappingFile(controllers=tuple(proposals)))
     if given.devices is not None:
         _write_devices(given.devices, lines)
-    value = {"file": str(given.output), "devices": _devices(proposals, line), "failures": failures}
-    return Answer(value, _told(value), failed=bool(failures))
+    value = {"file": str(given.output), "devices": _devices(proposals, context), "failures": failures}
+    return CommandResult(value, _text_for(value), failed=bool(failures))
 
 
-def _devices(proposals: list[ControllerMapping], line: Any) -> list[dict[str, Any]]:
+def _devices(proposals: list[ControllerMapping], context: Any) -> list[dict[str, Any]]:
     """With what must still be registered: the platform creates no device from here."""
-    registry = line.replica.registry
+    registry = context.replica.registry
     return [
         {
             "provider": device.provider,
@@ -70,7 +70,7 @@ def _devices(proposals: list[ControllerMapping], line: Any) -> list[dict[str, An
     ]
 
 
-def _told(value: dict[str, Any]) -> str:
+def _text_for(value: dict[str, Any]) -> str:
     lines = [f"{value['file']} is written: correct it, then metering-ecl mapping apply {value['file']}"]
     for device in value["devices"]:
         lacking = "" if device["registered"] else " (not registered yet: metering-admin device import, see --devices)"
@@ -82,55 +82,55 @@ def _told(value: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def _apply(session: Session, given: argparse.Namespace) -> Answer:
+async def _apply(session: ToolSession, given: argparse.Namespace) -> CommandResult:
     units = await session.sensor_units()
     file = _read(given.file)
     if found := faults(file, units):
-        raise CommandError(f"{given.file} does not apply:\n" + "\n".join(f"  {fault}" for fault in found))
+        raise EclCommandError(f"{given.file} does not apply:\n" + "\n".join(f"  {fault}" for fault in found))
     mappings = [with_units(controller, units) for controller in file.controllers]
     try:
-        version = await (await session.register()).apply_mapping(mappings, session.clock.now_ms())
+        version = await (await session.controllers()).apply_mapping(mappings, session.clock.now_ms())
     except UnknownControllerError as error:
-        raise CommandError(str(error)) from None
-    missing = [device for device in _devices(mappings, await session.line()) if not device["registered"]]
+        raise EclCommandError(str(error)) from None
+    missing = [device for device in _devices(mappings, await session.context()) if not device["registered"]]
     numbers = [device["deviceNumber"] for device in missing]
     waiting = f"; not registered yet, so their values wait: {', '.join(numbers)}" if numbers else ""
     value = {"version": version, "controllers": len(mappings), "notRegistered": numbers}
-    return Answer(value, f"version {version} applies to {len(mappings)} controllers{waiting}")
+    return CommandResult(value, f"version {version} applies to {len(mappings)} controllers{waiting}")
 
 
-async def _show(session: Session, given: argparse.Namespace) -> Answer:
-    book, shown = await session.register(), []
+async def _show(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    store, shown = await session.controllers(), []
     for serial in await session.serials(given.serials):
-        versions = await book.mappings(serial)
+        versions = await store.mappings(serial)
         shown += [versions[-1].mapping] if versions else []
     file = MappingFile(controllers=tuple(shown))
-    return Answer(msgspec.to_builtins(file), _text(file))
+    return CommandResult(msgspec.to_builtins(file), _text(file))
 
 
 def _read(path: Path) -> MappingFile:
     try:
         return msgspec.json.decode(path.read_bytes(), type=MappingFile)
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+        raise EclCommandError(f"{path} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} is no mapping file: {error}") from None
+        raise EclCommandError(f"{path} is no mapping file: {error}") from None
 
 
 def _write(path: Path, file: MappingFile) -> None:
     try:
         path.write_text(_text(file) + "\n", encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+        raise EclCommandError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _write_devices(path: Path, lines: list[DeviceLine]) -> None:
+def _write_devices(path: Path, lines: list[DeviceImportRow]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerows([DeviceLine._fields, *lines])
+            writer.writerows([DeviceImportRow._fields, *lines])
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+        raise EclCommandError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _text(file: MappingFile) -> str:

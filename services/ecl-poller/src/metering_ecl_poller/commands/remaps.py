@@ -4,17 +4,23 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from metering_ecl_poller.adapters.kept_answers import kept_answers
+from metering_ecl_poller.adapters.kafka.answer_archive import kept_answers
+from metering_ecl_poller.application.remapping import (
+    MASTER_DATA_BEFORE_MS,
+    LostKeys,
+    RemapOrder,
+    Remapping,
+    RemapResult,
+)
 from metering_ecl_poller.commands.session import (
-    Answer,
-    CommandError,
+    CommandResult,
+    EclCommandError,
     Parsers,
-    Session,
+    ToolSession,
     add_command,
     moment_argument,
     shown_time,
 )
-from metering_ecl_poller.remap import MASTER_DATA_BEFORE_MS, Lost, Order, Remapped, Remapping
 
 MOST_SHOWN = 20
 
@@ -32,18 +38,18 @@ def register(groups: Parsers) -> None:
     )
 
 
-async def _remap(session: Session, given: argparse.Namespace) -> Answer:
+async def _remap(session: ToolSession, given: argparse.Namespace) -> CommandResult:
     if given.to_ms <= given.from_ms:
-        raise CommandError("--to must be later than --from")
-    line, book = await session.line(), await session.register()
-    order = Order(
+        raise EclCommandError("--to must be later than --from")
+    context, store = await session.context(), await session.controllers()
+    order = RemapOrder(
         from_ms=given.from_ms,
         to_ms=given.to_ms,
         only=frozenset(await session.serials(given.serials)) if given.serials else frozenset(),
         send=not given.dry_run,
         mark=given.mark_lost,
     )
-    registry = line.replica.registry.sensors.values()
+    registry = context.replica.registry.sensors.values()
     sensors = {sensor.alias: sensor for sensor in registry if sensor.alias} | {one.name: one for one in registry}
     with session.progress() as progress:
         bar = progress.add_task("mapping again", total=None)
@@ -52,11 +58,11 @@ async def _remap(session: Session, given: argparse.Namespace) -> Answer:
             order.from_ms - MASTER_DATA_BEFORE_MS,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
-        result = await Remapping(book, line.outlet, line.dialect, sensors, order).run(answers)
-    return Answer(_value(result), _told(result), failed=bool(result.unreadable))
+        result = await Remapping(store, context.publisher, context.dialect, sensors, order).run(answers)
+    return CommandResult(_value(result), _text_for(result), failed=bool(result.unreadable))
 
 
-def _value(result: Remapped) -> dict[str, Any]:
+def _value(result: RemapResult) -> dict[str, Any]:
     return {
         "answers": result.answers,
         "records": result.records,
@@ -67,7 +73,7 @@ def _value(result: Remapped) -> dict[str, Any]:
     }
 
 
-def _lost(lost: Lost) -> dict[str, Any]:
+def _lost(lost: LostKeys) -> dict[str, Any]:
     return {
         "serial": lost.serial,
         "provider": lost.target.provider,
@@ -80,7 +86,7 @@ def _lost(lost: Lost) -> dict[str, Any]:
     }
 
 
-def _told(result: Remapped) -> str:
+def _text_for(result: RemapResult) -> str:
     lines = [f"{result.answers} answers mapped again: {result.records} records, {result.values} values"]
     if result.unmapped:
         lines.append(f"{result.unmapped} reads have no target: not mapped, or the device is not registered")

@@ -1,35 +1,35 @@
-"""What a command of metering-ecl works with: the poller's own book, and on demand the way to the portal and Kafka."""
+"""What a command of metering-ecl works with: the poller's database, and on demand the way to the portal and Kafka."""
 
 import argparse
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.clock import Clock
 from metering_common.service.settings import load_settings
-from metering_ecl_poller.adapters.register import Register
-from metering_ecl_poller.bootstrap import Line, keyring, open_line, open_pool
+from metering_ecl_poller.adapters.poll_context import PollContext
+from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
 from metering_ecl_poller.metrics import PollerMetrics
-from metering_ecl_poller.settings import ToolSettings
+from metering_ecl_poller.settings import ConnectorSettings, EclToolSettings
 
 REGISTRY_WAIT_SECONDS = 20
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse gives its type no public name
 
 
-class CommandError(Exception):
-    """The command cannot do what it was asked to; the text says why, in one sentence."""
+class EclCommandError(Exception):
+    """The command cannot do what it was asked to; the text is the reason, in one sentence."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """`value` for --json; for people `text`, or a table when `value` is a list. `failed` makes the exit status 1."""
 
     value: Any
@@ -37,59 +37,69 @@ class Answer:
     failed: bool = False
 
 
-Command = Callable[["Session", argparse.Namespace], Awaitable[Answer]]
+class Composition(Protocol):
+    """Opens the concrete parts: bootstrap's part, given to the commands from outside."""
+
+    def open_controllers(self, settings: ConnectorSettings) -> AbstractAsyncContextManager[ControllerStore]: ...
+    def open_poll_context(
+        self, settings: EclToolSettings, clock: Clock, metrics: PollerMetrics
+    ) -> AbstractAsyncContextManager[PollContext]: ...
 
 
-class Session:
+Command = Callable[["ToolSession", argparse.Namespace], Awaitable[CommandResult]]
+
+
+class ToolSession:
     """Open while one command runs. `quiet`: no progress bars."""
 
-    def __init__(self, settings: ToolSettings, clock: Clock, stack: AsyncExitStack, *, quiet: bool) -> None:
+    def __init__(
+        self, composition: Composition, settings: EclToolSettings, clock: Clock, stack: AsyncExitStack, *, quiet: bool
+    ) -> None:
         self.settings, self.clock, self.quiet = settings, clock, quiet
-        self._stack = stack
-        self._line: Line | None = None
-        self._register: Register | None = None
+        self._composition, self._stack = composition, stack
+        self._context: PollContext | None = None
+        self._controllers: ControllerStore | None = None
         self.metrics = PollerMetrics(CollectorRegistry())
 
-    async def register(self) -> Register:
-        if self._register is None:
-            database = await self._stack.enter_async_context(open_pool(self.settings))
-            self._register = Register(database, keyring(self.settings))
-        return self._register
+    async def controllers(self) -> ControllerStore:
+        if self._controllers is None:
+            opening = self._composition.open_controllers(self.settings)
+            self._controllers = await self._stack.enter_async_context(opening)
+        return self._controllers
 
-    async def line(self) -> Line:
-        """With a registry that has been read; raises `CommandError`."""
-        if self._line is None:
-            database = await self._stack.enter_async_context(open_pool(self.settings))
-            measured = (CollectorRegistry(), self.metrics)
-            opening = open_line(self.settings, self.settings.kafka, database, self.clock, measured)
-            self._line = await self._stack.enter_async_context(opening)
+    async def context(self) -> PollContext:
+        """Returns the context once its registry has been read. Raises `EclCommandError`."""
+        if self._context is None:
+            opening = self._composition.open_poll_context(self.settings, self.clock, self.metrics)
+            self._context = await self._stack.enter_async_context(opening)
             try:
                 async with asyncio.timeout(REGISTRY_WAIT_SECONDS):
-                    await self._line.replica.wait_ready()
+                    await self._context.replica.wait_ready()
             except TimeoutError:
-                reason = self._line.replica.not_ready_reason()
-                raise CommandError(f"the registry cannot be read: {reason}") from None
-        return self._line
+                reason = self._context.replica.not_ready_reason()
+                raise EclCommandError(f"the registry cannot be read: {reason}") from None
+        return self._context
 
     async def sensor_units(self) -> dict[str, str]:
         """The dictionary: units by name and by alias."""
-        sensors = (await self.line()).replica.registry.sensors.values()
+        sensors = (await self.context()).replica.registry.sensors.values()
         by_alias = {sensor.alias: sensor.unit for sensor in sensors if sensor.alias is not None}
         return by_alias | {sensor.name: sensor.unit for sensor in sensors}
 
     async def serials(self, named: Sequence[str], *, asked: bool = False) -> list[str]:
-        """Those named, else all that are enabled (`asked`: and not denied). Raises `CommandError` on an unknown one and
-        where nothing is left.
+        """Returns those named, else all that are enabled (`asked`: and not denied).
+
+        Raises `EclCommandError` on an unknown one and where nothing is left.
         """
-        rows = await (await self.register()).controllers()
+        rows = await (await self.controllers()).controllers()
         known = {row["serial"] for row in rows}
         if unknown := [serial for serial in named if serial not in known]:
-            raise CommandError(f"not known: {', '.join(unknown)}")
+            raise EclCommandError(f"not known: {', '.join(unknown)}")
         if not rows:
-            raise CommandError("no controller is known yet: metering-ecl controller add")
+            raise EclCommandError("no controller is known yet: metering-ecl controller add")
         wanted = [row["serial"] for row in rows if row["enabled"] and not (asked and row["state"] == "denied")]
         if not named and not wanted:
-            raise CommandError("every controller is disabled or denied: metering-ecl status says which and why")
+            raise EclCommandError("every controller is disabled or denied: metering-ecl status shows which and why")
         return list(named) or wanted
 
     def progress(self) -> Progress:
@@ -98,10 +108,10 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(*, quiet: bool) -> AsyncIterator[Session]:
-    settings = load_settings(ToolSettings)
+async def open_session(composition: Composition, clock: Clock, *, quiet: bool) -> AsyncIterator[ToolSession]:
+    settings = load_settings(EclToolSettings)
     async with AsyncExitStack() as stack:
-        yield Session(settings, SystemClock(), stack, quiet=quiet)
+        yield ToolSession(composition, settings, clock, stack, quiet=quiet)
 
 
 def add_command(commands: Parsers, name: str, run: Command, sentence: str) -> argparse.ArgumentParser:

@@ -1,31 +1,31 @@
-"""metering-ecl status: how each controller is doing, what its clock says, and what is missing for good."""
+"""metering-ecl status: the state of each controller, its clock, and what is missing for good."""
 
 import argparse
 from collections import Counter
 from typing import Any
 
 from metering_ecl_poller.commands.controllers import controller_value
-from metering_ecl_poller.commands.session import Answer, Parsers, Session, add_command, shown_time
+from metering_ecl_poller.commands.session import CommandResult, Parsers, ToolSession, add_command, shown_time
 
 MINUTE_MS = 60_000
 MOST_SHOWN = 20  # of each kind, for people; --json has all
 
 
 def register(groups: Parsers) -> None:
-    status = add_command(groups, "status", _status, "tell how each controller is doing and what is missing")
+    status = add_command(groups, "status", _status, "show the state of each controller and what is missing")
     status.add_argument("serial", nargs="?", help="all when none is named")
 
 
-async def _status(session: Session, given: argparse.Namespace) -> Answer:
-    book = await session.register()
+async def _status(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    store = await session.controllers()
     if given.serial is not None:
         await session.serials([given.serial])
-    controllers = [_controller(row) for row in await book.controllers(given.serial)]
-    devices = [_device(row) for row in await book.devices(given.serial)]
-    gaps = [_gap(row) for row in await book.gaps(given.serial)]
+    controllers = [_controller(row) for row in await store.controllers(given.serial)]
+    devices = [_device(row) for row in await store.devices(given.serial)]
+    gaps = [_gap(row) for row in await store.gaps(given.serial)]
     counts = Counter(one["state"] if one["enabled"] else "disabled" for one in controllers)
     value = {"counts": dict(counts), "controllers": controllers, "devices": devices, "gaps": gaps}
-    return Answer(value, _told(value))
+    return CommandResult(value, _text_for(value))
 
 
 def _controller(row: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _gap(row: Any) -> dict[str, Any]:
     }
 
 
-def _told(value: dict[str, Any]) -> str:
+def _text_for(value: dict[str, Any]) -> str:
     """What is well is counted, what is not is named."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(value["counts"].items()))
     lines = [f"controllers: {counts or 'none'}"]

@@ -1,10 +1,10 @@
-"""Whether a controller's clock can be trusted: what the three times of its samples tell (guide, section 7.3)."""
+"""Checks a controller's clock by the three times of its samples (guide, section 7.3)."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from metering_ecl_poller.portal.models import Sample
+from metering_ecl_poller.domain.portal.models import Sample
 
 TOLERANCE_MS = 10 * 60_000  # the portal collects just after the hour, within minutes
 AHEAD_TOLERANCE_MS = 2 * 60_000

@@ -6,16 +6,16 @@ from decimal import Decimal, Inexact, Overflow
 from typing import NamedTuple
 
 from metering_ecl_poller.domain.clock_check import Doubtful
-from metering_ecl_poller.domain.mapping import Wire
+from metering_ecl_poller.domain.mapping import ChannelRoute
+from metering_ecl_poller.domain.portal.models import Sample, Value
 from metering_ecl_poller.domain.units import converted
-from metering_ecl_poller.portal.models import Sample, Value
 
 MAX_MEASURES = 100
 MAX_SPAN_SECONDS = 86_400
 MAX_PLAIN_DIGITS = 40  # a number of more places is written with an exponent
 
 
-class Element(NamedTuple):
+class PortalElement(NamedTuple):
     """One record's value. `doubtful`: its time stamps come from a clock that is wrong. `answered_ms`: when it came."""
 
     body: bytes
@@ -33,18 +33,20 @@ class _Key(NamedTuple):
     timestamp: int
 
 
-def to_elements(number: str, samples: Iterable[Sample], wires: dict[str, Wire], doubtful: Doubtful) -> list[Element]:
+def to_elements(
+    number: str, samples: Iterable[Sample], routes: dict[str, ChannelRoute], doubtful: Doubtful
+) -> list[PortalElement]:
     """In the order of time; answers apart, good and doubtful clocks apart; channels without a wire are left out.
 
     A fraction of a second is cut off.
     """
     rows: dict[_Key, list[tuple[str, str]]] = {}
     for sample in samples:
-        if sample.channel in wires:
-            wire = wires[sample.channel]
+        if sample.channel in routes:
+            route = routes[sample.channel]
             doubt = (sample.received_ms, sample.timestamp_ms) in doubtful
             key = _Key(sample.answered_ms, doubt, sample.timestamp_ms // 1_000)
-            rows.setdefault(key, []).append((wire.sensor, json_value(sample.value, wire.factor)))
+            rows.setdefault(key, []).append((route.sensor, json_value(sample.value, route.factor)))
     return [_element(number, {key: rows[key] for key in keys}) for keys in _packed(sorted(rows))]
 
 
@@ -63,15 +65,15 @@ def _fits(first: _Key, key: _Key) -> bool:
     return key[:2] == first[:2] and key.timestamp - first.timestamp <= MAX_SPAN_SECONDS
 
 
-def _element(number: str, rows: dict[_Key, list[tuple[str, str]]]) -> Element:
-    """Values are written as text into the JSON: a float would round what the portal said."""
+def _element(number: str, rows: dict[_Key, list[tuple[str, str]]]) -> PortalElement:
+    """Values are written as text into the JSON: a float would round the portal's value."""
     first = next(iter(rows))
     measures = [
         f'{{"timestamp":{key.timestamp},"sensorValues":[{",".join(map(_value_text, row))}]}}'
         for key, row in rows.items()
     ]
     body = f'{{"deviceNumber":{_text(number)},"measures":[{",".join(measures)}]}}'
-    return Element(body.encode(), first.doubtful, first.answered_ms, len(rows), sum(map(len, rows.values())))
+    return PortalElement(body.encode(), first.doubtful, first.answered_ms, len(rows), sum(map(len, rows.values())))
 
 
 def _value_text(pair: tuple[str, str]) -> str:

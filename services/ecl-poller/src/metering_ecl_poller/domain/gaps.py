@@ -1,4 +1,4 @@
-"""The holes in what the portal has: found between the samples of a read, told with their reason, never filled."""
+"""Finds the gaps between the samples of a read, with their reasons. Gaps are never filled."""
 
 import itertools
 from collections.abc import Iterable
@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from metering_ecl_poller.portal.models import DeviceType, Sample
+from metering_ecl_poller.domain.portal.dialect import Dialect
+from metering_ecl_poller.domain.portal.models import DeviceType, Sample
 
 HOLE_FACTOR = 1.5  # of the expected interval between two samples
 
@@ -35,7 +36,7 @@ class Gap(msgspec.Struct, frozen=True, order=True):
     reason: GapReason
 
 
-class Rhythm(msgspec.Struct, frozen=True):
+class SamplingIntervals(msgspec.Struct, frozen=True):
     """How often there should be samples, and how long the log remembers them; milliseconds."""
 
     log_interval_ms: int
@@ -50,32 +51,44 @@ class Rhythm(msgspec.Struct, frozen=True):
         return self.log_interval_ms if kind is DeviceType.LOG else self.collection_interval_ms
 
 
-def find_gaps(samples: Iterable[Sample], kind: DeviceType, contacts: frozenset[int], rhythm: Rhythm) -> list[Gap]:
+def sampling_intervals(dialect: Dialect) -> SamplingIntervals:
+    """Returns the dialect's intervals, in milliseconds."""
+    times = dialect.intervals
+    return SamplingIntervals(times.log_interval * 1_000, times.collection_interval * 1_000, times.log_memory * 1_000)
+
+
+def find_gaps(
+    samples: Iterable[Sample], kind: DeviceType, contacts: frozenset[int], intervals: SamplingIntervals
+) -> list[Gap]:
     """Holes per channel. `contacts`: all received times that the controller's other devices show."""
     by_channel: dict[str, dict[int, int]] = {}
     for sample in samples:
         by_channel.setdefault(sample.channel, {})[sample.timestamp_ms] = sample.received_ms
-    longest = rhythm.interval_of(kind) * HOLE_FACTOR
+    longest = intervals.interval_of(kind) * HOLE_FACTOR
     gaps = []
     for channel, received in by_channel.items():
         stamps = sorted(received)
         for before, after in itertools.pairwise(stamps):
             if after - before > longest:
-                reason = _reason(kind, contacts, rhythm, (before, received[before]), (after, received[after]))
+                reason = _reason(kind, contacts, intervals, (before, received[before]), (after, received[after]))
                 gaps.append(Gap(channel, before, after, reason))
     return sorted(gaps)
 
 
 def _reason(
-    kind: DeviceType, contacts: frozenset[int], rhythm: Rhythm, before: tuple[int, int], after: tuple[int, int]
+    kind: DeviceType,
+    contacts: frozenset[int],
+    intervals: SamplingIntervals,
+    before: tuple[int, int],
+    after: tuple[int, int],
 ) -> GapReason:
     """`before` and `after` are (time stamp, received time) of the samples at the hole's ends."""
     collected_apart = after[1] - before[1]
-    if 0 <= collected_apart <= rhythm.collection_interval_ms * HOLE_FACTOR < after[0] - before[0]:
+    if 0 <= collected_apart <= intervals.collection_interval_ms * HOLE_FACTOR < after[0] - before[0]:
         return GapReason.CLOCK_CHANGED
     if kind is not DeviceType.LOG:
-        margin = rhythm.collection_interval_ms // 2
+        margin = intervals.collection_interval_ms // 2
         met = any(before[1] + margin < contact < after[1] - margin for contact in contacts)
         return GapReason.DEVICE_SILENT if met else GapReason.NO_CONTACT
-    beyond_memory = after[1] - before[0] > rhythm.log_memory_ms
+    beyond_memory = after[1] - before[0] > intervals.log_memory_ms
     return GapReason.LOG_OVERWRITTEN if beyond_memory else GapReason.NOT_LOGGED

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 
 from metering_ecl_poller.domain.gaps import Gap
 from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.window import Cursor
-from metering_ecl_poller.portal.address import Account
 
 
-class LeaseLostError(Exception):
-    """Another replica holds the controller by now: whatever this one still does must leave the book alone."""
+class ControllerLeaseLostError(Exception):
+    """Another replica holds the controller by now: this one must store nothing more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PollJob:
     """`lease` is the number of this holding; `attempts` failures in a row came before it."""
 
-    account: Account
+    account: PortalAccount
     lease: int
     attempts: int
     state: str
@@ -36,8 +36,8 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a device's read changes in the book, in one transaction, after Kafka's acknowledgement."""
+class DeviceProgress:
+    """What a device's read changes in the database, in one transaction, after Kafka's acknowledgement."""
 
     device: str
     cursors: dict[str, Cursor]
@@ -48,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noted:
+class RecordedProgress:
     """What of a device's progress was not known before: the reasons of new holes, one per channel, and a problem."""
 
     gaps: Sequence[str]
@@ -56,7 +56,7 @@ class Noted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class PollResult:
     """How a poll ended. `polled_at_ms` None: it failed, and the last success stays."""
 
     state: str

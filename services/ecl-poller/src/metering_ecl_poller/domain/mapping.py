@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from metering_ecl_poller.domain import units
-from metering_ecl_poller.portal.models import PortalChannel, PortalDevice
+from metering_ecl_poller.domain.portal.models import PortalChannel, PortalDevice
 
 SERIAL = re.compile(r"[0-9]{1,10}")  # a 32-bit number
 
@@ -29,7 +29,7 @@ class ChannelMapping(_Entry, frozen=True, kw_only=True):
     """The dictionary's unit of `sensor`."""
 
 
-class DeviceMapping(_Entry, frozen=True, kw_only=True):
+class PortalDeviceMapping(_Entry, frozen=True, kw_only=True):
     """One platform device per portal device, by the provider's number for it."""
 
     external_device_id: str
@@ -41,9 +41,9 @@ class DeviceMapping(_Entry, frozen=True, kw_only=True):
 
 class ControllerMapping(_Entry, frozen=True, kw_only=True):
     serial: str
-    devices: tuple[DeviceMapping, ...]
+    devices: tuple[PortalDeviceMapping, ...]
 
-    def device(self, device_id: str) -> DeviceMapping | None:
+    def device(self, device_id: str) -> PortalDeviceMapping | None:
         return next((device for device in self.devices if device.external_device_id == device_id), None)
 
 
@@ -53,41 +53,49 @@ class MappingFile(_Entry, frozen=True, kw_only=True):
     controllers: tuple[ControllerMapping, ...]
 
 
-class Wire(NamedTuple):
+class MappingVersion(msgspec.Struct, frozen=True):
+    """A mapping and the times whose answers it was applied to again."""
+
+    version: int
+    mapping: ControllerMapping
+    remapped: tuple[tuple[int, int], ...]
+
+
+class ChannelRoute(NamedTuple):
     """How a channel's values travel: under which sensor name, multiplied by what."""
 
     sensor: str
     factor: Decimal
 
 
-class WiredDevice(NamedTuple):
+class DeviceRoutes(NamedTuple):
     """What of a device can be mapped now. `held`: channel to why its values must wait for a mended mapping."""
 
-    wires: dict[str, Wire]
+    routes: dict[str, ChannelRoute]
     held: dict[str, str]
 
 
-def wire(mapping: DeviceMapping, device: PortalDevice) -> WiredDevice:
+def route_channels(mapping: PortalDeviceMapping, device: PortalDevice) -> DeviceRoutes:
     """A channel whose declared unit is no longer the one that was accepted is held: 17 kWh must not become 17 MWh."""
     declared = {channel.id: channel for channel in device.channels}
-    wires, held = {}, {}
+    routes, held = {}, {}
     for entry in mapping.channels:
         if entry.sensor is None:
             continue
         try:
-            wires[entry.external_channel_id] = _wire(entry, declared.get(entry.external_channel_id))
+            routes[entry.external_channel_id] = _route(entry, declared.get(entry.external_channel_id))
         except units.UnitError as error:
             held[entry.external_channel_id] = str(error)
-    return WiredDevice(wires, held)
+    return DeviceRoutes(routes, held)
 
 
-def _wire(entry: ChannelMapping, channel: PortalChannel | None) -> Wire:
+def _route(entry: ChannelMapping, channel: PortalChannel | None) -> ChannelRoute:
     unit = channel.unit if channel is not None and channel.unit is not None else entry.portal_unit
     if units.canonical(unit) != units.canonical(entry.portal_unit):
         raise units.UnitError(f"the portal's unit is {unit}, the mapping was made for {entry.portal_unit}")
     by = units.factor(entry.portal_unit, entry.sensor_unit or "")
     scale = channel.scale if channel is not None else Decimal(1)
-    return Wire(entry.sensor or "", units.converted(by, scale))
+    return ChannelRoute(entry.sensor or "", units.converted(by, scale))
 
 
 def faults(file: MappingFile, sensor_units: dict[str, str]) -> list[str]:
@@ -103,7 +111,7 @@ def faults(file: MappingFile, sensor_units: dict[str, str]) -> list[str]:
     return found
 
 
-def _of(device: DeviceMapping, sensor_units: dict[str, str]) -> list[str]:
+def _of(device: PortalDeviceMapping, sensor_units: dict[str, str]) -> list[str]:
     channels = _twice(channel.external_channel_id for channel in device.channels)
     found = [f"channel {channel} is mapped twice" for channel in channels]
     taken = [channel for channel in device.channels if channel.sensor is not None]

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from metering_ecl_poller.domain import units
-from metering_ecl_poller.domain.gaps import Rhythm
-from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, DeviceMapping
-from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice
+from metering_ecl_poller.domain.gaps import SamplingIntervals
+from metering_ecl_poller.domain.mapping import ChannelMapping, ControllerMapping, PortalDeviceMapping
+from metering_ecl_poller.domain.portal.models import DeviceType, MasterData, PortalDevice
 
 _GUESSES: tuple[tuple[str, str, str], ...] = (
     (r"outdoor|ude(føler|temp|luft)", "°C", "Temperatura exterior"),
@@ -34,7 +34,7 @@ def propose(serial: str, master: MasterData, provider: int, known_sensors: Itera
     return ControllerMapping(serial=serial, devices=devices)
 
 
-class DeviceLine(NamedTuple):
+class DeviceImportRow(NamedTuple):
     """A device as the file says it that `metering-admin device import` reads; lists are separated by `|`."""
 
     number: str
@@ -43,20 +43,22 @@ class DeviceLine(NamedTuple):
     sensors: str
 
 
-def device_lines(proposal: ControllerMapping, master: MasterData, rhythm: Rhythm) -> list[DeviceLine]:
-    """What has to be registered before the proposal can apply; with the interval SQL tells the holes by."""
+def device_import_rows(
+    proposal: ControllerMapping, master: MasterData, intervals: SamplingIntervals
+) -> list[DeviceImportRow]:
+    """What has to be registered before the proposal can apply; with the interval by which SQL finds gaps."""
     return [
-        DeviceLine(
+        DeviceImportRow(
             number=mapped.device_number,
             zone=master.time_zone or "",
-            interval_seconds=rhythm.interval_of(device.type) // 1_000,
+            interval_seconds=intervals.interval_of(device.type) // 1_000,
             sensors="|".join(channel.sensor for channel in mapped.channels if channel.sensor is not None),
         )
         for mapped, device in zip(proposal.devices, master.devices, strict=True)
     ]
 
 
-def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -> DeviceMapping:
+def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -> PortalDeviceMapping:
     taken: set[str] = set()
     channels = []
     for channel in device.channels:
@@ -71,7 +73,7 @@ def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -
                 sensor_unit=unit,
             )
         )
-    return DeviceMapping(
+    return PortalDeviceMapping(
         external_device_id=device.id,
         portal_name=device.name,
         provider=provider,
@@ -81,7 +83,7 @@ def _device(serial: str, device: PortalDevice, provider: int, known: set[str]) -
 
 
 def _number(serial: str, device: PortalDevice) -> str:
-    """Tells controller and kind to people; the beginning of the portal's id keeps two of a kind apart."""
+    """Names controller and kind for people; the beginning of the portal's id keeps two of a kind apart."""
     kind = "ecl" if device.type is DeviceType.OTHER else device.type.value
     return f"ecl-{serial}-{kind}-{device.id[:8]}"
 

@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from metering_ecl_poller.domain.clock_check import check_clock
-from metering_ecl_poller.domain.elements import Element, to_elements
-from metering_ecl_poller.domain.gaps import Rhythm
-from metering_ecl_poller.domain.mapping import ControllerMapping, Wire, wire
-from metering_ecl_poller.portal.models import DeviceType, MasterData, PortalDevice, Sample
+from metering_ecl_poller.domain.elements import PortalElement, to_elements
+from metering_ecl_poller.domain.gaps import SamplingIntervals
+from metering_ecl_poller.domain.mapping import ChannelRoute, ControllerMapping, route_channels
+from metering_ecl_poller.domain.portal.models import DeviceType, MasterData, PortalDevice, Sample
 
 
-class Target(NamedTuple):
+class SensorTarget(NamedTuple):
     """Where a channel's values go."""
 
     provider: int
@@ -20,36 +20,36 @@ class Target(NamedTuple):
     sensor: str
 
 
-class Read(NamedTuple):
+class DeviceRead(NamedTuple):
     """All samples of one read of one device, with the device as the portal described it then."""
 
     device: PortalDevice
     samples: tuple[Sample, ...]
 
 
-class Rewritten(NamedTuple):
+class RemappedDevice(NamedTuple):
     """The elements of one platform device."""
 
     provider: int
     number: str
-    elements: list[Element]
+    elements: list[PortalElement]
 
 
 @dataclass
-class Keys:
+class WrittenKeys:
     """Of one controller: what earlier mappings wrote elsewhere than the new one, and what the new one writes there.
 
     By target and Unix seconds, with the time of the newest answer that had it.
     """
 
-    contested: frozenset[Target] = frozenset()
+    contested: frozenset[SensorTarget] = frozenset()
     """See `contested_targets`, of all earlier mappings."""
-    before: dict[tuple[Target, int], int] = field(default_factory=dict)
-    after: set[tuple[Target, int]] = field(default_factory=set)
+    before: dict[tuple[SensorTarget, int], int] = field(default_factory=dict)
+    after: set[tuple[SensorTarget, int]] = field(default_factory=set)
 
-    def lost(self) -> dict[Target, dict[int, int]]:
+    def lost(self) -> dict[SensorTarget, dict[int, int]]:
         """By target, Unix seconds to the answer's time in milliseconds."""
-        found: dict[Target, dict[int, int]] = {}
+        found: dict[SensorTarget, dict[int, int]] = {}
         for (target, stamp), answered in self.before.items():
             if (target, stamp) not in self.after:
                 found.setdefault(target, {})[stamp] = answered
@@ -64,19 +64,21 @@ def device_of(master: MasterData | None, device_id: str) -> PortalDevice:
     )
 
 
-def rewrite(read: Read, mapping: ControllerMapping, rhythm: Rhythm) -> Rewritten | None:
+def rewrite(read: DeviceRead, mapping: ControllerMapping, intervals: SamplingIntervals) -> RemappedDevice | None:
     """As the poll would have done it with this mapping; None when it does not map the device."""
     mapped = mapping.device(read.device.id)
     if mapped is None or not read.samples:
         return None
     answered = max(sample.answered_ms for sample in read.samples)
-    finding = check_clock(read.samples, answered, rhythm.longest_lag_ms(active=read.device.active))
+    finding = check_clock(read.samples, answered, intervals.longest_lag_ms(active=read.device.active))
     doubtful = finding.doubtful if finding else frozenset()
-    elements = to_elements(mapped.device_number, read.samples, wire(mapped, read.device).wires, doubtful)
-    return Rewritten(mapped.provider, mapped.device_number, elements)
+    elements = to_elements(mapped.device_number, read.samples, route_channels(mapped, read.device).routes, doubtful)
+    return RemappedDevice(mapped.provider, mapped.device_number, elements)
 
 
-def note_keys(keys: Keys, read: Read, earlier: Iterable[ControllerMapping], new: ControllerMapping) -> None:
+def note_keys(
+    keys: WrittenKeys, read: DeviceRead, earlier: Iterable[ControllerMapping], new: ControllerMapping
+) -> None:
     """Only what changed its target is kept: of a mapping that stayed the same nothing can be lost."""
     now = _targets(read.device, new)
     for mapping in earlier:
@@ -91,7 +93,7 @@ def note_keys(keys: Keys, read: Read, earlier: Iterable[ControllerMapping], new:
             keys.after.add((now[sample.channel], sample.timestamp_ms // 1_000))
 
 
-def contested_targets(earlier: Iterable[ControllerMapping], new: ControllerMapping) -> frozenset[Target]:
+def contested_targets(earlier: Iterable[ControllerMapping], new: ControllerMapping) -> frozenset[SensorTarget]:
     """Those that an earlier mapping fed from another channel than the new one does, or the new one not at all."""
     feeds = _feeds(new)
     return frozenset(
@@ -99,9 +101,9 @@ def contested_targets(earlier: Iterable[ControllerMapping], new: ControllerMappi
     )
 
 
-def _feeds(mapping: ControllerMapping) -> dict[tuple[str, str], Target]:
+def _feeds(mapping: ControllerMapping) -> dict[tuple[str, str], SensorTarget]:
     return {
-        (device.external_device_id, channel.external_channel_id): Target(
+        (device.external_device_id, channel.external_channel_id): SensorTarget(
             device.provider, device.device_number, channel.sensor
         )
         for device in mapping.devices
@@ -110,21 +112,21 @@ def _feeds(mapping: ControllerMapping) -> dict[tuple[str, str], Target]:
     }
 
 
-def _targets(device: PortalDevice, mapping: ControllerMapping) -> dict[str, Target]:
+def _targets(device: PortalDevice, mapping: ControllerMapping) -> dict[str, SensorTarget]:
     mapped = mapping.device(device.id)
     if mapped is None:
         return {}
-    wires = wire(mapped, device).wires
-    return {channel: Target(mapped.provider, mapped.device_number, one.sensor) for channel, one in wires.items()}
+    routes = route_channels(mapped, device).routes
+    return {channel: SensorTarget(mapped.provider, mapped.device_number, one.sensor) for channel, one in routes.items()}
 
 
-def fault_marks(target: Target, stamps: dict[int, int], fault: float) -> list[Element]:
+def fault_marks(target: SensorTarget, stamps: dict[int, int], fault: float) -> list[PortalElement]:
     """Elements that give each key the sensor's fault value: the validator marks it quality 3, aggregates skip it."""
     samples = [
         Sample("", target.sensor, stamp * 1_000, 0, Decimal(repr(fault)), answered)
         for stamp, answered in sorted(stamps.items())
     ]
-    return to_elements(target.number, samples, {target.sensor: Wire(target.sensor, Decimal(1))}, frozenset())
+    return to_elements(target.number, samples, {target.sensor: ChannelRoute(target.sensor, Decimal(1))}, frozenset())
 
 
 def joined(pages: Sequence[tuple[Sample, ...]]) -> tuple[Sample, ...]:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from metering_ecl_poller.portal.models import Sample
+from metering_ecl_poller.domain.portal.models import Sample
 
 OVERLAP_MS = 3_600_000  # asked for again every time; the writer knows what is new
 
 
 class Cursor(msgspec.Struct, frozen=True, order=True):
-    """The last sample handed over, last in the order in which the portal received them.
+    """The last sample published, last in the order in which the portal received them.
 
     Not the highest time stamp: a clock that is set back makes newer samples with lower time stamps.
     """
@@ -51,7 +51,7 @@ def any_new(samples: Iterable[Sample], cursors: Cursors) -> bool:
 
 
 def read_since(last_read_ms: int | None, cursors: Cursors) -> bool:
-    """Whether the portal has read the device since the last sample that we have; yes when it does not say."""
+    """Returns whether the portal has read the device since the last sample that we have; true when unknown."""
     newest = max((cursor.received_ms for cursor in cursors.values()), default=0)
     return last_read_ms is None or last_read_ms > newest
 
@@ -70,7 +70,7 @@ def advanced(samples: Iterable[Sample], cursors: Cursors, held: frozenset[str]) 
 def settled(samples: tuple[Sample, ...], *, complete: bool) -> tuple[Sample, ...]:
     """Without the newest collection when a read was cut off in the middle of it: the next read has it whole.
 
-    A clock can only be validated by all samples of one collection.
+    A clock can only be checked by all samples of one collection.
     """
     last = max((sample.received_ms for sample in samples), default=0)
     whole = tuple(sample for sample in samples if sample.received_ms < last)

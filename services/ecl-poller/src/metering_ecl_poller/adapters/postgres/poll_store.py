@@ -1,0 +1,153 @@
+"""The poller's database as polling needs it: leases, cursors, problems and gaps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.service.sealed import Keyring
+from metering_ecl_poller.adapters.postgres.moments import moment, moment_or_none, unix_ms
+from metering_ecl_poller.domain.job import (
+    ControllerLeaseLostError,
+    DeviceProgress,
+    PollJob,
+    PollResult,
+    RecordedProgress,
+)
+from metering_ecl_poller.domain.mapping import ControllerMapping
+from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.models import MasterData
+from metering_ecl_poller.domain.window import Cursor
+
+QUERIES = load_queries("metering_ecl_poller.sql")
+
+
+class PostgresPollStore:
+    """`holder` names this process in the leases; a controller's codes are opened by the keyring as it is claimed."""
+
+    def __init__(self, pool: TimedPool, keyring: Keyring, holder: str, lease_seconds: float) -> None:
+        self._pool, self._keyring = pool, keyring
+        self._holder, self.lease_seconds = holder, lease_seconds
+
+    async def claim(self, now_ms: int, most: int, except_portals: Sequence[str] = ()) -> list[PollJob]:
+        """Controllers that are due, held by this process from now on."""
+        lease = (self._holder, self.lease_seconds)
+        async with self._pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(QUERIES.claim, *lease, moment(now_ms), most, list(except_portals))
+            return [await self._job(connection, row) for row in rows]
+
+    async def claim_one(self, serial: str) -> PollJob | None:
+        """The one controller; None when someone else holds it or there is none."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(QUERIES.claim_one, self._holder, self.lease_seconds, serial)
+            return None if row is None else await self._job(connection, row)
+
+    async def _job(self, connection: Any, row: asyncpg.Record) -> PollJob:
+        mapping = await connection.fetchrow(QUERIES.mapping, row["serial"])
+        cursors: dict[str, dict[str, Cursor]] = {}
+        for cursor in await connection.fetch(QUERIES.cursors, row["serial"]):
+            reached = Cursor(unix_ms(cursor["received_at"]), unix_ms(cursor["stamp"]))
+            cursors.setdefault(cursor["device"], {})[cursor["channel"]] = reached
+        return PollJob(
+            account=open_account(self._keyring, row["serial"], row),
+            lease=row["lease"],
+            attempts=row["attempts"],
+            state=row["state"],
+            clock_state=row["clock_state"],
+            clock_offset_ms=row["clock_offset_ms"],
+            mapping=mapping and msgspec.json.decode(mapping["document"], type=ControllerMapping),
+            mapping_version=mapping["version"] if mapping else 0,
+            cursors=cursors,
+        )
+
+    async def renew(self) -> None:
+        await self._pool.execute(QUERIES.renew, self._holder, self.lease_seconds)
+
+    async def release(self, job: PollJob) -> None:
+        await self._pool.execute(QUERIES.release, job.serial, job.lease)
+
+    async def note_master(self, job: PollJob, master: MasterData, now_ms: int) -> list[str]:
+        """Devices that are gone from the portal since the last time."""
+        devices = [
+            (job.serial, one.id, one.type, one.name, one.active, moment_or_none(one.last_read_ms))
+            for one in master.devices
+        ]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._hold(connection, job)
+            facts = (master.name, master.application, master.time_zone, master.software_build)
+            await connection.execute(QUERIES.note_master, job.serial, *facts)
+            await connection.executemany(QUERIES.note_device, devices)
+            named = [device.id for device in master.devices]
+            gone = await connection.fetch(QUERIES.note_gone, job.serial, named, moment(now_ms))
+        return [row["device"] for row in gone]
+
+    async def note_clock(self, job: PollJob, state: str, offset_ms: int) -> None:
+        await self._pool.execute(QUERIES.note_clock, job.serial, state, offset_ms)
+
+    async def note_problem(self, job: PollJob, device: str, problem: str) -> None:
+        await self._pool.execute(QUERIES.note_problem, job.serial, device, problem)
+
+    async def advance(self, job: PollJob, progress: DeviceProgress, now_ms: int) -> RecordedProgress:
+        """Raises `ControllerLeaseLostError`."""
+        key = (job.serial, progress.device)
+        moved = [
+            (*key, channel, moment(cursor.received_ms), moment(cursor.timestamp_ms))
+            for channel, cursor in progress.cursors.items()
+        ]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._hold(connection, job)
+            await connection.executemany(QUERIES.move_cursor, moved)
+            changed = await connection.fetchval(QUERIES.note_problem, *key, progress.problem)
+            new_gaps = await self._reconcile_gaps(connection, key, progress, now_ms)
+        return RecordedProgress(gaps=new_gaps, problem_is_new=changed is not None)
+
+    async def _reconcile_gaps(
+        self, connection: Any, key: tuple[str, str], progress: DeviceProgress, now_ms: int
+    ) -> list[str]:
+        if progress.window is None:
+            return []
+        channels = [gap.channel for gap in progress.gaps]
+        starts = [moment(gap.from_ms) for gap in progress.gaps]
+        ends = [moment(gap.to_ms) for gap in progress.gaps]
+        window = (moment(progress.window[0]), moment(progress.window[1]))
+        await connection.execute(QUERIES.forget_gaps, *key, *window, channels, starts, ends)
+        found = []
+        for gap, start, end in zip(progress.gaps, starts, ends, strict=True):
+            noticed = (gap.channel, start, end, gap.reason, moment(now_ms))
+            found.append(await connection.fetchval(QUERIES.record_gap, *key, *noticed))
+        return [reason for reason in found if reason is not None]
+
+    async def finish(self, job: PollJob, result: PollResult) -> None:
+        """Nothing happens when the lease was lost: the next holder's result counts."""
+        await self._pool.execute(
+            QUERIES.finish,
+            job.serial,
+            job.lease,
+            result.state,
+            result.reason,
+            result.attempts,
+            moment(result.next_due_ms),
+            moment_or_none(result.polled_at_ms),
+        )
+
+    async def counts(self, now_ms: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, moment(now_ms))
+        return rows
+
+    async def _hold(self, connection: Any, job: PollJob) -> None:
+        if await connection.fetchrow(QUERIES.hold, job.serial, job.lease) is None:
+            raise ControllerLeaseLostError(f"controller {job.serial} is held by another replica by now")
+
+
+def open_account(keyring: Keyring, serial: str, row: asyncpg.Record) -> PortalAccount:
+    """Raises `SealedError`."""
+    server_code = keyring.open(row["server_code"], sealed_context(serial, "server"))
+    access_code = keyring.open(row["access_code"], sealed_context(serial, "access"))
+    return PortalAccount(row["portal"], serial, server_code.decode(), access_code.decode())
+
+
+def sealed_context(serial: str, what: str) -> bytes:
+    """A code sealed for one controller opens no other's row."""
+    return f"ecl/{serial}/{what}".encode()
