@@ -8,7 +8,7 @@ from pathlib import Path
 from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from metering_validator.testing.live import Replicas
+from validator_support.live import Replicas
 from metering_writer.settings import WriterSettings
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import writer_processes

@@ -3,12 +3,16 @@
 import json
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from metering_auth.domain.texts import InvalidEntryError, normalised
 from metering_common.registry.documents import Sensor, SensorKind
+
+Faults = tuple[tuple[float | None, float | None], ...]
+"""See `Sensor.faults`."""
 
 ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
 
@@ -22,7 +26,7 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
     kind: SensorKind | None = None
     minimum: float | None = None
     maximum: float | None = None
-    fault: float | None = None
+    faults: Faults = ()
     rollover: float | None = None
 
 
@@ -37,7 +41,8 @@ def read_dictionary(text: bytes) -> list[SensorEntry]:
 def check_entry(entry: SensorEntry) -> SensorEntry:
     """The entry as it is kept; raises `InvalidEntryError`."""
     name = normalised(entry.name, "the sensor's name")
-    for number in (entry.minimum, entry.maximum, entry.fault, entry.rollover):
+    check_faults(name, entry.faults)
+    for number in (entry.minimum, entry.maximum, entry.rollover, *chain.from_iterable(entry.faults)):
         if number is not None and not math.isfinite(number):
             raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
     if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
@@ -78,6 +83,15 @@ def read_sensor_list(text: bytes) -> list[Any]:
     return named
 
 
+def check_faults(name: str, faults: Faults) -> None:
+    """Raises `InvalidEntryError`."""
+    for low, high in faults:
+        if low is None and high is None:
+            raise InvalidEntryError(f"sensor {name!r}: a fault range needs an end, or every value is a fault")
+        if low is not None and high is not None and low > high:
+            raise InvalidEntryError(f"sensor {name!r}: the fault range from {low} to {high} holds nothing")
+
+
 def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
     """A name is never another's alias either: both are looked up alike."""
     taken = {text for other in others for text in (other.name, other.alias) if text is not None}
@@ -87,8 +101,8 @@ def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
 
 
 def stored_terms(entry: SensorEntry) -> tuple[Any, ...]:
-    kind = entry.kind or _kind_of(entry.name)
-    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, entry.fault, entry.rollover)
+    kind, faults = entry.kind or _kind_of(entry.name), msgspec.json.encode(entry.faults).decode()
+    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, faults, entry.rollover)
 
 
 def _kind_of(name: str) -> SensorKind:

@@ -24,6 +24,9 @@ from metering_common.registry.documents import (
 QUERIES = load_queries("metering_auth", "sql/registry.sql")
 ROWS_PER_FETCH = 5_000
 
+Faults = tuple[tuple[float | None, float | None], ...]
+"""See `Sensor.faults`."""
+
 
 def provider_from(row: asyncpg.Record) -> Provider:
     return Provider(id=row["id"], name=row["name"], active=row["active"], revoked_at=row["revoked_at"])
@@ -49,7 +52,7 @@ def sensor_from(row: asyncpg.Record) -> Sensor:
         alias=row["alias"],
         minimum=row["minimum"],
         maximum=row["maximum"],
-        fault=row["fault"],
+        faults=msgspec.json.decode(row["faults"], type=Faults),
         rollover=row["rollover"],
     )
 
