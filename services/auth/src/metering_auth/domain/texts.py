@@ -3,6 +3,7 @@
 import unicodedata
 
 MAX_CHARACTERS = 200
+LONGEST_INTERVAL = 366 * 86_400  # seconds
 _FORBIDDEN = {"Cc": "a control character", "Cs": "a lone surrogate", "Zl": "a line break", "Zp": "a line break"}
 
 
@@ -12,6 +13,13 @@ class InvalidEntryError(ValueError):
 
 class NotRegisteredError(InvalidEntryError):
     """No such entry in the registry."""
+
+
+def checked_interval(seconds: int) -> int:
+    """Raises `InvalidEntryError`."""
+    if not 0 < seconds <= LONGEST_INTERVAL:
+        raise InvalidEntryError(f"an interval of {seconds} s is not between 1 s and a year")
+    return seconds
 
 
 def normalised(text: str, what: str) -> str:

@@ -5,13 +5,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import asyncpg
+import msgspec
 
+from metering_auth.domain.sensor_entries import Faults
 from metering_common.postgres.pool import load_queries
 from metering_common.registry.documents import (
     Device,
     Gateway,
     KeyState,
     Meta,
+    MeterExchange,
     Provider,
     RegistryDocument,
     Sensor,
@@ -23,9 +26,6 @@ from metering_common.registry.documents import (
 
 QUERIES = load_queries("metering_auth", "sql/registry.sql")
 ROWS_PER_FETCH = 5_000
-
-Faults = tuple[tuple[float | None, float | None], ...]
-"""See `Sensor.faults`."""
 
 
 def provider_from(row: asyncpg.Record) -> Provider:
@@ -53,8 +53,24 @@ def sensor_from(row: asyncpg.Record) -> Sensor:
         minimum=row["minimum"],
         maximum=row["maximum"],
         faults=msgspec.json.decode(row["faults"], type=Faults),
-        rollover=row["rollover"],
+        capacity=row["capacity"],
+        resolution=row["resolution"],
+        interval_seconds=row["interval_seconds"],
+        maximum_rate=row["maximum_rate"],
     )
+
+
+def encoded(terms: object) -> str:
+    """As a column of JSON is written."""
+    return msgspec.json.encode(terms).decode()
+
+
+def rates_from(text: str) -> dict[int, float] | None:
+    return msgspec.json.decode(text, type=dict[int, float]) or None
+
+
+def exchanges_from(text: str) -> tuple[MeterExchange, ...]:
+    return msgspec.json.decode(text, type=tuple[MeterExchange, ...])
 
 
 def device_from(row: asyncpg.Record) -> Device:
@@ -65,7 +81,8 @@ def device_from(row: asyncpg.Record) -> Device:
         sensors=tuple(row["sensors"]),
         zone=row["zone"],
         interval_seconds=row["interval_seconds"],
-        meter_exchanges=tuple(row["meter_exchanges"]),
+        maximum_rates=rates_from(row["maximum_rates"]),
+        exchanges=exchanges_from(row["exchanges"]),
         active=row["active"],
     )
 
