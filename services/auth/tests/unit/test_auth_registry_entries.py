@@ -55,12 +55,33 @@ def test_a_normalised_text_stays_as_it_is(text: str) -> None:
     assert unicodedata.is_normalized("NFC", once)
 
 
-OF_BROKEN_HOURS = """
-    America/St_Johns Asia/Calcutta Asia/Colombo Asia/Kabul Asia/Kathmandu Asia/Katmandu Asia/Kolkata Asia/Rangoon
-    Asia/Tehran Asia/Yangon Australia/Adelaide Australia/Broken_Hill Australia/Darwin Australia/Eucla Australia/LHI
-    Australia/Lord_Howe Australia/North Australia/South Australia/Yancowinna Canada/Newfoundland Indian/Cocos Iran NZ-CHAT
-    Pacific/Chatham Pacific/Marquesas
-""".split()
+OF_BROKEN_HOURS = [
+    "America/St_Johns",
+    "Asia/Calcutta",
+    "Asia/Colombo",
+    "Asia/Kabul",
+    "Asia/Kathmandu",
+    "Asia/Katmandu",
+    "Asia/Kolkata",
+    "Asia/Rangoon",
+    "Asia/Tehran",
+    "Asia/Yangon",
+    "Australia/Adelaide",
+    "Australia/Broken_Hill",
+    "Australia/Darwin",
+    "Australia/Eucla",
+    "Australia/LHI",
+    "Australia/Lord_Howe",
+    "Australia/North",
+    "Australia/South",
+    "Australia/Yancowinna",
+    "Canada/Newfoundland",
+    "Indian/Cocos",
+    "Iran",
+    "NZ-CHAT",
+    "Pacific/Chatham",
+    "Pacific/Marquesas",
+]
 
 
 @pytest.mark.parametrize(
@@ -72,14 +93,15 @@ def test_zones_of_whole_hours_are_taken(zone: str) -> None:
 
 def test_exactly_these_zones_are_refused() -> None:
     """Wherever a day begins at a half or a quarter of an hour UTC, in summer or in winter."""
-    refused = set()
-    for zone in available_timezones():
-        try:
-            checked_zone(zone)
-        except InvalidEntryError as error:
-            assert "whole hours" in str(error)
-            refused.add(zone)
-    assert refused == set(OF_BROKEN_HOURS)
+    assert {zone for zone in available_timezones() if _is_refused(zone)} == set(OF_BROKEN_HOURS)
+
+
+def _is_refused(zone: str) -> bool:
+    try:
+        checked_zone(zone)
+    except InvalidEntryError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc", ""])

@@ -36,8 +36,8 @@ START = MEASURED_AT // DAY_S * DAY_S
 SENSOR = 4
 DICTIONARY = f"""
     INSERT INTO provider (id, name, active) VALUES (1, 'Norte', true) ON CONFLICT DO NOTHING;
-    INSERT INTO device (id, provider_id, number, zone, sensors, meter_exchanges, active)
-        VALUES (29, 1, 'house', 'UTC', '{{4}}', '{{}}', true) ON CONFLICT DO NOTHING;
+    INSERT INTO device (id, provider_id, number, zone, sensors, active)
+        VALUES (29, 1, 'house', 'UTC', '{{4}}', true) ON CONFLICT DO NOTHING;
     INSERT INTO sensor (id, position, name, alias, unit, kind, minimum, maximum, faults)
         VALUES ({SENSOR}, 1, 'Temperatura', 'TEMP', '°C', 'instantaneous', -50, 100, '[[192, 192], [null, -127]]')
         ON CONFLICT DO NOTHING;

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -22,7 +21,6 @@ LEASE = "dimensions"
 CHANGES_WAIT_SECONDS = 0.2  # changes that come together are written together
 RETENTION_SECONDS = 3_600.0
 UNKNOWN_ZONE = "UTC"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -164,9 +162,25 @@ class _Documents:
             *_columns(self._sensors, "id", "position", "name", "alias", "unit", "kind"),
             *_columns(self._sensors, "minimum", "maximum"),
             [msgspec.json.encode(sensor.faults).decode() for sensor in self._sensors],
-            *_columns(self._sensors, "rollover"),
+            *_columns(self._sensors, "capacity", "resolution", "interval_seconds", "maximum_rate"),
         )
         await session.executemany(sql.upsert_device, [self._device_row(device) for device in self._devices])
+        await self._keep_register_terms(session)
+
+    async def _keep_register_terms(self, session: Session) -> None:
+        ids = [device.id for device in self._devices]
+        rates = [
+            (device.id, sensor, rate)
+            for device in self._devices
+            for sensor, rate in (device.maximum_rates or {}).items()
+        ]
+        exchanges = [
+            (device.id, each.sensor, each.at, each.closing, each.opening)
+            for device in self._devices
+            for each in device.exchanges
+        ]
+        await session.execute(sql.keep_maximum_rates, ids, *_transposed(rates, 3))
+        await session.execute(sql.keep_exchanges, ids, *_transposed(exchanges, 5))
 
     async def mark_absent(self, session: Session) -> None:
         await session.execute(sql.mark_deleted_providers, *_columns(self._providers, "id"))
@@ -180,12 +194,15 @@ class _Documents:
         if zone not in self._zones:
             log.error("dimensions.unknown_zone", device=device.id, zone=zone)
             zone = UNKNOWN_ZONE
-        exchanges = [_EPOCH + timedelta(seconds=at) for at in device.meter_exchanges]
         return (
-            device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors), exchanges,
+            device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors),
             device.active,
         )  # fmt: skip
 
 
 def _columns(documents: Sequence[RegistryDocument], *names: str) -> list[list[object]]:
     return [[getattr(document, name) for document in documents] for name in names]
+
+
+def _transposed(rows: Sequence[Sequence[object]], columns: int) -> list[list[object]]:
+    return [[row[place] for row in rows] for place in range(columns)]

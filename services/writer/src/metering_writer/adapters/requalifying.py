@@ -120,6 +120,7 @@ async def _requalify(session: Session, day: Range, act: _Act, item: int) -> Chan
     if changes:
         await session.execute(sql.keep_requalified, *day.arguments, act.batch_id, item)
         await session.execute(sql.requalify, *day.arguments)
+        await session.execute(sql.note_requalified, *day.arguments, act.batch_id, item)
         received_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=act.received_at_ms)
         await session.execute(
             sql.record_requalified, received_at, act.received_at_ms << 20, act.batch_id, day.device, day.provider_id,

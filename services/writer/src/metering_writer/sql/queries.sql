@@ -159,28 +159,62 @@ WHERE (kept.provider_id, kept.name, kept.active, kept.deleted_at IS NULL)
 
 -- name: upsert_sensors
 -- The dictionary as the registry has it.
-INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, rollover)
+INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, capacity, resolution,
+    interval_seconds, maximum_rate)
 SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[])
+    $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[], $11::double precision[],
+    $12::integer[], $13::double precision[])
 ON CONFLICT (id) DO UPDATE
 SET position = excluded.position, name = excluded.name, alias = excluded.alias, unit = excluded.unit,
     kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, faults = excluded.faults,
-    rollover = excluded.rollover, deleted_at = NULL
+    capacity = excluded.capacity, resolution = excluded.resolution, interval_seconds = excluded.interval_seconds,
+    maximum_rate = excluded.maximum_rate, deleted_at = NULL
 WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.faults,
-    kept.rollover, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
-    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.faults, excluded.rollover, true);
+    kept.capacity, kept.resolution, kept.interval_seconds, kept.maximum_rate, kept.deleted_at IS NULL)
+    IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias, excluded.unit, excluded.kind, excluded.minimum,
+    excluded.maximum, excluded.faults, excluded.capacity, excluded.resolution, excluded.interval_seconds,
+    excluded.maximum_rate, true);
 
 -- name: upsert_device
 -- A device as the registry has it; one at a time, since its lists are of different lengths.
-INSERT INTO device AS kept (id, provider_id, number, zone, interval_seconds, sensors, meter_exchanges, active)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO device AS kept (id, provider_id, number, zone, interval_seconds, sensors, active)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (id) DO UPDATE
 SET provider_id = excluded.provider_id, number = excluded.number, zone = excluded.zone,
-    interval_seconds = excluded.interval_seconds, sensors = excluded.sensors,
-    meter_exchanges = excluded.meter_exchanges, active = excluded.active, deleted_at = NULL
-WHERE (kept.provider_id, kept.number, kept.zone, kept.interval_seconds, kept.sensors, kept.meter_exchanges,
-    kept.active, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.provider_id, excluded.number, excluded.zone,
-    excluded.interval_seconds, excluded.sensors, excluded.meter_exchanges, excluded.active, true);
+    interval_seconds = excluded.interval_seconds, sensors = excluded.sensors, active = excluded.active, deleted_at = NULL
+WHERE (kept.provider_id, kept.number, kept.zone, kept.interval_seconds, kept.sensors, kept.active,
+    kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.provider_id, excluded.number, excluded.zone,
+    excluded.interval_seconds, excluded.sensors, excluded.active, true);
+
+-- name: keep_maximum_rates
+-- Of these devices ($1) exactly these rates; what is as it was is not touched.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($2::integer[], $3::smallint[], $4::double precision[]) AS one (device_id, sensor_id, maximum_rate)
+), gone AS (
+    DELETE FROM device_maximum_rate AS kept
+    WHERE kept.device_id = ANY ($1::integer[])
+        AND (kept.device_id, kept.sensor_id) NOT IN (SELECT device_id, sensor_id FROM given)
+)
+INSERT INTO device_maximum_rate AS kept (device_id, sensor_id, maximum_rate)
+SELECT device_id, sensor_id, maximum_rate FROM given
+ON CONFLICT (device_id, sensor_id) DO UPDATE SET maximum_rate = excluded.maximum_rate
+WHERE kept.maximum_rate <> excluded.maximum_rate;
+
+-- name: keep_exchanges
+-- Of these devices ($1) exactly these exchanges; what is as it was is not touched.
+WITH given AS MATERIALIZED (
+    SELECT device_id, sensor_id, timestamptz 'epoch' + at * INTERVAL '1 second' AS at, closing, opening
+    FROM unnest($2::integer[], $3::smallint[], $4::bigint[], $5::double precision[], $6::double precision[])
+        AS one (device_id, sensor_id, at, closing, opening)
+), gone AS (
+    DELETE FROM meter_exchange AS kept
+    WHERE kept.device_id = ANY ($1::integer[])
+        AND (kept.device_id, kept.sensor_id, kept.at) NOT IN (SELECT device_id, sensor_id, at FROM given)
+)
+INSERT INTO meter_exchange AS kept (device_id, sensor_id, at, closing, opening)
+SELECT device_id, sensor_id, at, closing, opening FROM given
+ON CONFLICT (device_id, sensor_id, at) DO UPDATE SET closing = excluded.closing, opening = excluded.opening
+WHERE (kept.closing, kept.opening) IS DISTINCT FROM (excluded.closing, excluded.opening);
 
 -- name: mark_deleted_providers
 -- What is absent from the registry: all but the given ones.
@@ -258,6 +292,12 @@ FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $
 UPDATE measurement SET quality = quality_today($1::integer, $2::smallint, value, quality, rev)
 WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
     AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
+
+-- name: note_requalified
+-- What the act touched, for `metering-writer registers`.
+INSERT INTO register_note (since, upto, device_id, sensors)
+SELECT min(ts), max(ts), $1::integer, ARRAY[$2::smallint] FROM measurement_correction
+WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4 AND batch_id = $5 AND item = $6;
 
 -- name: record_requalified
 -- The act in the ledger: every value that it changed is a corrected one.
