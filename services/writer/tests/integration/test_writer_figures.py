@@ -33,8 +33,8 @@ class Meter:
                 ({ROLLING}, 3, 'Energía reactiva acumulada', 'kVArh', 'accumulating', 100000, NULL),
                 ({NET}, 4, 'Energía neta', 'kWh', 'net', NULL, NULL),
                 ({DAILY}, 5, 'Agua', 'm3', 'accumulating', NULL, 86400) ON CONFLICT DO NOTHING;
-            INSERT INTO device (id, provider_id, number, zone, interval_seconds, sensors, meter_exchanges, active)
-            VALUES ({self.id}, 1, 'M-{self.id}', '{zone}', {interval or "NULL"}, '{{1,2,3,4,5}}', '{{}}', true)""")
+            INSERT INTO device (id, provider_id, number, zone, interval_seconds, sensors, active)
+            VALUES ({self.id}, 1, 'M-{self.id}', '{zone}', {interval or "NULL"}, '{{1,2,3,4,5}}', true)""")
 
     def reads(self, readings: Sequence[Reading], sensor: int = REGISTER, quality: int = 0) -> None:
         """As the writer stores them, with its note."""

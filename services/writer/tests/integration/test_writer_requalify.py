@@ -128,8 +128,13 @@ async def test_the_act_is_in_the_ledger_which_closes(command: Command, store: Po
     kept = await pool.fetch("SELECT batch_id, item, old_quality, new_quality, stood FROM measurement_correction")
     assert sorted((row["batch_id"], row["item"]) for row in kept) == [(row["batch_id"], row["item"]) for row in acts]
     assert {(row["old_quality"], row["new_quality"], row["stood"]) for row in kept} == {(0, 3, True)}
-    assert await pool.fetchval("SELECT last_received_at FROM device_status") == datetime.fromtimestamp(
-        RECEIVED_AT_MS / 1_000, UTC
+    notes = await pool.fetch(
+        "SELECT since, received_at FROM register_note WHERE sensors = '{4}' AND received_at IS NULL"
+    )
+    assert [row["since"].timestamp() for row in notes] == [START, START + DAY_S]
+    received = await pool.fetchval("SELECT last_received_at FROM device_status_at(now())")
+    assert received == datetime.fromtimestamp(RECEIVED_AT_MS // 1_000, UTC) + timedelta(
+        milliseconds=RECEIVED_AT_MS % 1_000
     )
 
 
