@@ -56,9 +56,12 @@ def is_found(mutant: Mutant) -> bool:
     if child == 0:
         object.__setattr__(mutant.rule, mutant.part, mutant.replacement)
         with contextlib.redirect_stdout(io.StringIO()):
-            failed = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *TESTS]) == pytest.ExitCode.TESTS_FAILED
-        os._exit(0 if failed else 1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *TESTS])
+        os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {status}")
+    return status == pytest.ExitCode.TESTS_FAILED
 
 
 def main() -> int:

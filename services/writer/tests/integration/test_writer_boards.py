@@ -17,7 +17,9 @@ ZONE = "America/Santiago"
 START = datetime(2026, 11, 20, 3, tzinfo=UTC)
 """Midnight in Santiago."""
 BOARDS = {board.uid: board for board in dashboards.boards() if "analysts" in board.tags}
-PANELS = [pytest.param(panel, id=f"{board.uid}: {panel.title}") for board in BOARDS.values() for panel in board.panels]
+SHOWN = {f"{board.uid}: {panel.title}": panel for board in BOARDS.values() for panel in board.panels}
+PANELS = [pytest.param(panel, id=name) for name, panel in SHOWN.items()]
+WITH_UNIT = [pytest.param(panel, id=name) for name, panel in SHOWN.items() if panel.unit_sql]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_a_panel_has_the_columns_that_grafana_draws(houses: Storage, panel: Pane
         assert set(list(types.values())[1:]) <= {"double precision", "bigint", "numeric"}
 
 
-@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0].unit_sql])
+@pytest.mark.parametrize("panel", WITH_UNIT)
 def test_a_panels_unit_is_that_of_what_was_chosen(houses: Storage, panel: Panel) -> None:
     assert panel.unit_sql is not None
     wanted = "kWh" if "$register" in panel.unit_sql else "kW"
@@ -98,9 +100,9 @@ def test_a_panels_unit_is_that_of_what_was_chosen(houses: Storage, panel: Panel)
 def test_a_day_stands_under_its_own_date_in_the_devices_zone(houses: Storage) -> None:
     """Not under the evening before, at which it begins in UTC."""
     shown = {device: houses.rows(panel_query("Consumption by day", device)) for device in (HOUSE, OTHER)}
-    days = [(row["day"], pytest.approx(row["consumption"])) for row in shown[HOUSE]]
-    assert days[-2:] == [("2026-11-20", 4), ("2026-11-21", 4)]
-    assert [row["consumption"] for row in shown[OTHER]][-2:] == [pytest.approx(40), pytest.approx(40)]
+    assert [row["day"] for row in shown[HOUSE]][-2:] == ["2026-11-20", "2026-11-21"]
+    for device, used in ((HOUSE, 4), (OTHER, 40)):
+        assert [row["consumption"] for row in shown[device]][-2:] == pytest.approx([used, used])
 
 
 def test_the_mean_day_goes_by_hours_of_the_devices_zone(houses: Storage) -> None:

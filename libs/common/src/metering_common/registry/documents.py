@@ -59,6 +59,10 @@ class Gateway(Document, tag="gateway", tag_field="type", frozen=True, kw_only=Tr
     revoked_at: int | None = None
 
 
+FaultRanges = tuple[tuple[float | None, float | None], ...]
+"""Closed ranges (low, high); None is an open end, (v, v) one value."""
+
+
 class Sensor(Document, tag="sensor", tag_field="type", frozen=True, kw_only=True):
     """One entry of the dictionary, in its order of `position`. Absent `minimum`, `maximum`, `faults`: no such check."""
 
@@ -73,7 +77,7 @@ class Sensor(Document, tag="sensor", tag_field="type", frozen=True, kw_only=True
     """Below it a value is implausible (quality 1)."""
     maximum: float | None = None
     """Above it a value is implausible (quality 1)."""
-    faults: tuple[tuple[float | None, float | None], ...] = ()
+    faults: FaultRanges = ()
     """Closed ranges whose values say that the sensor is broken (quality 3); null is an open end, `[v, v]` one value."""
     capacity: float | None = None
     """After it an accumulating register starts at 0 again."""

@@ -9,10 +9,7 @@ from typing import Any
 import msgspec
 
 from metering_auth.domain.texts import InvalidEntryError, checked_interval, normalised
-from metering_common.registry.documents import Sensor, SensorKind
-
-Faults = tuple[tuple[float | None, float | None], ...]
-"""See `Sensor.faults`."""
+from metering_common.registry.documents import FaultRanges, Sensor, SensorKind
 
 _REGISTER_TERMS = {"capacity": "a capacity", "resolution": "a resolution", "maximum_rate": "a maximum rate"}
 ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
@@ -30,7 +27,7 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     kind: SensorKind | None = None
     minimum: float | None = None
     maximum: float | None = None
-    faults: Faults = ()
+    faults: FaultRanges = ()
     capacity: float | None = None
     resolution: float | None = None
     interval_seconds: int | None = None
@@ -48,7 +45,7 @@ def read_dictionary(text: bytes) -> list[SensorEntry]:
 def check_entry(entry: SensorEntry) -> SensorEntry:
     """The entry as it is kept; raises `InvalidEntryError`."""
     name = normalised(entry.name, "the sensor's name")
-    check_faults(name, entry.faults)
+    _check_faults(name, entry.faults)
     for number in (entry.minimum, entry.maximum, *chain.from_iterable(entry.faults)):
         if number is not None and not math.isfinite(number):
             raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
@@ -108,15 +105,6 @@ def read_sensor_list(text: bytes) -> list[Any]:
     return named
 
 
-def check_faults(name: str, faults: Faults) -> None:
-    """Raises `InvalidEntryError`."""
-    for low, high in faults:
-        if low is None and high is None:
-            raise InvalidEntryError(f"sensor {name!r}: a fault range needs an end, or every value is a fault")
-        if low is not None and high is not None and low > high:
-            raise InvalidEntryError(f"sensor {name!r}: the fault range from {low} to {high} holds nothing")
-
-
 def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
     """A name is never another's alias either: both are looked up alike."""
     taken = {text for other in others for text in (other.name, other.alias) if text is not None}
@@ -133,3 +121,11 @@ def stored_terms(entry: SensorEntry) -> tuple[Any, ...]:
 
 def _kind_of(name: str) -> SensorKind:
     return SensorKind.ACCUMULATING if ACCUMULATING_MARK in name.lower() else SensorKind.INSTANTANEOUS
+
+
+def _check_faults(name: str, faults: FaultRanges) -> None:
+    for low, high in faults:
+        if low is None and high is None:
+            raise InvalidEntryError(f"sensor {name!r}: a fault range needs an end, or every value is a fault")
+        if low is not None and high is not None and low > high:
+            raise InvalidEntryError(f"sensor {name!r}: the fault range from {low} to {high} holds nothing")

@@ -2,8 +2,10 @@
 
 import unicodedata
 
+from metering_common.contract.limits import DAY_SECONDS
+
 MAX_CHARACTERS = 200
-LONGEST_INTERVAL = 366 * 86_400  # seconds
+LONGEST_INTERVAL = 366 * DAY_SECONDS
 _FORBIDDEN = {"Cc": "a control character", "Cs": "a lone surrogate", "Zl": "a line break", "Zp": "a line break"}
 
 

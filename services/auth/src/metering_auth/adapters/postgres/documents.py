@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_auth.domain.sensor_entries import Faults
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_common.registry.documents import (
     Device,
+    FaultRanges,
     Gateway,
     KeyState,
     Meta,
@@ -52,7 +52,7 @@ def sensor_from(row: asyncpg.Record) -> Sensor:
         alias=row["alias"],
         minimum=row["minimum"],
         maximum=row["maximum"],
-        faults=msgspec.json.decode(row["faults"], type=Faults),
+        faults=msgspec.json.decode(row["faults"], type=FaultRanges),
         capacity=row["capacity"],
         resolution=row["resolution"],
         interval_seconds=row["interval_seconds"],
