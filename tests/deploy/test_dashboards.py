@@ -56,7 +56,7 @@ def test_grafana_knows_every_field_of_a_dashboard(board: Dashboard) -> None:
     for panel in document["panels"]:
         assert panel["type"] in {"timeseries", "stat", "table", "barchart"}
         custom = panel["fieldConfig"]["defaults"].get("custom", {})
-        kind = {"timeseries": common.GraphFieldConfig, "barchart": barchart.FieldConfig}.get(panel["type"])
+        kind: Any = {"timeseries": common.GraphFieldConfig, "barchart": barchart.FieldConfig}.get(panel["type"])
         if kind is not None:
             assert lost(custom, json.loads(JSONEncoder().encode(kind.from_json(custom)))) == []
         assert panel["fieldConfig"]["defaults"]["unit"] in vars(units_of_grafana).values()

@@ -1,5 +1,6 @@
 """Gives stored values the quality that they would get today: what it was goes to the history, the act to the ledger."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ from metering_writer.adapters.session import Session
 from metering_writer.domain.records import INT2_MAX
 from metering_writer.queries import sql
 
+RACE_SECONDS = 0.01
 DAY = timedelta(days=1)
-MOST_RACES = 5
+MOST_RACES = 30
 """Lost races against writers in a row after which the command gives up; it is safe to repeat."""
 
 Changes = Counter[tuple[int, int]]
@@ -92,12 +94,12 @@ class Requalifier:
         return changes
 
     async def _apply_one(self, day: Range, act: "_Act", item: int) -> Changes:
-        for _ in range(MOST_RACES):
+        for race in range(MOST_RACES):
             try:
                 async with self._pool.acquire() as session, session.transaction(isolation="repeatable_read"):
                     return await _requalify(session, day, act, item)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                continue
+                await asyncio.sleep(race * RACE_SECONDS)
         raise TimeoutError(f"writers kept changing the values of {day.since:%Y-%m-%d}: run it again, it is safe")
 
 
@@ -116,6 +118,7 @@ async def _count(session: Session, chosen: Range) -> Changes:
 
 async def _requalify(session: Session, day: Range, act: _Act, item: int) -> Changes:
     """In the caller's transaction (repeatable read), in which all statements see the same values."""
+    await session.execute(sql.lock_requalified, *day.arguments)
     changes = await _count(session, day)
     if changes:
         await session.execute(sql.keep_requalified, *day.arguments, act.batch_id, item)

@@ -1,7 +1,9 @@
 """Every query of the analysts' dashboards, on both flavours, where two providers have a device of the same number."""
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +11,18 @@ import pytest
 
 from deploy.observability import dashboards
 from deploy.observability.dashboards import Panel, Variable
-from metering_writer.testing_flavours import Storage
+from metering_local.postgres import PostgresServer
+from metering_local.testing import FreshDatabase, make_database
+from metering_writer.testing_flavours import (
+    Storage,
+    as_json,
+    catch_up_at,
+    in_thread,
+    migrate,
+    migrations,
+    up_script,
+    wasm_timescale,
+)
 
 HOUSE, OTHER = 29_001, 29_002
 REGISTER, LOAD = 2_901, 2_902
@@ -22,20 +35,48 @@ PANELS = [pytest.param(panel, id=name) for name, panel in SHOWN.items()]
 WITH_UNIT = [pytest.param(panel, id=name) for name, panel in SHOWN.items() if panel.unit_sql]
 
 
-@pytest.fixture(scope="module")
-def seeded() -> set[int]:
-    """Storages that have their two houses already."""
-    return set()
+class PlainStorage:
+    """A migrated database on PostgreSQL without TimescaleDB, as its owner."""
+
+    flavour = "plain"
+
+    def __init__(self, database: FreshDatabase) -> None:
+        self._database = database
+
+    def execute(self, script: str) -> None:
+        self._database.sql(f"{script};")
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        return list(json.loads(self._database.sql(f"{as_json(query)};")))
+
+    def refresh(self) -> None:
+        in_thread(catch_up_at(self._database.owner_dsn))
 
 
-@pytest.fixture
-def houses(either: Storage, seeded: set[int]) -> Storage:
+@contextmanager
+def plain_storage(server: PostgresServer) -> Iterator[Storage]:
+    database = make_database(server)
+    migrate(database.owner_dsn, "plain")
+    yield PlainStorage(database)
+    server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
+
+
+@contextmanager
+def timescale_storage() -> Iterator[Storage]:
+    with wasm_timescale() as storage:
+        for file in migrations("timescale"):
+            storage.execute(up_script(file))
+        yield storage
+
+
+@pytest.fixture(scope="module", params=["plain", "timescale"])
+def houses(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[Storage]:
     """The house of Norte uses 4 kWh on the 20th, that of Sur 40; one of its values was corrected."""
-    if id(either) not in seeded:
-        either.execute(";".join(_statements()))
-        either.refresh()
-        seeded.add(id(either))
-    return either
+    with plain_storage(postgres_server) if request.param == "plain" else timescale_storage() as storage:
+        for statement in _statements():
+            storage.execute(statement)
+        storage.refresh()
+        yield storage
 
 
 def _statements() -> Iterator[str]:
