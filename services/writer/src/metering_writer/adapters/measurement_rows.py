@@ -19,15 +19,25 @@ from metering_writer.domain.columns import (
     in_key_order,
     values_of,
 )
+from metering_writer.domain.corrections import Corrections
 from metering_writer.domain.keys import Keys, among, grouped, keys_of, ranges_of, repeated_in, split
 from metering_writer.domain.versions import Candidates, ExistingRows, decide, parse_existing
 from metering_writer.queries import sql
 
 
+class WrittenRows(NamedTuple):
+    """What became of a batch's rows."""
+
+    write_results: list[WriteResult]
+    """Per entry of the batch."""
+    corrections: Corrections | None
+    """What gave way; None where every key was new."""
+
+
 async def write_rows(
     session: Session, blocks: Sequence[Block], entries: int, *, hypertables: bool, via_staging: bool
-) -> list[WriteResult]:
-    """Writes all rows within the caller's transaction (repeatable read) and gives each entry's write_result.
+) -> WrittenRows:
+    """Writes all rows within the caller's transaction (repeatable read).
 
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
     comes again with `via_staging`, which does without COPY into the table itself. Rows that stand are updated, and in
@@ -35,10 +45,11 @@ async def write_rows(
     """
     suspects = await _suspects(session, keys_of(blocks), all_suspect=via_staging)
     new, perhaps_present = split(blocks, suspects.measures)
-    write_results = written_by(new, entries)
+    write_results, corrections = written_by(new, entries), None
     new_values: Values | None = None
     if perhaps_present:
         decided = decide(Candidates.of(values_of(perhaps_present)), suspects.existing, entries)
+        corrections = decided.corrections
         write_results = [one.plus(other) for one, other in zip(write_results, decided.write_results, strict=True)]
         staged = [decided.better] if len(decided.better.ts) else []
         if len(decided.new.ts):
@@ -48,7 +59,7 @@ async def write_rows(
             await _write_over(session, copy_values(in_key_order(staged)), statement)
     if rows := copy_new(new, new_values):
         await copy_binary(session, "measurement", COPY_COLUMNS, [rows])
-    return write_results
+    return WrittenRows(write_results, corrections)
 
 
 class _Suspects(NamedTuple):

@@ -10,8 +10,10 @@ import asyncpg
 from metering_common.contract.messages import Counts, Rows, Status, Validated
 from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters import ledger, offset_rows
+from metering_writer.adapters.correction_rows import write_corrections
 from metering_writer.adapters.measurement_rows import write_rows
 from metering_writer.adapters.offset_rows import OffsetLocks, Owns
+from metering_writer.adapters.register_notes import append_notes
 from metering_writer.adapters.session import Session
 from metering_writer.application import OffsetsBehindError, StoredBatch
 from metering_writer.domain import offsets
@@ -121,13 +123,12 @@ class PostgresStore:
         entries = first_of_each(fresh)
         if attempt.ask_ledger:
             entries = await ledger.without_known(session, entries)
-        write_results = await write_rows(
-            session,
-            blocks_of(entries),
-            len(entries),
-            hypertables=self._hypertables,
-            via_staging=attempt.via_staging,
+        blocks = blocks_of(entries)
+        written = await write_rows(
+            session, blocks, len(entries), hypertables=self._hypertables, via_staging=attempt.via_staging
         )
-        await ledger.write_ledger(session, entries, write_results)
+        await write_corrections(session, written.corrections, entries)
+        await append_notes(session, blocks, entries)
+        await ledger.write_ledger(session, entries, written.write_results)
         await ledger.close_replayed(session, entries)
-        return StoredBatch(entries, write_results, len(fresh) - len(entries), 0, attempt.races)
+        return StoredBatch(entries, written.write_results, len(fresh) - len(entries), 0, attempt.races)

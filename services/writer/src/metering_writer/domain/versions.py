@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from metering_writer.domain.accounts import WriteResult, counted
 from metering_writer.domain.binary_copy import Column, Integers, parse_rows, row_type
 from metering_writer.domain.columns import MEASUREMENT, Mask, Values
+from metering_writer.domain.corrections import Corrections, Version
 from metering_writer.domain.keys import Keys, grouped
 
 _EXISTING_ROW = row_type(
@@ -46,6 +47,8 @@ class Decided(NamedTuple):
     """An earlier received one stands."""
     write_results: list[WriteResult]
     """Per entry of the batch."""
+    corrections: Corrections
+    """One for each value counted as corrected or superseded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,63 +88,75 @@ def decide(candidates: Candidates, existing: ExistingRows, entries: int) -> Deci
         key, values = key[order], values.only(order)
     there = _find(existing.key, key)
     base = _base(key, values, existing, there)
-    own = _Versions(values.rev, values.quality.astype(np.int64), values.value)
+    own = Version(values.value, values.quality.astype(np.int64), values.rev)
     equal = base.exists & (base.version.value == values.value) & (base.version.quality == values.quality)
-    later = base.exists & ~equal & own.is_after(base.version)
+    corrected = base.exists & ~equal & own.is_after(base.version)
+    superseded = base.exists & ~equal & ~corrected
     write_results = {
         "written": values.entry[~base.exists],
-        "corrected": values.entry[later],
+        "corrected": values.entry[corrected],
         "present": values.entry[equal],
-        "superseded": values.entry[base.exists & ~equal & ~later],
+        "superseded": values.entry[superseded],
     }
     last = _last_of_each(key)
     stands = there[last] != _NONE
-    wins = stands & own.at(last).is_after(_versions_of(existing, there[last]))
-    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(entries, write_results))
-
-
-class _Versions(NamedTuple):
-    """What decides between values of one key, one entry each in every column."""
-
-    rev: Integers
-    quality: Integers
-    value: NDArray[np.float64]
-
-    def at(self, places: Integers) -> "_Versions":
-        return _Versions(self.rev[places], self.quality[places], self.value[places])
-
-    def is_after(self, other: "_Versions") -> Mask:
-        """As `upsert_staged` compares: (rev, -quality, value)."""
-        better = (self.quality < other.quality) | ((self.quality == other.quality) & (self.value > other.value))
-        after: Mask = (self.rev > other.rev) | ((self.rev == other.rev) & better)
-        return after
-
-    def where(self, chosen: Mask, other: "_Versions") -> "_Versions":
-        """The other's where chosen."""
-        return _Versions(*[np.where(chosen, its, mine) for mine, its in zip(self, other, strict=True)])
+    wins = stands & own.only(last).is_after(_versions_of(existing, there[last]))
+    return Decided(
+        values.only(last[~stands]),
+        values.only(last[wins]),
+        counted(entries, write_results),
+        _corrections(values, base, corrected, superseded, _first_of_each(key, corrected & (there != _NONE))),
+    )
 
 
 class _Base(NamedTuple):
     """What each value is compared with."""
 
     exists: Mask
-    version: _Versions
+    version: Version
+
+
+def _corrections(values: Values, base: _Base, corrected: Mask, superseded: Mask, stood: Mask) -> Corrections:
+    """What gave way: to a corrected value its base, and a superseded value itself to its base.
+
+    What stood in the database until now gives way to the first value of its key that differs from it.
+    """
+    own = Version(values.value, values.quality.astype(np.int64), values.rev)
+    other = base.version
+    chosen = np.flatnonzero(corrected | superseded)
+    return Corrections(
+        values.device[chosen],
+        values.ts[chosen],
+        values.sensor[chosen],
+        values.entry[chosen],
+        old=other.where(corrected, own).only(chosen),
+        new=own.where(corrected, other).only(chosen),
+        stood=stood[chosen],
+    )
 
 
 def _base(key: Integers, values: Values, existing: ExistingRows, there: Integers) -> _Base:
     """What stands in the database, unless the batch itself brings something between that and the value."""
     before = np.arange(len(key)) - 1
     before[(before != _NONE) & (key[before] != key)] = _NONE
-    in_batch = _Versions(
-        _taken(values.rev, before), _taken(values.quality, before).astype(np.int64), _taken(values.value, before)
+    in_batch = Version(
+        _taken(values.value, before), _taken(values.quality, before).astype(np.int64), _taken(values.rev, before)
     )
     in_database = _versions_of(existing, there)
     from_batch = (before != _NONE) & ((there == _NONE) | in_batch.is_after(in_database))
-    return _Base(from_batch | (there != _NONE), in_database.where(from_batch, in_batch))
+    return _Base(from_batch | (there != _NONE), in_batch.where(from_batch, in_database))
 
 
-def _versions_of(existing: ExistingRows, places: Integers) -> _Versions:
-    return _Versions(_taken(existing.rev, places), _taken(existing.quality, places), _taken(existing.value, places))
+def _versions_of(existing: ExistingRows, places: Integers) -> Version:
+    return Version(_taken(existing.value, places), _taken(existing.quality, places), _taken(existing.rev, places))
+
+
+def _first_of_each(key: Integers, chosen: Mask) -> Mask:
+    """The first chosen entry of each of the sorted keys."""
+    places = np.flatnonzero(chosen)
+    first = np.zeros(len(key), np.bool_)
+    first[places[np.r_[True, key[places][1:] != key[places][:-1]]] if len(places) else places] = True
+    return first
 
 
 def _last_of_each(key: Integers) -> Integers:

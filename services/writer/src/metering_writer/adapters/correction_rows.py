@@ -1,0 +1,17 @@
+"""What a batch's corrections replaced goes into `measurement_correction`, beside the rows that replaced it."""
+
+from collections.abc import Sequence
+
+from metering_writer.adapters.copying import copy_binary
+from metering_writer.adapters.session import Session
+from metering_writer.domain.corrections import CORRECTION_COLUMNS, Corrections, copy_corrections
+from metering_writer.domain.entries import ValidatedEntry
+
+
+async def write_corrections(
+    session: Session, corrections: Corrections | None, entries: Sequence[ValidatedEntry]
+) -> None:
+    """Within the caller's transaction; most batches have none."""
+    if corrections is not None and len(corrections.ts):
+        rows = [copy_corrections(corrections, entries)]
+        await copy_binary(session, "measurement_correction", CORRECTION_COLUMNS, rows)
