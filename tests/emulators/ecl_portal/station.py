@@ -181,11 +181,7 @@ class Station:
 
     async def due(self) -> list[str]:
         rows = await self.register.controllers()
-        return [
-            row["serial"]
-            for row in rows
-            if row["enabled"] and row["state"] != "denied" and row["next_due"].timestamp() * 1_000 <= self.now_ms
-        ]
+        return [row["serial"] for row in rows if row["enabled"] and row["next_due"].timestamp() * 1_000 <= self.now_ms]
 
     async def state(self, serial: str) -> dict[str, Any]:
         (row,) = await self.register.controllers(serial)
