@@ -195,7 +195,7 @@ class Station:
         found: dict[Key, float] = {}
         for controller in self.controllers:
             for device in controller.devices:
-                if device.deleted:
+                if device.deleted or number_of(controller, device) not in self.ids:
                     continue
                 for row in world.rows(controller, device, self.now_ms, 0):
                     for channel in device.channels:

@@ -34,6 +34,10 @@ class Storing:
         assert len(found) == len(rows)
         return found
 
+    def count(self, condition: str) -> int:
+        """How many rows of `measurement` meet a condition in SQL."""
+        return int(self._database.sql(f"SELECT count(*) FROM measurement WHERE {condition};"))
+
     def counted(self) -> dict[str, int]:
         """Sums over the ledger: what became of every value."""
         counts = ["refused", "not_taken", "corrected", "superseded"]

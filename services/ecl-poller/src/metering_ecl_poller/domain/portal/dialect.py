@@ -180,7 +180,7 @@ def names_of(dialect: Dialect) -> frozenset[str]:
     def texts(value: Any) -> Iterator[str]:
         if isinstance(value, str):
             yield value.casefold()
-        elif isinstance(value, list | dict):
+        elif isinstance(value, list | tuple | dict):
             for one in value.values() if isinstance(value, dict) else value:
                 yield from texts(one)
 
