@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -174,6 +175,7 @@ def overlaid(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+@cache
 def names_of(dialect: Dialect) -> frozenset[str]:
     """Returns every name that the dialect knows, casefolded."""
 

@@ -1,8 +1,10 @@
 """Removes the codes from an answer before it is kept or shown: their values, however JSON spells them."""
 
-import html
 import json
 import re
+from collections.abc import Iterable
+from functools import lru_cache
+from html.entities import html5
 from urllib.parse import quote
 
 from metering_ecl_poller.domain.portal.account import PortalAccount
@@ -11,6 +13,11 @@ from metering_ecl_poller.domain.portal.dialect import Dialect, names_of
 REDACTED = "[redacted]"
 _STRING = re.compile(r'(?P<string>"(?:[^"\\]|\\.)*")(?P<key>\s*:)?', re.DOTALL)
 
+_ENTITIES: dict[str, list[str]] = {}
+"""Names of HTML entities by their character."""
+for _name, _text in html5.items():
+    if _name.endswith(";"):
+        _ENTITIES.setdefault(_text, []).append(_name)
 _BEGINNING = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
 """Of a word: what stands before is no letter, or the end of an escape."""
 
@@ -27,6 +34,8 @@ def without_secrets(body: bytes, account: PortalAccount, dialect: Dialect) -> by
         names.access_code: account.access_code.get_secret_value(),
     }
     text = body.decode("utf-8", "surrogateescape")
+    if not _may_hold(text, secrets.values()):
+        return body
     codes = [_pattern(code) for code in secrets.values()]
     if _is_json(text):
         text = _in_strings(text, codes, names_of(dialect))
@@ -37,6 +46,14 @@ def without_secrets(body: bytes, account: PortalAccount, dialect: Dialect) -> by
             own = rf'("{re.escape(name)}"\s*:\s*){re.escape(code)}(?![0-9.])'
             text = re.sub(own, rf'\1"{REDACTED}"', text, flags=re.IGNORECASE)
     return text.encode("utf-8", "surrogateescape")
+
+
+def _may_hold(text: str, codes: Iterable[str]) -> bool:
+    """Whether a code may stand in the text: at once for a text without any escape, as nearly all answers are."""
+    if any(mark in text for mark in "\\%&+"):
+        return True
+    folded = text.casefold()
+    return any(code.casefold() in folded for code in codes)
 
 
 def _is_json(text: str) -> bool:
@@ -66,6 +83,7 @@ def _redacted(text: str, codes: list[re.Pattern[str]]) -> str:
     return text
 
 
+@lru_cache(maxsize=1_024)
 def _pattern(code: str) -> re.Pattern[str]:
     """Matches the code as a word of a decoded text, each character plain, percent-encoded or as an entity."""
     if code.isdecimal():
@@ -74,6 +92,7 @@ def _pattern(code: str) -> re.Pattern[str]:
     return re.compile(rf"{_BEGINNING}{word}(?![0-9A-Za-z])", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1_024)
 def _anywhere(code: str) -> re.Pattern[str]:
     """The same in a text that is not JSON, or only the beginning of it: escaped there too."""
     if code.isdecimal():
@@ -86,7 +105,7 @@ def _spellings(one: str, *, escaped: bool = False) -> str:
     """A pattern of all spellings of one character."""
     encoded = "".join(f"%{byte:02x}" for byte in one.encode())
     found = {re.escape(one), encoded, re.escape(quote(one)), rf"&#0*{ord(one)};", rf"&#x0*{ord(one):x};"}
-    found |= {re.escape(f"&{name}") for name, text in html.entities.html5.items() if text == one and name.endswith(";")}
+    found |= {re.escape(f"&{name}") for name in _ENTITIES.get(one, ())}
     if escaped:
         units = one.encode("utf-16-be").hex()
         found.add("".join(rf"\\u{units[place : place + 4]}" for place in range(0, len(units), 4)))
