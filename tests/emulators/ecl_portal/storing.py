@@ -14,7 +14,7 @@ from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import writer_processes
 from tests.emulators.ecl_portal.station import Key
 
-STORED_SECONDS = 180
+STORED_SECONDS = 600
 
 
 class Storing:
