@@ -2,9 +2,10 @@
 PYTHON ?= $(or $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name)))),python3)
 BIN := .venv/bin
 LOCAL := $(BIN)/metering-local
-PACKAGES := deploy/jobs deploy/local libs/common libs/gateway services/auth services/ecl-poller services/ingest-api services/prober services/validator services/writer
+# Every folder with a pyproject.toml of its own is a package; make-venv.sh and the tests find them the same way.
+PACKAGES := $(patsubst %/pyproject.toml,%,$(sort $(wildcard deploy/*/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)))
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
-APART := not docker and not promtool and not chromium and not kubernetes and not chaos and not wire
+APART := not docker and not promtool and not kubernetes and not chaos and not wire
 # Where `make check` has just run, its tests are not run again.
 SLOW := $(if $(CHECKED), and not fast)
 T ?=
@@ -52,7 +53,7 @@ lock: .venv/.made ## Resolve all packages again into requirements.lock
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
 
 bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
-	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=. $(BIN)/python -u $$bench || exit 1; done
+	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=.:services/auth/tests/support $(BIN)/python -u $$bench || exit 1; done
 
 contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md again from the code they describe
 	@$(BIN)/metering-topics schemas --write
@@ -89,5 +90,5 @@ compose-down: .venv/.made ## End docker-compose.yml; its volumes and the .env st
 test-images: .venv/.made ## Build every image and bring docker-compose.yml up, on an engine of its own or DOCKER_HOST's (minutes)
 	@$(BIN)/python -u -m pytest -m docker $(or $(T),tests/images)
 
-.venv/.made: requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
+.venv/.made: VERSION requirements.lock deploy/local/make-venv.sh $(addsuffix /pyproject.toml,$(PACKAGES))
 	@deploy/local/make-venv.sh "$(PYTHON)"

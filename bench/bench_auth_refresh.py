@@ -22,16 +22,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+from auth_support import AuthClient
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
-from metering_auth.audit import Actor
-from metering_auth.identity.domain.tokens import Claims, SigningMaterial, TokenUse, sign
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.registry import owners
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.domain.actor import Actor
+from metering_auth.domain.tokens import Claims, SigningMaterial, TokenUse, sign
 from metering_auth.settings import StoreSettings
-from metering_auth.testing import AuthClient
 from metering_common.contract import topics
 from metering_common.postgres import pool as postgres
 from metering_common.service.settings import KafkaSettings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_auth.registry.relay import TRANSACTIONAL_ID
+from metering_auth.adapters.kafka.relay import TRANSACTIONAL_ID
 from metering_common.contract import topics
 from metering_validator.settings import Settings
 from metering_writer.bootstrap import GROUP

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.deploy.cluster.binaries import program
+from metering_cluster.binaries import program
 from tests.deploy.manifests import CASES, RENDERED
 
 CHART = RENDERED.parent / "metering"

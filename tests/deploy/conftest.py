@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.cluster import front, stand
-from tests.deploy.cluster.node import Node
-from tests.deploy.cluster.release import Release
+from metering_cluster.node import Node
+from tests.deploy.stand import front
+from tests.deploy.stand import standing as stand
+from tests.deploy.stand.release import Release
 from tests.e2e.platform import Platform
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from metering_cluster import daemons, node
+from metering_cluster.daemons import PAUSE_IMAGE, Places
+from metering_cluster.keeper import KERNEL
+from metering_cluster.kubectl import Kubectl, until
+from metering_cluster.network import Network
+from metering_cluster.node import Node
 from metering_local.checkout import ROOT
-from tests.deploy.cluster import daemons, images, node
-from tests.deploy.cluster.daemons import PAUSE_IMAGE, Places
-from tests.deploy.cluster.keeper import KERNEL
-from tests.deploy.cluster.kubectl import Kubectl, until
-from tests.deploy.cluster.network import Network
-from tests.deploy.cluster.node import Node
 
 pytestmark = pytest.mark.kubernetes
 
 CLUSTER = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that ran these tests with & would ignore it
-from tests.deploy.cluster import node
+from metering_cluster import node
 with node.running() as running:
     print(running.network.number, running.places.state, flush=True)
     input()
@@ -33,10 +33,9 @@ POD = ("run", "one", f"--image={PAUSE_IMAGE}", "--image-pull-policy=Never")
 
 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_cluster_whose_tests_are_ended_leaves_nothing(way: signal.Signals, tmp_path: Path) -> None:
+def test_a_cluster_whose_tests_are_ended_leaves_nothing(way: signal.Signals) -> None:
     kernel = kernel_settings()
     with started() as (process, cluster):
-        cluster.import_image(images.pause_archive(tmp_path))
         until("there is an account for pods", lambda: cluster.kubectl.run(*POD, check=False).returncode == 0)
         until("a pod runs", lambda: cluster.kubectl.get("pod", "one")["status"]["phase"] == "Running")
         assert len(traces(cluster)) > len(daemons.ALL)

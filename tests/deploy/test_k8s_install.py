@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster.release import COMPONENTS, NAME, NAMESPACE, Release
+from tests.deploy.stand.release import COMPONENTS, NAME, NAMESPACE, Release
 from tests.e2e.house import build_house, rows_in_the_file
 from tests.e2e.platform import Platform, eventually
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster import front
-from tests.deploy.cluster.kubectl import until
-from tests.deploy.cluster.release import NAME, Release
+from metering_cluster.kubectl import until
+from tests.deploy.stand import front
+from tests.deploy.stand.release import NAME, Release
 from tests.e2e.platform import Platform, eventually
 
 pytestmark = pytest.mark.kubernetes

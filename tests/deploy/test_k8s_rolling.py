@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster.kubectl import until
-from tests.deploy.cluster.load import sending
-from tests.deploy.cluster.release import COMPONENTS, Release
+from metering_cluster.kubectl import until
+from tests.deploy.stand.load import sending
+from tests.deploy.stand.release import COMPONENTS, Release
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.kubernetes

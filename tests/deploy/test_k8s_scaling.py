@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.deploy.cluster.kubectl import until
-from tests.deploy.cluster.load import sending
-from tests.deploy.cluster.release import NAME, Release
+from metering_cluster.kubectl import until
+from tests.deploy.stand.load import sending
+from tests.deploy.stand.release import NAME, Release
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.kubernetes

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from metering_jobs.databases import make_databases
 from metering_local.checkout import ROOT
 from metering_local.postgres import SUPERUSER
-from tests.deploy.cluster.load import sending
-from tests.deploy.cluster.release import NAME, Release, master_key
+from tests.deploy.stand.load import sending
+from tests.deploy.stand.release import NAME, Release, master_key
 from tests.e2e.gateway import Site, element, post, register
 from tests.e2e.platform import Platform, eventually
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from metering_cluster.kubectl import until
+from metering_cluster.node import Node
 from metering_local.authority import Authority
-from tests.deploy.cluster import front, stand
-from tests.deploy.cluster.kubectl import until
-from tests.deploy.cluster.load import sending
-from tests.deploy.cluster.locks import NEXT, Locks
-from tests.deploy.cluster.node import Node
-from tests.deploy.cluster.release import COMPONENTS, Release
+from tests.deploy.stand import front
+from tests.deploy.stand import standing as stand
+from tests.deploy.stand.load import sending
+from tests.deploy.stand.locks import NEXT, Locks
+from tests.deploy.stand.release import COMPONENTS, Release
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.kubernetes

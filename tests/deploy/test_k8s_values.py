@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from metering_cluster.binaries import definitions, program
+from metering_cluster.kubectl import Kubectl, until
+from metering_cluster.node import Node
 from tests.deploy.chart import CHART
-from tests.deploy.cluster.binaries import definitions, program
-from tests.deploy.cluster.kubectl import Kubectl, until
-from tests.deploy.cluster.node import Node
 from tests.deploy.manifests import CASES, load, of_kind
 
 pytestmark = pytest.mark.kubernetes

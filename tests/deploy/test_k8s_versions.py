@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.cluster import front
-from tests.deploy.cluster.load import sending
-from tests.deploy.cluster.release import NAME, Release
+from tests.deploy.stand import front
+from tests.deploy.stand.load import sending
+from tests.deploy.stand.release import NAME, Release
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.kubernetes

@@ -11,12 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from metering_cluster.debian import have
 from metering_local.checkout import ROOT, TOOLS
-from tests.images.engine import Engine, engine, have, secrets_of_this_machine
+from tests.images.engine import Engine, engine, secrets_of_this_machine
 
 SERVICES = (*sorted(file.parent.name for file in ROOT.glob("services/*/pyproject.toml")), "jobs")
 BASE = "python:3.11-slim"
 PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+VERSION = (ROOT / "VERSION").read_text().strip()
 BASE_TAR = TOOLS / "image-base-bookworm.tar"
 
 
@@ -29,7 +31,8 @@ def build_all(engine: Engine, services: tuple[str, ...] = SERVICES) -> None:
 
 
 def build(engine: Engine, service: str) -> None:
-    what = ["-f", str(ROOT / "deploy/docker/Dockerfile"), "--build-arg", f"SERVICE={service}"]
+    arguments = ["--build-arg", f"SERVICE={service}", "--build-arg", f"VERSION={VERSION}"]
+    what = ["-f", str(ROOT / "deploy/docker/Dockerfile"), *arguments]
     network = ["--network", "host"] if engine.own else []  # an own engine gives containers no way out
     engine.docker("build", "-q", *what, *network, *secrets_of_this_machine(), "-t", f"metering/{service}", str(ROOT))
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from metering_cluster.debian import have
 from metering_local.tether import tethered
 
 CLIENT = "/usr/bin/docker"
@@ -76,16 +77,6 @@ def engine(folder: Path) -> Iterator[Engine]:
         yield own
     finally:
         _end(own, process)
-
-
-def have(command: str, package: str) -> None:
-    """Install Debian's package if the command is missing."""
-    if shutil.which(command):
-        return
-    quiet = ["-qq", "--no-install-recommends"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update", "-qq"], ["install", "-y", *quiet, package]):
-        subprocess.run(["apt-get", *step], check=True, capture_output=True, env=environment)
 
 
 def _await(own: Engine, process: "subprocess.Popen[bytes]", log: Path) -> None:

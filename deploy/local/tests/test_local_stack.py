@@ -1,9 +1,12 @@
 """`make up` as its users live with it: again and again, after kill -9 of anything, beside another one."""
 
+import json
 import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +67,25 @@ def test_up_recovers_when_the_supervisor_was_killed(platform: LocalStack) -> Non
     platform.up()
     assert not set(before.values()) & set(platform.pids().values())
     assert platform.status()["ready"] is True
+
+
+def test_one_process_runs_in_the_foreground_and_is_supervised_again_afterwards(platform: LocalStack) -> None:
+    supervised = platform.pids()["validator"]
+    command = [sys.executable, "-m", "metering_local.cli", "run", "validator"]
+    with subprocess.Popen(command, env=platform.environment, stdout=subprocess.PIPE, text=True) as tool:
+        until(lambda: platform.pids()["validator"] is None and platform.health("validator") == 200)
+        tool.send_signal(signal.SIGINT)
+        logged, _ = tool.communicate(timeout=60)
+    assert tool.returncode == 0
+    assert [json.loads(line)["event"] for line in logged.splitlines()][-1] == "service.stopped"
+    until(lambda: platform.pids()["validator"] not in (None, supervised))
+    platform.up()
+
+
+def test_a_process_that_is_none_is_named_with_those_that_are(platform: LocalStack) -> None:
+    done = platform.run("run", "validater")
+    assert done.returncode == 1
+    assert done.stderr.startswith("there is no process 'validater'; there are auth, ingest-api-1")
 
 
 def test_the_load_balancer_goes_on_with_one_ingest_api(platform: LocalStack) -> None:

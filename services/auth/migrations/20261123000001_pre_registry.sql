@@ -50,7 +50,7 @@ CREATE TABLE device (
 COMMENT ON COLUMN device.sensors IS 'dictionary ids in the dictionary''s order: what is taken from its measurements';
 COMMENT ON COLUMN device.meter_exchanges IS 'Unix seconds at which the meter was exchanged';
 
--- PartitionBatcher 0 is published first: keys, providers and gateways, so that a revocation never waits behind an import.
+-- Lane 0 is published first: keys, providers and gateways, so that a revocation never waits behind an import.
 -- One key belongs to one lane only, so the order of a key's documents is kept.
 CREATE TABLE registry_outbox (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

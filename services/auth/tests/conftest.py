@@ -19,12 +19,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from auth_support import AuthClient
 from pydantic import SecretStr
 
+from metering_auth.application.instants import Instants, database_clock
 from metering_auth.bootstrap import build
-from metering_auth.identity.instants import Instants, database_clock
 from metering_auth.settings import AuthSettings
-from metering_auth.testing import AuthClient
 from metering_common.postgres import pool as postgres
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.settings import KafkaSettings

@@ -1,4 +1,4 @@
-"""`metering-local up|down|status|logs|clean`: the platform that measures go through, on this machine."""
+"""`metering-local up|down|status|logs|follow|run|clean`: the platform that measures go through, on this machine."""
 
 import argparse
 import errno
@@ -18,6 +18,7 @@ from metering_local.demo_site import ToolError
 from metering_local.down import bring_down
 from metering_local.errors import EnvironmentProblemError
 from metering_local.follow import follow_batch
+from metering_local.foreground import run_in_foreground
 from metering_local.process import ServerFailedError
 from metering_local.stack import Stack
 from metering_local.status import Status, read_status
@@ -94,6 +95,10 @@ def _follow(stack: Stack, arguments: argparse.Namespace) -> int:
     return 0 if tour else 1
 
 
+def _run(stack: Stack, arguments: argparse.Namespace) -> int:
+    return run_in_foreground(stack, arguments.name, lambda line: print(line, file=sys.stderr))
+
+
 def _clean(stack: Stack, _: argparse.Namespace) -> int:
     bring_down(stack)
     if (stack.state / "postgres").exists() or (stack.state / "secrets.json").exists():
@@ -119,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     follow = commands.add_parser("follow", help="what happened to one batch, from the logs")
     follow.add_argument("batch", help="its id, as in the answer's Location or the ledger")
     follow.set_defaults(run=_follow)
+    run = commands.add_parser("run", help="one process in the foreground, with the platform's environment")
+    run.add_argument("name", help="as `status` lists it, e.g. validator")
+    run.set_defaults(run=_run)
     commands.add_parser("clean", help="end it and delete its data and secrets").set_defaults(run=_clean)
     return parser
 

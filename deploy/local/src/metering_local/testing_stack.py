@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from metering_local.checkout import PROGRAMS
 from metering_local.free_ports import take
 from metering_local.preflight import can_bind
+from metering_local.programs import services
 from metering_local.stack import PORT_COUNT, Ports, Stack
 
 UP_SECONDS = 240
@@ -32,6 +35,17 @@ class LocalStack:
     def up(self) -> None:
         done = self.run("up")
         assert (done.returncode, done.stderr.strip()) == (0, "")
+
+    def health(self, name: str) -> int | None:
+        """The status of a process's /readyz; None while nothing answers there."""
+        admin = next(program.admin for program in services(self.stack) if program.name == name)
+        try:
+            with urllib.request.urlopen(f"{admin}/readyz", timeout=5) as answer:  # noqa: S310  our own address
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
 
     def pids(self) -> dict[str, int | None]:
         return {process["name"]: process["pid"] for process in self.status()["processes"]}

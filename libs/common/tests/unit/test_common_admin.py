@@ -1,5 +1,7 @@
 """The second port: /readyz is 200 only when the service says so and every check agrees."""
 
+from importlib.metadata import version
+
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -62,6 +64,6 @@ async def test_what_runs_and_how_late_the_loop_is_are_metrics() -> None:
     collectors = telemetry.new_collectors("writer", "metering-common")
     async with telemetry.loop_lag(collectors, ManualClock(0), every_seconds=0.001):
         assert collectors.get_sample_value("metering_event_loop_lag_seconds") == 0
-    labels = {"component": "writer", "version": "0.1.0"}
+    labels = {"component": "writer", "version": version("metering-common")}
     assert collectors.get_sample_value("metering_build_info", labels) == 1
     assert collectors.get_sample_value("process_resident_memory_bytes") is not None

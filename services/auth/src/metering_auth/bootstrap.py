@@ -7,21 +7,22 @@ from functools import partial
 
 from aiohttp import web
 
-from metering_auth.identity.adapters.bodies import Intake
-from metering_auth.identity.adapters.http import application
-from metering_auth.identity.adapters.oauth import OAuth
-from metering_auth.identity.adapters.refresh_endpoint import RefreshEndpoint
-from metering_auth.identity.client_revocation import ClientRevocation
-from metering_auth.identity.domain.limits import AttemptLimit, Rate
-from metering_auth.identity.instants import Instants, database_clock
-from metering_auth.identity.key_lifecycle import KeyLifecycle
-from metering_auth.identity.refresh import Refresher
-from metering_auth.identity.restore import ForgottenTokens
-from metering_auth.identity.schedule import Schedule
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.identity.token_store import TokenStore
+from metering_auth.adapters.http.bodies import Intake
+from metering_auth.adapters.http.oauth import OAuth
+from metering_auth.adapters.http.refresh_endpoint import RefreshEndpoint
+from metering_auth.adapters.http.server import application
+from metering_auth.adapters.kafka.relay import Relay
+from metering_auth.adapters.postgres.key_lifecycle import KeyLifecycle
+from metering_auth.adapters.postgres.scheduled_work import ScheduledWork
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.adapters.postgres.token_store import TokenStore
+from metering_auth.application.client_revocation import ClientRevocation
+from metering_auth.application.instants import Instants, database_clock
+from metering_auth.application.refresh import Refresher
+from metering_auth.application.restore import ForgottenTokens
+from metering_auth.application.schedule import Schedule
+from metering_auth.domain.limits import AttemptLimit, Rate
 from metering_auth.metrics import IdentityMetrics, RegistryMetrics
-from metering_auth.registry.relay import Relay
 from metering_auth.settings import AuthSettings
 from metering_common.contract import topics
 from metering_common.postgres import pool as postgres
@@ -81,12 +82,12 @@ async def build(settings: AuthSettings, instants: Instants = database_clock) -> 
     ):
         keys = SigningKeys(settings.keyring())
         lifecycle = KeyLifecycle(settings.keyring(), settings.key_times(), instants)
-        every = settings.schedule_seconds
-        schedule = Schedule(pool, keys, lifecycle, metrics, every_seconds=every, instants=instants)
+        work = ScheduledWork(pool, keys, lifecycle, instants)
+        schedule = Schedule(work, metrics, every_seconds=settings.schedule_seconds)
         await schedule.prepare()
         admin.add_check("database", schedule.not_ready_reason)
-        store = TokenStore(pool, instants)
-        forgotten = ForgottenTokens(store, keys, settings.lifetimes(), metrics)
+        store = TokenStore(pool, keys, settings.lifetimes(), instants)
+        forgotten = ForgottenTokens(store, keys, metrics)
         app = _endpoints(settings, store=store, keys=keys, forgotten=forgotten, metrics=metrics)
         relay = Relay(relay_pool, settings.kafka, RegistryMetrics(collectors))
         async with _serving(app, settings) as port:
@@ -131,7 +132,6 @@ def _endpoints(
     per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
     refresher = Refresher(
         store=store,
-        keys=keys,
         lifetimes=settings.lifetimes(),
         forgotten=forgotten,
         limits=(per_address, per_gateway),

@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from metering_auth.admin import key_commands, meter_commands, owner_commands, registry_audit_commands
-from metering_auth.admin.session import Answer, CommandError, session
-from metering_auth.identity.key_lifecycle import UnknownKeyError
-from metering_auth.identity.signing_keys import NoSigningKeyError
-from metering_auth.registry.domain.texts import InvalidEntryError
+from metering_auth.adapters.postgres.key_lifecycle import UnknownKeyError
+from metering_auth.adapters.postgres.signing_keys import NoSigningKeyError
+from metering_auth.commands import key_commands, meter_commands, owner_commands, registry_audit_commands
+from metering_auth.commands.session import Answer, CommandError, session
+from metering_auth.domain.texts import InvalidEntryError
+from metering_common.postgres.pool import UNAVAILABLE
 from metering_common.service import logs
 from metering_common.service.output import Printing
 from metering_common.service.sealed import SealedError
 
 FAILED = 1  # exit status
 WIDE = 10_000  # characters of a line that no person looks at
-UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error}; is AUTH_KEY_ENCRYPTION_KEY the one that auth runs with?")
     except KeyboardInterrupt:
         return _fail("interrupted")
-    except UNREACHABLE as error:
+    except UNAVAILABLE as error:
         return _fail(f"the database of auth cannot be used: {type(error).__name__}: {error}")
     with Printing():
         _print(answer, as_json=given.json)

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from metering_auth.identity.domain.keys import KeyTimes
-from metering_auth.identity.token_store import Lifetimes
+from metering_auth.domain.keys import KeyTimes
+from metering_auth.domain.token_pairs import Lifetimes
 from metering_common.service.connections import DatabaseUrl
 from metering_common.service.sealed import Keyring, MasterKey
 from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from auth_support import AuthClient
 
 from metering_auth.cli import main
-from metering_auth.testing import AuthClient
 
 
 class Site(NamedTuple):

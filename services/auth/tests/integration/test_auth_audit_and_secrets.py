@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import aiohttp
 import asyncpg
 import pytest
+from auth_support import AuthClient
 from pydantic import SecretStr
 
-from metering_auth.identity.token_store import TokenPair
+from metering_auth.domain.token_pairs import TokenPair
 from metering_auth.settings import StoreSettings
-from metering_auth.testing import AuthClient
 from metering_common.postgres.pool import TimedPool
 
 MASTER_KEY = SecretStr(base64.urlsafe_b64encode(bytes(range(100, 132))).decode())

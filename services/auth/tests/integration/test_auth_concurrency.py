@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import aiohttp
+from auth_support import AuthClient, ControlledClock
 
-from metering_auth.testing import AuthClient, ControlledClock
 from metering_common.postgres.pool import TimedPool
 
 PROCESSES = 2

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from auth_support import AuthClient
 
-from metering_auth.audit import Actor
-from metering_auth.identity.revocation import RevocationInstant
-from metering_auth.registry import owners
-from metering_auth.testing import AuthClient
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.revocation import RevocationInstant
+from metering_auth.domain.actor import Actor
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.clock import SystemClock

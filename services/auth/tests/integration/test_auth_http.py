@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import aiohttp
 import jwt
 import pytest
+from auth_support import AuthClient
 
-from metering_auth.audit import Actor
-from metering_auth.identity.adapters import oauth, refresh_endpoint
-from metering_auth.identity.domain.tokens import SigningMaterial
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.registry import owners
+from metering_auth.adapters.http import oauth, refresh_endpoint
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.domain.actor import Actor
+from metering_auth.domain.tokens import SigningMaterial
 from metering_auth.settings import AuthSettings
-from metering_auth.testing import AuthClient
 from metering_common.postgres.pool import TimedPool
 
 OPERATOR = Actor("operator", "test")

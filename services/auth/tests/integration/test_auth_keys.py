@@ -11,16 +11,16 @@ from typing import Any
 import aiohttp
 import jwt
 import pytest
+from auth_support import AuthClient
 from pydantic import SecretStr
 
-from metering_auth.audit import Actor
-from metering_auth.identity.adapters import oauth
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.key_lifecycle import KeyLifecycle, list_keys
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.registry import owners
+from metering_auth.adapters.http import oauth
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.key_lifecycle import KeyLifecycle, list_keys
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
-from metering_auth.testing import AuthClient
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import KeyState
 from metering_common.registry.replica import RegistryReplica

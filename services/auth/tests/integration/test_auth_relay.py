@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
+from auth_support import AuthClient
 
-from metering_auth.audit import Actor
-from metering_auth.identity.revocation import RevocationInstant, wait_published
-from metering_auth.registry import owners
-from metering_auth.registry.documents import QUERIES, all_documents
-from metering_auth.registry.outbox import PartitionBatcher, change, lane_of
-from metering_auth.registry.republish import republish
-from metering_auth.testing import AuthClient
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.documents import QUERIES, all_documents
+from metering_auth.adapters.postgres.outbox import Lane, change, lane_of
+from metering_auth.adapters.postgres.republish import republish
+from metering_auth.adapters.postgres.revocation import RevocationInstant, wait_published
+from metering_auth.domain.actor import Actor
 from metering_common.contract import topics
 from metering_common.kafka import clients
 from metering_common.postgres.pool import TimedPool
@@ -224,12 +224,12 @@ async def test_everything_can_be_published_again_from_scratch(
 @pytest.mark.fast
 def test_lanes_part_what_revokes_from_what_is_many() -> None:
     assert {key: lane_of(key) for key in ("meta", "key:ab", "provider:1", "gateway:2", "sensor:3", "device:4")} == {
-        "meta": PartitionBatcher.ORDINARY,
-        "key:ab": PartitionBatcher.FIRST,
-        "provider:1": PartitionBatcher.FIRST,
-        "gateway:2": PartitionBatcher.FIRST,
-        "sensor:3": PartitionBatcher.ORDINARY,
-        "device:4": PartitionBatcher.ORDINARY,
+        "meta": Lane.ORDINARY,
+        "key:ab": Lane.FIRST,
+        "provider:1": Lane.FIRST,
+        "gateway:2": Lane.FIRST,
+        "sensor:3": Lane.ORDINARY,
+        "device:4": Lane.ORDINARY,
     }
 
 
@@ -246,7 +246,7 @@ async def test_a_revocation_waits_for_no_import_no_comparison_and_no_republishin
         async with (
             pool.acquire() as importing,
             pool.acquire() as connection,
-            change(importing, PartitionBatcher.ORDINARY),
+            change(importing, Lane.ORDINARY),
         ):
             await importing.execute("SET idle_in_transaction_session_timeout = 0")
             await spoil(kafka, provider, gateway.id)

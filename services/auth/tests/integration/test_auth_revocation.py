@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import jwt
 import pytest
+from auth_support import AuthClient
 from prometheus_client import CollectorRegistry
 
-from metering_auth.audit import Actor
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.revocation import RevocationInstant
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.registry import owners
-from metering_auth.registry.outbox import Connection
+from metering_auth.adapters.postgres import owners
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.revocation import RevocationInstant
+from metering_auth.adapters.postgres.rows import Connection
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
-from metering_auth.testing import AuthClient
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import Gateway, Provider
 from metering_common.registry.replica import RegistryReplica

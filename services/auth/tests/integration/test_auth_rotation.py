@@ -10,15 +10,15 @@ from typing import Any
 
 import jwt
 import pytest
+from auth_support import AuthClient, ControlledClock
 
-from metering_auth import audit
-from metering_auth.audit import Actor, AuditFilter
-from metering_auth.identity.issue import TokenIssuer
-from metering_auth.identity.revocation import RevocationInstant
-from metering_auth.identity.signing_keys import SigningKeys
-from metering_auth.registry import owners
+from metering_auth.adapters.postgres import audit, owners
+from metering_auth.adapters.postgres.audit import AuditFilter
+from metering_auth.adapters.postgres.issue import TokenIssuer
+from metering_auth.adapters.postgres.revocation import RevocationInstant
+from metering_auth.adapters.postgres.signing_keys import SigningKeys
+from metering_auth.domain.actor import Actor
 from metering_auth.settings import AuthSettings
-from metering_auth.testing import AuthClient, ControlledClock
 from metering_common.postgres.pool import TimedPool
 
 OPERATOR = Actor("operator", "test")

@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 import pytest
+from auth_support import ControlledClock, World, refreshing_parts
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,7 +26,6 @@ from hypothesis.stateful import (
 from pydantic import SecretStr
 
 from metering_auth.settings import StoreSettings
-from metering_auth.testing import ControlledClock, World, refreshing_parts
 from metering_common.postgres import pool as postgres
 from metering_local.testing import FreshDatabase
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from metering_auth.testing import AuthClient
+from auth_support import AuthClient
+
 from metering_common.registry.documents import KeyState, SensorKind
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.clock import SystemClock

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_auth.identity.domain.limits import AttemptLimit, Rate, whose
+from metering_auth.domain.limits import AttemptLimit, Rate, whose
 
 pytestmark = pytest.mark.fast
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from metering_auth.identity.domain import tokens
-from metering_auth.identity.domain.tokens import Claims, SigningMaterial, TokenRefusedError, TokenUse
+from metering_auth.domain import tokens
+from metering_auth.domain.tokens import Claims, SigningMaterial, TokenRefusedError, TokenUse
 
 pytestmark = pytest.mark.fast
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from metering_auth.identity.domain.keys import (
+from metering_auth.domain.keys import (
     IN_FLIGHT,
     PRIVATE_PART_KEPT,
     Activate,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_auth.registry import sensors
-from metering_auth.registry.domain.device_lines import DeviceLine, check_header, read_line
-from metering_auth.registry.domain.texts import InvalidEntryError, normalised
-from metering_auth.registry.domain.zones import checked_zone
-from metering_auth.registry.sensors import SensorEntry, check_entry
+from metering_auth.domain import sensor_entries
+from metering_auth.domain.device_lines import DeviceLine, check_header, read_line
+from metering_auth.domain.sensor_entries import SensorEntry, check_entry
+from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.domain.zones import checked_zone
 from metering_common.registry.documents import Sensor, SensorKind
 
 pytestmark = pytest.mark.fast
@@ -27,7 +27,7 @@ DICTIONARY = [
 
 
 def resolve(named: Sequence[Any]) -> tuple[int, ...]:
-    return sensors.resolve(named, DICTIONARY)
+    return sensor_entries.resolve(named, DICTIONARY)
 
 
 def test_what_looks_the_same_is_the_same() -> None:
@@ -103,7 +103,7 @@ def test_a_device_cannot_have_a_sensor_that_the_dictionary_has_not(named: list[A
 @pytest.mark.parametrize("text", [b"{}", b"nothing", b"\xff"])
 def test_a_list_of_sensors_is_a_json_list(text: bytes) -> None:
     with pytest.raises(InvalidEntryError):
-        sensors.read_sensor_list(text)
+        sensor_entries.read_sensor_list(text)
 
 
 def test_a_line_with_only_a_number_takes_the_defaults() -> None:

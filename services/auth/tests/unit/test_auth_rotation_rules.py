@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from metering_auth.identity.domain.rotation import GRACE, REPEAT_WINDOW, KnownToken, Owner, Step, next_step
+from metering_auth.domain.rotation import GRACE, REPEAT_WINDOW, KnownToken, Owner, Step, next_step
 
 pytestmark = pytest.mark.fast
 

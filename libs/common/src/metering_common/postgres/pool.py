@@ -25,6 +25,10 @@ _UNREACHABLE = (
 )
 
 
+UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a statement raises while the database is away or refuses it."""
+
+
 class TimedPool(asyncpg.Pool):
     """asyncpg's pool, except that `acquire()` without a timeout gives up too (TimeoutError).
 

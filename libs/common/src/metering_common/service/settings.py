@@ -78,9 +78,6 @@ class TracingSettings(SettingsGroup):
     exporter_otlp_traces_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="the whole URL for traces, where it is not the base URL's /v1/traces"
     )
-    exporter_otlp_protocol: Literal["http/protobuf"] = Field(
-        "http/protobuf", description="how collectors are spoken to"
-    )
 
     @property
     def traces_endpoint(self) -> str | None:

@@ -1,0 +1,1 @@
+"""A one-node Kubernetes whose pods really run, for tests: `metering-cluster up`, `down`, `kubectl`."""

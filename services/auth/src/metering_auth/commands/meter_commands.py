@@ -1,0 +1,160 @@
+"""metering-admin sensor … and device …: what is measured, and by which meters."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from metering_auth.adapters.postgres import devices, sensors
+from metering_auth.adapters.postgres.devices import DeviceChange, DeviceEntry
+from metering_auth.commands import device_files
+from metering_auth.commands.session import Answer, CommandError, Parsers, Session, add_command, instant, registry_id
+from metering_auth.domain.device_lines import DEFAULT_ZONE
+from metering_auth.domain.plain import as_plain
+from metering_auth.domain.sensor_entries import SensorEntry, read_dictionary, read_sensor_list
+from metering_common.registry.documents import Sensor, SensorKind
+
+
+def register(groups: Parsers) -> None:
+    _register_sensor(groups.add_parser("sensor", help="the dictionary").add_subparsers(required=True))
+    _register_device(groups.add_parser("device", help="the meters").add_subparsers(required=True))
+
+
+def _register_sensor(commands: Parsers) -> None:
+    add = add_command(commands, "add", _add_sensor, "add an entry at the end of the dictionary; prints its id")
+    add.add_argument("--name", required=True)
+    add.add_argument("--unit", required=True)
+    add.add_argument("--alias")
+    add.add_argument("--kind", choices=[kind.value for kind in SensorKind], help="without it the name decides")
+    for name, sentence in (
+        ("--minimum", "below it a value is implausible"),
+        ("--maximum", "above it a value is implausible"),
+        ("--fault", "at or beyond it the sensor is broken"),
+        ("--rollover", "an accumulating register's capacity"),
+    ):
+        add.add_argument(name, type=float, help=sentence)
+    add_command(commands, "list", _list_sensors, "list the dictionary")
+    add_command(commands, "export", _export_sensors, "print the dictionary as a file that `sensor import` reads")
+    importing = add_command(commands, "import", _import_sensors, "add or change entries by name; safe to repeat")
+    importing.add_argument("file", type=Path)
+    importing.add_argument("--into-empty", action="store_true", help="do nothing where there is a dictionary already")
+
+
+def _register_device(commands: Parsers) -> None:
+    add = add_command(commands, "add", _add_device, "add a device; prints its id")
+    add.add_argument("--provider", type=registry_id, required=True)
+    add.add_argument("--number", required=True, help="the provider's number for it, any text")
+    add.add_argument("--sensors", type=Path, help="JSON list of names or aliases; without it the whole dictionary")
+    add.add_argument("--zone", default=DEFAULT_ZONE, help="IANA zone of its daily figures")
+    add.add_argument("--interval-seconds", type=int, help="how often a measure is expected")
+    listing = add_command(commands, "list", _list_devices, "list devices")
+    listing.add_argument("--provider", type=registry_id)
+    importing = add_command(commands, "import", device_files.import_file, "add or change many devices by number")
+    importing.add_argument("--provider", type=registry_id, required=True)
+    importing.add_argument("--partial", action="store_true", help="take the good lines where some are bad")
+    importing.add_argument("file", type=Path, help=device_files.FORMAT)
+    exporting = add_command(commands, "export", device_files.export_file, "write a file that `device import` reads")
+    exporting.add_argument("--provider", type=registry_id, required=True)
+    exporting.add_argument("file", type=Path)
+    change = add_command(commands, "set-sensors", _set_sensors, "set what is taken from its measurements")
+    change.add_argument("id", type=registry_id)
+    change.add_argument("--sensors", type=Path, required=True, help="JSON list of names or aliases")
+    terms = add_command(commands, "set", _set_terms, "change its zone or its expected interval")
+    terms.add_argument("id", type=registry_id)
+    terms.add_argument("--zone")
+    terms.add_argument("--interval-seconds", type=int)
+    exchange = add_command(commands, "exchange", _exchange, "note that its meter was exchanged")
+    exchange.add_argument("id", type=registry_id)
+    exchange.add_argument("--at", type=instant, required=True, help="ISO 8601 with zone")
+    for name, run, sentence in (
+        ("disable", _disable, "refuse its values by rule until it is enabled"),
+        ("enable", _enable, "take its values again"),
+    ):
+        add_command(commands, name, run, sentence).add_argument("id", type=registry_id)
+
+
+async def _add_sensor(session: Session, given: argparse.Namespace) -> Answer:
+    names = ("name", "unit", "alias", "kind", "minimum", "maximum", "fault", "rollover")
+    terms = {name: getattr(given, name) for name in names}
+    entry = msgspec.convert(terms, SensorEntry)
+    sensor = await sensors.add_sensor(session.connection, session.actor, entry)
+    return Answer(as_plain(sensor), str(sensor.id))
+
+
+async def _list_sensors(session: Session, _given: argparse.Namespace) -> Answer:
+    return Answer([as_plain(each) for each in await sensors.sensors(session.connection)])
+
+
+async def _export_sensors(session: Session, _given: argparse.Namespace) -> Answer:
+    exported = [_exported(each) for each in await sensors.sensors(session.connection)]
+    return Answer(exported, msgspec.json.format(msgspec.json.encode(exported), indent=1).decode())
+
+
+async def _import_sensors(session: Session, given: argparse.Namespace) -> Answer:
+    """What operations have changed in theirs stays, with --into-empty."""
+    entries = read_dictionary(read_file(given.file))
+    if given.into_empty and await sensors.sensors(session.connection):
+        entries = []
+    done = await sensors.import_sensors(session.connection, session.actor, entries)
+    value = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged}
+    return Answer(value, f"{done.added} added, {done.changed} changed, {done.unchanged} as they were")
+
+
+async def _add_device(session: Session, given: argparse.Namespace) -> Answer:
+    entry = DeviceEntry(
+        provider_id=given.provider,
+        number=given.number,
+        sensors=None if given.sensors is None else read_sensor_list(read_file(given.sensors)),
+        zone=given.zone,
+        interval_seconds=given.interval_seconds,
+    )
+    device = await devices.add_device(session.connection, session.actor, entry)
+    return Answer(as_plain(device), str(device.id))
+
+
+async def _list_devices(session: Session, given: argparse.Namespace) -> Answer:
+    listed = [as_plain(each) for each in await devices.devices(session.connection, given.provider)]
+    return Answer(listed, rows=[device | {"sensors": len(device["sensors"])} for device in listed])
+
+
+async def _set_sensors(session: Session, given: argparse.Namespace) -> Answer:
+    named = read_sensor_list(read_file(given.sensors))
+    return await _change(session, given.id, DeviceChange(sensors=named))
+
+
+async def _set_terms(session: Session, given: argparse.Namespace) -> Answer:
+    if given.zone is None and given.interval_seconds is None:
+        raise CommandError("nothing to change: give --zone, --interval-seconds or both")
+    return await _change(session, given.id, DeviceChange(zone=given.zone, interval_seconds=given.interval_seconds))
+
+
+async def _exchange(session: Session, given: argparse.Namespace) -> Answer:
+    return await _change(session, given.id, DeviceChange(exchanged_at=int(given.at.timestamp())))
+
+
+async def _disable(session: Session, given: argparse.Namespace) -> Answer:
+    return await _change(session, given.id, DeviceChange(active=False))
+
+
+async def _enable(session: Session, given: argparse.Namespace) -> Answer:
+    return await _change(session, given.id, DeviceChange(active=True))
+
+
+async def _change(session: Session, device_id: int, wanted: DeviceChange) -> Answer:
+    device = await devices.change_device(session.connection, session.actor, device_id, wanted)
+    return Answer(as_plain(device), "done")
+
+
+def read_file(path: Path) -> bytes:
+    """Raises `CommandError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _exported(sensor: Sensor) -> dict[str, Any]:
+    """Id and position are this platform's own: the order of the file keeps the order of the dictionary."""
+    kept = {"name", "alias", "unit", "kind", "minimum", "maximum", "fault", "rollover"}
+    return {name: value for name, value in as_plain(sensor).items() if name in kept and value is not None}

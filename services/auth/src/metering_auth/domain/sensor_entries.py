@@ -1,0 +1,95 @@
+"""An entry of the dictionary as it is given: read, checked, and looked up by name or alias."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_common.registry.documents import Sensor, SensorKind
+
+ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
+
+
+class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as it is given: in a dictionary file, or by `sensor add`. Without a kind the name decides."""
+
+    name: str
+    unit: str
+    alias: str | None = None
+    kind: SensorKind | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    fault: float | None = None
+    rollover: float | None = None
+
+
+def read_dictionary(text: bytes) -> list[SensorEntry]:
+    """A JSON list of entries; raises `InvalidEntryError`."""
+    try:
+        return msgspec.json.decode(text, type=list[SensorEntry])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEntryError(f"the dictionary cannot be read: {error}") from error
+
+
+def check_entry(entry: SensorEntry) -> SensorEntry:
+    """The entry as it is kept; raises `InvalidEntryError`."""
+    name = normalised(entry.name, "the sensor's name")
+    for number in (entry.minimum, entry.maximum, entry.fault, entry.rollover):
+        if number is not None and not math.isfinite(number):
+            raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
+    if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
+        raise InvalidEntryError(f"sensor {name!r}: the minimum is above the maximum")
+    if entry.rollover is not None and entry.rollover <= 0:
+        raise InvalidEntryError(f"sensor {name!r}: a register rolls over at a positive value")
+    return msgspec.structs.replace(
+        entry,
+        name=name,
+        unit=normalised(entry.unit, f"the unit of {name!r}"),
+        alias=None if entry.alias is None else normalised(entry.alias, f"the alias of {name!r}"),
+        kind=entry.kind or _kind_of(name),
+    )
+
+
+def resolve(named: Sequence[Any], dictionary: Sequence[Sensor]) -> tuple[int, ...]:
+    """Ids in the dictionary's order for names or aliases (text, or objects with a `name`); `InvalidEntryError` else."""
+    by_name = {known.name: known for known in dictionary}
+    by_name |= {known.alias: known for known in dictionary if known.alias is not None}
+    chosen: dict[int, int] = {}
+    for each in named:
+        name = each.get("name") if isinstance(each, dict) else each
+        known = by_name.get(normalised(name, "a sensor's name")) if isinstance(name, str) else None
+        if known is None:
+            raise InvalidEntryError(f"sensor {name!r} is not in the dictionary")
+        chosen[known.id] = known.position
+    return tuple(sorted(chosen, key=chosen.__getitem__))
+
+
+def read_sensor_list(text: bytes) -> list[Any]:
+    """A JSON list of names, aliases or objects with a `name`; raises `InvalidEntryError`."""
+    try:
+        named = json.loads(text)
+    except ValueError as error:
+        raise InvalidEntryError(f"the list of sensors is not JSON: {error}") from error
+    if not isinstance(named, list):
+        raise InvalidEntryError("the list of sensors is not a JSON list")
+    return named
+
+
+def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
+    """A name is never another's alias either: both are looked up alike."""
+    taken = {text for other in others for text in (other.name, other.alias) if text is not None}
+    for text in (entry.name, entry.alias):
+        if text in taken:
+            raise InvalidEntryError(f"{text!r} is another sensor's name or alias")
+
+
+def stored_terms(entry: SensorEntry) -> tuple[Any, ...]:
+    kind = entry.kind or _kind_of(entry.name)
+    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, entry.fault, entry.rollover)
+
+
+def _kind_of(name: str) -> SensorKind:
+    return SensorKind.ACCUMULATING if ACCUMULATING_MARK in name.lower() else SensorKind.INSTANTANEOUS
