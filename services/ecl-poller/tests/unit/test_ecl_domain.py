@@ -187,10 +187,16 @@ class TestWindow:
         assert [window.is_new(one, before) for one in samples] == [True, False]
 
     def test_a_collection_that_was_cut_off_is_left_for_the_next_read(self) -> None:
-        whole, cut = collected(until_ms=NOON_MS, received_ms=1), collected(until_ms=NOON_MS, received_ms=2)
+        whole, cut = collected(until_ms=NOON_MS, received_ms=1), collected(until_ms=NOON_MS + HOUR_MS, received_ms=2)
         assert window.settled((*whole, *cut), complete=False) == tuple(whole)
         assert window.settled((*whole, *cut), complete=True) == (*whole, *cut)
         assert window.settled(tuple(whole), complete=False) == tuple(whole)
+
+    def test_a_collection_inside_a_read_was_not_cut_off(self) -> None:
+        around = [sample(NOON_MS - DAY_MS, 1), sample(NOON_MS + DAY_MS, 1)]
+        late = collected(until_ms=NOON_MS, received_ms=2)
+        samples = tuple(sorted([*around, *late], key=lambda one: one.timestamp_ms))
+        assert window.settled(samples, complete=False) == samples
 
 
 class TestGaps:

@@ -77,8 +77,12 @@ def advanced(samples: Iterable[Sample], cursors: Cursors) -> dict[str, Cursor]:
 def settled(samples: tuple[Sample, ...], *, complete: bool) -> tuple[Sample, ...]:
     """Without the newest collection when a read was cut off in the middle of it: the next read has it whole.
 
-    A clock can only be checked by all samples of one collection.
+    A clock can only be checked by all samples of one collection. A collection that lies inside the read (delivered
+    late, or stamped by a clock that was set back) was not cut off: no later read would find it.
     """
     last = max((sample.received_ms for sample in samples), default=0)
     whole = tuple(sample for sample in samples if sample.received_ms < last)
-    return samples if complete or not whole else whole
+    if complete or not whole:
+        return samples
+    first = min(sample.timestamp_ms for sample in samples if sample.received_ms == last)
+    return whole if first > max(sample.timestamp_ms for sample in whole) else samples
