@@ -241,8 +241,10 @@ async def test_a_bad_day_hurts_each_controller_alone(
 async def test_a_wrong_clock_is_told_in_headers_and_status_and_nothing_is_lost(
     poller_settings: PollerSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three clocks go wrong and are mended after six hours; what they stamped wrongly is all there, and doubted, or gave
-    way to a trusted sample with the same stamp and is a gap."""
+    """Three clocks go wrong and are mended after six hours.
+
+    What they stamped wrongly is all there, and doubted, or gave way to a trusted sample of the same stamp and is a gap.
+    """
     errors = {-3 * HOUR_MS: "zone_suspect", -6 * DAY_MS: "wrong", 2 * HOUR_MS: "zone_suspect"}
     async with standing(poller_settings, 3, 0) as station:
         wrong = dict(zip(errors, station.controllers, strict=True))
