@@ -1,6 +1,6 @@
 """Runs tests at the moments at which code that reads the clock tends to fail: `python -m tests.at_any_hour [PATH…]`.
 
-Every Python process of the tests sees a clock that starts at the moment and runs on (Debian's `libfaketime`). The moments
+Every Python process of the tests sees a clock that starts at the moment and runs on (Debian's `libfaketime`). Moments
 lie in the past, since Kafka refuses records from its future. The tests of the poller's tool begin their virtual time
 there too. Exit status 1 when a test failed.
 """
