@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from metering_common.postgres.instants import unix_ms_of
 from metering_common.registry.documents import Device
-from metering_ecl_poller.adapters.postgres.moments import unix_ms
 from tests.emulators.ecl_portal import world
 from tests.emulators.ecl_portal.station import (
     PROVIDER,
@@ -35,7 +35,7 @@ async def recorded_gaps(station: Station) -> Spans:
     spans: defaultdict[tuple[int, str], list[tuple[int, int, str]]] = defaultdict(list)
     for row in await station.register.gaps():
         for channel in row["channels"]:
-            span = (unix_ms(row["from_at"]), unix_ms(row["to_at"]), row["reason"])
+            span = (unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]), row["reason"])
             spans[names[row["device"], channel]].append(span)
     return spans
 

@@ -7,9 +7,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.postgres.instants import instant_of, unix_ms_of
+from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.queries import load_queries
 from metering_common.service.sealed import Keyring
-from metering_ecl_poller.adapters.postgres.moments import moment, moment_or_none, unix_ms
 from metering_ecl_poller.domain.gaps import Gap, GapReason
 from metering_ecl_poller.domain.holds import ChannelHold, Holds
 from metering_ecl_poller.domain.job import (
@@ -43,7 +44,7 @@ class PostgresPollStore:
         """Controllers that are due, held by this process from now on."""
         lease = (self._holder, self.lease_seconds)
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(QUERIES.claim, *lease, moment(now_ms), most, list(except_portals))
+            rows = await connection.fetch(QUERIES.claim, *lease, instant_of(now_ms), most, list(except_portals))
             return [await self._job(connection, row, now_ms) for row in rows]
 
     async def claim_one(self, serial: str, now_ms: int) -> PollJob | None:
@@ -75,7 +76,14 @@ class PostgresPollStore:
     async def note_master(self, job: PollJob, master: MasterData, now_ms: int) -> list[str]:
         """Devices that are gone from the portal since the last time."""
         devices = [
-            (job.serial, one.id, one.type, one.name, one.active, moment_or_none(one.last_read_ms))
+            (
+                job.serial,
+                one.id,
+                one.type,
+                one.name,
+                one.active,
+                (None if one.last_read_ms is None else instant_of(one.last_read_ms)),
+            )
             for one in master.devices
         ]
         async with self._pool.acquire() as connection, connection.transaction():
@@ -84,7 +92,7 @@ class PostgresPollStore:
             await connection.execute(QUERIES.note_master, job.serial, *facts)
             await connection.executemany(QUERIES.note_device, devices)
             named = [device.id for device in master.devices]
-            gone = await connection.fetch(QUERIES.note_gone, job.serial, named, moment(now_ms))
+            gone = await connection.fetch(QUERIES.note_gone, job.serial, named, instant_of(now_ms))
         return [row["device"] for row in gone]
 
     async def note_clock(self, job: PollJob, state: str, offset_ms: int) -> None:
@@ -97,7 +105,7 @@ class PostgresPollStore:
         """Raises `ControllerLeaseLostError`."""
         key = (job.serial, progress.device)
         moved = [
-            (*key, channel, moment(cursor.received_ms), moment(cursor.timestamp_ms))
+            (*key, channel, instant_of(cursor.received_ms), instant_of(cursor.timestamp_ms))
             for channel, cursor in progress.cursors.items()
         ]
         async with self._pool.acquire() as connection, connection.transaction():
@@ -115,14 +123,14 @@ class PostgresPollStore:
         if progress.window is None and not progress.gaps:
             return []
         channels = [gap.channel for gap in progress.gaps]
-        starts = [moment(gap.from_ms) for gap in progress.gaps]
-        ends = [moment(gap.to_ms) for gap in progress.gaps]
+        starts = [instant_of(gap.from_ms) for gap in progress.gaps]
+        ends = [instant_of(gap.to_ms) for gap in progress.gaps]
         if progress.window is not None:
-            window = (moment(progress.window[0]), moment(progress.window[1]))
+            window = (instant_of(progress.window[0]), instant_of(progress.window[1]))
             await connection.execute(QUERIES.forget_gaps, *key, *window, channels, starts, ends)
         found = []
         for gap, start, end in zip(progress.gaps, starts, ends, strict=True):
-            noticed = (gap.channel, start, end, gap.reason, moment(now_ms))
+            noticed = (gap.channel, start, end, gap.reason, instant_of(now_ms))
             found.append(await connection.fetchval(QUERIES.record_gap, *key, *noticed))
         return [reason for reason in found if reason is not None]
 
@@ -135,12 +143,12 @@ class PostgresPollStore:
             result.state,
             result.reason,
             result.attempts,
-            moment(result.next_due_ms),
-            moment_or_none(result.polled_at_ms),
+            instant_of(result.next_due_ms),
+            (None if result.polled_at_ms is None else instant_of(result.polled_at_ms)),
         )
 
     async def counts(self, now_ms: int) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, moment(now_ms))
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, instant_of(now_ms))
         return rows
 
     async def count_held(self) -> int:
@@ -155,15 +163,15 @@ async def _device_states(connection: Any, serial: str, now_ms: int) -> dict[str,
     """Returns what is remembered of the controller's devices. Gaps that no log can fill any more are left out."""
     states: defaultdict[str, DeviceState] = defaultdict(DeviceState)
     for row in await connection.fetch(QUERIES.cursors, serial):
-        reached = Cursor(unix_ms(row["received_at"]), unix_ms(row["stamp"]))
+        reached = Cursor(unix_ms_of(row["received_at"]), unix_ms_of(row["stamp"]))
         states[row["device"]].cursors[row["channel"]] = reached
     for row in await connection.fetch(QUERIES.holds, serial):
-        resume = None if row["resume"] is None else unix_ms(row["resume"])
-        hold = ChannelHold(row["reason"], unix_ms(row["since"]), resume)
+        resume = None if row["resume"] is None else unix_ms_of(row["resume"])
+        hold = ChannelHold(row["reason"], unix_ms_of(row["since"]), resume)
         state = states[row["device"]]
         state.holds = {**state.holds, row["channel"]: hold}
-    for row in await connection.fetch(QUERIES.open_gaps, serial, moment(now_ms - OPEN_GAP_MS)):
-        gap = Gap(row["channel"], unix_ms(row["from_at"]), unix_ms(row["to_at"]), GapReason(row["reason"]))
+    for row in await connection.fetch(QUERIES.open_gaps, serial, instant_of(now_ms - OPEN_GAP_MS)):
+        gap = Gap(row["channel"], unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]), GapReason(row["reason"]))
         states[row["device"]].open_gaps += (gap,)
     for device, spans in (await trusted_spans(connection, serial)).items():
         states[device].trusted = spans
@@ -174,7 +182,7 @@ async def trusted_spans(connection: Any, serial: str) -> dict[str, tuple[Trusted
     """Returns the spans of each device of the controller, in order."""
     spans: dict[str, tuple[TrustedSpan, ...]] = {}
     for row in await connection.fetch(QUERIES.trusted_spans, serial):
-        span = TrustedSpan(unix_ms(row["from_at"]), unix_ms(row["to_at"]))
+        span = TrustedSpan(unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]))
         spans[row["device"]] = (*spans.get(row["device"], ()), span)
     return spans
 
@@ -182,7 +190,13 @@ async def trusted_spans(connection: Any, serial: str) -> dict[str, tuple[Trusted
 async def _replace_holds(connection: Any, key: tuple[str, str], held: Holds) -> None:
     await connection.execute(QUERIES.release_holds, *key, list(held))
     rows = [
-        (*key, channel, hold.reason, moment(hold.since_ms), moment_or_none(hold.resume_ms))
+        (
+            *key,
+            channel,
+            hold.reason,
+            instant_of(hold.since_ms),
+            (None if hold.resume_ms is None else instant_of(hold.resume_ms)),
+        )
         for channel, hold in held.items()
     ]
     await connection.executemany(QUERIES.hold_channel, rows)
@@ -192,7 +206,7 @@ async def _replace_trusted(connection: Any, key: tuple[str, str], progress: Devi
     """Only where a read brought samples: the spans cannot have changed otherwise."""
     if progress.window is not None:
         await connection.execute(QUERIES.forget_trusted_spans, *key)
-        rows = [(*key, moment(span.from_ms), moment(span.to_ms)) for span in progress.trusted]
+        rows = [(*key, instant_of(span.from_ms), instant_of(span.to_ms)) for span in progress.trusted]
         await connection.executemany(QUERIES.trust_span, rows)
 
 
