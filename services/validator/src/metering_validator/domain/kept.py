@@ -7,8 +7,9 @@ from typing import NamedTuple
 from metering_common.contract.messages import MAX_OUTCOME_FINDINGS, Quality, Rows
 from metering_common.registry.documents import Sensor
 from metering_validator.domain.context import Context
-from metering_validator.domain.json_text import Json
 from metering_validator.domain.names import NameColumn
+from metering_validator.domain.received import Cells
+from metering_validator.domain.refusals import MomentCame
 from metering_validator.domain.rule_table import Numbers, Phase
 from metering_validator.domain.rules import TABLE
 
@@ -19,11 +20,12 @@ class KeptRow(NamedTuple):
     place: int
     """Which measure of the record it is."""
     timestamp: int
-    sensors: tuple[int, ...]
     columns: tuple[NameColumn, ...]
     numbers: list[float]
-    came: list[Json]
-    timestamp_came: Json
+    places: tuple[int, ...]
+    """Where the values stand in the measure."""
+    cells: Cells
+    came: MomentCame
 
 
 class Mark(NamedTuple):
@@ -56,28 +58,36 @@ class Marks:
 
 def blocks_of(rows: list[KeptRow], floor: Quality, context: Context, marks: Marks) -> list[Rows]:
     """Rows with the same sensors in one order share a block. No value is better than `floor`."""
-    blocks: dict[tuple[int, ...], list[KeptRow]] = {}
+    blocks: dict[tuple[NameColumn, ...], list[KeptRow]] = {}
     for row in rows:
         if row.numbers:
-            blocks.setdefault(row.sensors, []).append(row)
-    return [_block(sensors, rows, floor, context, marks) for sensors, rows in blocks.items()]
+            blocks.setdefault(row.columns, []).append(row)
+    return [_block(columns, rows, floor, context, marks) for columns, rows in blocks.items()]
 
 
-def _block(sensors: tuple[int, ...], rows: list[KeptRow], floor: Quality, context: Context, marks: Marks) -> Rows:
-    values = [number for row in rows for number in row.numbers]
+def _block(
+    columns: tuple[NameColumn, ...], rows: list[KeptRow], floor: Quality, context: Context, marks: Marks
+) -> Rows:
+    values: list[float] = []
+    for row in rows:
+        values += row.numbers
     quality = [int(floor)] * len(values)
-    for place in range(len(sensors)):
+    for place in range(len(columns)):
         for value_at, mark in _marked(place, rows, values, context, marks):
             quality[value_at] = max(quality[value_at], mark)
-    timestamps = [row.timestamp for row in rows]
-    return Rows(sensors=sensors, timestamps=timestamps, values=values, quality=quality if any(quality) else [])
+    return Rows(
+        sensors=tuple([column.sensor.id for column in columns]),
+        timestamps=[row.timestamp for row in rows],
+        values=values,
+        quality=quality if any(quality) else [],
+    )
 
 
 def _marked(
     place: int, rows: list[KeptRow], values: list[float], context: Context, marks: Marks
 ) -> Iterator[tuple[int, Quality]]:
     """Yields index and quality of each value of a column that a rule marks."""
-    width = len(rows[0].sensors)
+    width = len(rows[0].columns)
     sensor = rows[0].columns[place].sensor
     rules = TABLE.concerning(sensor, Phase.QUALITY)
     if not rules:

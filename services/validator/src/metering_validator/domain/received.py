@@ -5,7 +5,7 @@ lone surrogates, entries that are no objects), the standard `json` reads the sam
 is poison: no release can read it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,14 +16,27 @@ class UnreadableElementError(Exception):
     """The bytes are no element of a measurements request: not UTF-8, not JSON, or not of this shape."""
 
 
-class Cells(NamedTuple):
+class Cells:
     """The entries of a measure, side by side."""
 
-    names: tuple[str | None, ...]
-    """None where there is no text for a name."""
-    numbers: list[float | None]
-    """None where what came is no finite JSON number."""
-    came: list[Json]
+    __slots__ = ("_entries", "names", "numbers")
+
+    def __init__(
+        self, names: tuple[str | None, ...], numbers: list[float | None], entries: msgspec.Raw | list[Json]
+    ) -> None:
+        self.names = names
+        """None where there is no text for a name."""
+        self.numbers = numbers
+        """None where what came is no finite JSON number."""
+        self._entries = entries
+
+    def came(self, place: int) -> Json:
+        """Returns one value as it came, or the whole entry where it has no name: for the few that are looked at."""
+        if isinstance(self._entries, msgspec.Raw):
+            self._entries = _split(self._entries)
+        entry = self._entries[place]
+        name, value = named_value(parsed(entry) if isinstance(entry, msgspec.Raw) else entry)
+        return entry if name is None else value
 
 
 class ReceivedMeasure:
@@ -56,11 +69,18 @@ class ReceivedElement(NamedTuple):
 
     device_number: str
     measures: list[ReceivedMeasure]
+    at_most: int
+    """No fewer than the element has values."""
 
 
-class _Entry(msgspec.Struct, gc=False, rename="camel"):
+class _NumberEntry(msgspec.Struct, gc=False, rename="camel"):
     sensor_name: str
-    sensor_value: msgspec.Raw
+    sensor_value: float
+
+
+class _AnyEntry(msgspec.Struct, rename="camel"):
+    sensor_name: str
+    sensor_value: Any
 
 
 class _Measure(msgspec.Struct, rename="camel"):
@@ -74,8 +94,8 @@ class _Element(msgspec.Struct, rename="camel"):
 
 
 _element_decoder = msgspec.json.Decoder(_Element)
-_entries_decoder = msgspec.json.Decoder(list[_Entry])
-_numbers_decoder = msgspec.json.Decoder(list[float])
+_numbers_decoder = msgspec.json.Decoder(list[_NumberEntry])
+_values_decoder = msgspec.json.Decoder(list[_AnyEntry])
 _pieces_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -100,7 +120,7 @@ def _cut(value: bytes) -> ReceivedElement | None:
     if not all(bytes(measure.sensor_values).startswith(b"[") for measure in element.measures):
         return None
     measures = [ReceivedMeasure(_time(measure.timestamp), measure.sensor_values) for measure in element.measures]
-    return ReceivedElement(element.device_number, measures)
+    return ReceivedElement(element.device_number, measures, value.count(b",") + 1)
 
 
 def _time(raw: msgspec.Raw) -> Json:
@@ -117,7 +137,8 @@ def _read_whole(text: str) -> ReceivedElement:
         raise UnreadableElementError("deviceNumber is missing or no text")
     if type(measures) is not list:
         raise UnreadableElementError("measures is missing or no list")
-    return ReceivedElement(number, [_read_measure(index, measure) for index, measure in enumerate(measures)])
+    read = [_read_measure(index, measure) for index, measure in enumerate(measures)]
+    return ReceivedElement(number, read, sum([measure.at_most() for measure in read]))
 
 
 def _parse(text: str) -> Json:
@@ -141,20 +162,28 @@ def _read_measure(index: int, measure: Json) -> ReceivedMeasure:
 
 
 def _read_cells(entries: msgspec.Raw | list[Json]) -> Cells:
+    """Three ways, each for what the one before refuses: all are numbers, all have names, anything."""
     if isinstance(entries, list):
         return _cells(entries)
     try:
-        read = _entries_decoder.decode(entries)
+        numbers = _numbers_decoder.decode(entries)
+        return Cells(
+            tuple([entry.sensor_name for entry in numbers]), [entry.sensor_value for entry in numbers], entries
+        )
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        values = _values_decoder.decode(entries)
+        return Cells(
+            tuple([entry.sensor_name for entry in values]), [_number(entry.sensor_value) for entry in values], entries
+        )
     except (msgspec.DecodeError, RecursionError):
         return _cells(parsed(entries))
-    came: list[Json] = [entry.sensor_value for entry in read]
-    return Cells(tuple([entry.sensor_name for entry in read]), _numbers(came), came)
 
 
 def _cells(entries: list[Json]) -> Cells:
     pairs = [named_value(entry) for entry in entries]
-    came = [entry if pair[0] is None else pair[1] for entry, pair in zip(entries, pairs, strict=True)]
-    return Cells(tuple([pair[0] for pair in pairs]), [finite_number(one) for one in came], came)
+    return Cells(tuple([pair[0] for pair in pairs]), [finite_number(pair[1]) for pair in pairs], entries)
 
 
 def named_value(entry: Json) -> tuple[str | None, Json]:
@@ -163,19 +192,6 @@ def named_value(entry: Json) -> tuple[str | None, Json]:
         return None, entry
     name = entry.get("sensorName", ABSENT)
     return (name if type(name) is str else None), entry.get("sensorValue", ABSENT)
-
-
-def _numbers(came: list[msgspec.Raw]) -> list[float | None]:
-    """All at once where all are finite numbers, as nearly always."""
-    together = b"[" + b",".join(came) + b"]"
-    try:
-        return _numbers_decoder.decode(together)  # type: ignore[return-value]  # a list of floats is one of float | None
-    except msgspec.DecodeError:
-        pass
-    try:
-        return [_number(value) for value in msgspec.json.decode(together)]
-    except (msgspec.DecodeError, RecursionError):
-        return [finite_number(parsed(one)) for one in came]
 
 
 def _number(value: object) -> float | None:
