@@ -5,6 +5,7 @@ lone surrogates, entries that are no objects), the standard `json` reads the sam
 is poison: no release can read it.
 """
 
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,11 +43,12 @@ class Cells:
 class ReceivedMeasure:
     """One moment as it came: its timestamp may be anything but missing, its entries are whatever the list holds."""
 
-    __slots__ = ("_cells", "_entries", "timestamp")
+    __slots__ = ("_cells", "_entries", "_reader", "timestamp")
 
-    def __init__(self, timestamp: Json, entries: msgspec.Raw | list[Json]) -> None:
+    def __init__(self, timestamp: Json, entries: msgspec.Raw | list[Json], reader: "EntriesReader") -> None:
         self.timestamp = timestamp
         self._entries = entries
+        self._reader = reader
         self._cells: Cells | None = None
 
     def at_most(self) -> int:
@@ -60,8 +62,28 @@ class ReceivedMeasure:
     def cells(self) -> Cells:
         """Reads the entries, once."""
         if self._cells is None:
-            self._cells = _read_cells(self._entries)
+            self._cells = self._reader.read(self._entries)
         return self._cells
+
+
+class EntriesReader:
+    """Reads the entries of a record's measures, by the quickest of three ways that has not failed in this record.
+
+    So a record pays at most once for an attempt that fails.
+    """
+
+    def __init__(self) -> None:
+        self._ways = [_read_numbers, _read_values, _read_anything]
+
+    def read(self, entries: msgspec.Raw | list[Json]) -> Cells:
+        """Returns the cells of one measure."""
+        if isinstance(entries, list):
+            return _cells(entries)
+        while True:
+            try:
+                return self._ways[0](entries)
+            except (msgspec.DecodeError, RecursionError):
+                del self._ways[0]
 
 
 class ReceivedElement(NamedTuple):
@@ -119,7 +141,10 @@ def _cut(value: bytes) -> ReceivedElement | None:
         return None
     if not all(bytes(measure.sensor_values).startswith(b"[") for measure in element.measures):
         return None
-    measures = [ReceivedMeasure(_time(measure.timestamp), measure.sensor_values) for measure in element.measures]
+    reader = EntriesReader()
+    measures = [
+        ReceivedMeasure(_time(measure.timestamp), measure.sensor_values, reader) for measure in element.measures
+    ]
     return ReceivedElement(element.device_number, measures, value.count(b",") + 1)
 
 
@@ -137,7 +162,8 @@ def _read_whole(text: str) -> ReceivedElement:
         raise UnreadableElementError("deviceNumber is missing or no text")
     if type(measures) is not list:
         raise UnreadableElementError("measures is missing or no list")
-    read = [_read_measure(index, measure) for index, measure in enumerate(measures)]
+    reader = EntriesReader()
+    read = [_read_measure(index, measure, reader) for index, measure in enumerate(measures)]
     return ReceivedElement(number, read, sum([measure.at_most() for measure in read]))
 
 
@@ -150,7 +176,7 @@ def _parse(text: str) -> Json:
         raise UnreadableElementError("nested too deep") from error
 
 
-def _read_measure(index: int, measure: Json) -> ReceivedMeasure:
+def _read_measure(index: int, measure: Json, reader: EntriesReader) -> ReceivedMeasure:
     if not isinstance(measure, dict):
         raise UnreadableElementError(f"measures/{index} is no JSON object")
     if "timestamp" not in measure:
@@ -158,32 +184,41 @@ def _read_measure(index: int, measure: Json) -> ReceivedMeasure:
     sensor_values = measure.get("sensorValues")
     if type(sensor_values) is not list:
         raise UnreadableElementError(f"measures/{index}/sensorValues is missing or no list")
-    return ReceivedMeasure(measure["timestamp"], sensor_values)
+    return ReceivedMeasure(measure["timestamp"], sensor_values, reader)
 
 
-def _read_cells(entries: msgspec.Raw | list[Json]) -> Cells:
-    """Three ways, each for what the one before refuses: all are numbers, all have names, anything."""
-    if isinstance(entries, list):
-        return _cells(entries)
-    try:
-        numbers = _numbers_decoder.decode(entries)
-        return Cells(
-            tuple([entry.sensor_name for entry in numbers]), [entry.sensor_value for entry in numbers], entries
-        )
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    try:
-        values = _values_decoder.decode(entries)
-        return Cells(
-            tuple([entry.sensor_name for entry in values]), [_number(entry.sensor_value) for entry in values], entries
-        )
-    except (msgspec.DecodeError, RecursionError):
-        return _cells(parsed(entries))
+def _read_numbers(entries: msgspec.Raw) -> Cells:
+    """Where every entry has a name and a finite number."""
+    read = _numbers_decoder.decode(entries)
+    return Cells(tuple([entry.sensor_name for entry in read]), [entry.sensor_value for entry in read], entries)
+
+
+def _read_values(entries: msgspec.Raw) -> Cells:
+    """Where every entry has a name and a value, of which msgspec can read the numbers."""
+    read = _values_decoder.decode(entries)
+    return Cells(tuple([entry.sensor_name for entry in read]), [_number(entry.sensor_value) for entry in read], entries)
+
+
+def _read_anything(entries: msgspec.Raw) -> Cells:
+    return _cells(parsed(entries))
 
 
 def _cells(entries: list[Json]) -> Cells:
-    pairs = [named_value(entry) for entry in entries]
-    return Cells(tuple([pair[0] for pair in pairs]), [finite_number(pair[1]) for pair in pairs], entries)
+    try:
+        names = tuple([entry["sensorName"] for entry in entries])
+        values = [entry["sensorValue"] for entry in entries]
+    except (TypeError, KeyError):
+        pairs = [named_value(entry) for entry in entries]
+        return Cells(tuple([pair[0] for pair in pairs]), [finite_number(pair[1]) for pair in pairs], entries)
+    if not set(map(type, names)) <= {str}:
+        names = tuple([name if type(name) is str else None for name in names])
+    return Cells(names, _finite_numbers(values), entries)
+
+
+def _finite_numbers(values: list[Json]) -> list[float | None]:
+    if set(map(type, values)) != {JsonNumber} or "-0" in values:
+        return [finite_number(value) for value in values]
+    return [number if isfinite(number) else None for number in map(float, values)]
 
 
 def named_value(entry: Json) -> tuple[str | None, Json]:

@@ -2,6 +2,7 @@
 
 from metering_validator.domain.context import Context
 from metering_validator.domain.kept import KeptRow
+from metering_validator.domain.names import NameColumn
 from metering_validator.domain.refusals import Refusals
 from metering_validator.domain.rule_table import Phase
 from metering_validator.domain.rules import TABLE
@@ -16,19 +17,32 @@ def keep_the_last(rows: list[KeptRow], refusals: Refusals, context: Context) -> 
     """
     if not _may_repeat(rows):
         return rows, 0
-    last = {
-        (column, row.timestamp): (index, place)
-        for index, row in enumerate(rows)
-        for place, column in enumerate(row.columns)
-    }
+    last = _last_values(rows)
     repeated, left = 0, []
     for index, row in enumerate(rows):
-        winners = [last[column, row.timestamp] for column in row.columns]
-        beaten = [place for place, winner in enumerate(winners) if winner != (index, place)]
-        laters = {place: rows[winners[place][0]].numbers[winners[place][1]] for place in beaten}
-        repeated += sum([_is_repeated(row, place, later, refusals, context) for place, later in laters.items()])
+        owner, numbers = last[row.timestamp]
+        places = dict(zip(row.columns, range(len(row.columns)), strict=True))
+        beaten = [
+            place for place, column in enumerate(row.columns) if owner[column] != index or places[column] != place
+        ]
+        for place in beaten:
+            repeated += _is_repeated(row, place, numbers[row.columns[place]], refusals, context)
         left.append(_without(row, set(beaten)) if beaten else row)
     return left, repeated
+
+
+Last = tuple[dict[NameColumn, int], dict[NameColumn, float]]
+"""For each name the index of the row that has the last value, and that value."""
+
+
+def _last_values(rows: list[KeptRow]) -> dict[int, Last]:
+    """By timestamp."""
+    last: dict[int, Last] = {}
+    for index, row in enumerate(rows):
+        owner, numbers = last.setdefault(row.timestamp, ({}, {}))
+        owner.update(dict.fromkeys(row.columns, index))
+        numbers.update(zip(row.columns, row.numbers, strict=True))
+    return last
 
 
 def _may_repeat(rows: list[KeptRow]) -> bool:
