@@ -139,7 +139,9 @@ def test_a_check_of_numbers_never_misses_what_its_rule_applies_to(
         applies = any(one.applies(number, sensor) for number in column.numbers)
         assert (one.concerns(sensor) and one.may_apply(column, CONTEXT)) or not applies, one.id
     for one in TABLE.of(Phase.VALUE):
-        applies = any(one.applies(Named(sensor.name, sensor), number, None, CONTEXT) for number in column.numbers)
+        applies = any(
+            one.applies(Named(has_name=True, sensor=sensor), number, None, CONTEXT) for number in column.numbers
+        )
         assert (one.concerns(sensor) and one.may_apply(column, CONTEXT)) or not applies, one.id
 
 
