@@ -103,7 +103,7 @@ CREATE TABLE sensor (
     kind text NOT NULL,
     minimum double precision,
     maximum double precision,
-    fault double precision,
+    faults jsonb NOT NULL DEFAULT '[]',
     rollover double precision,
     deleted_at timestamptz
 );

@@ -47,13 +47,13 @@ SELECT * FROM sensor ORDER BY position;
 
 -- name: add_sensor
 -- A new entry at the end of the dictionary.
-INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, fault, rollover)
-SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 FROM sensor
+INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, faults, rollover)
+SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7::jsonb, $8 FROM sensor
 RETURNING *;
 
 -- name: set_sensor
 -- Everything of an entry but its name and place.
-UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, fault = $7, rollover = $8
+UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, faults = $7::jsonb, rollover = $8
 WHERE name = $1
 RETURNING *;
 

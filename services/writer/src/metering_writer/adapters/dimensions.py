@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from metering_common.postgres.instants import instant_of_seconds
@@ -163,7 +164,9 @@ class _Documents:
         await session.execute(
             sql.upsert_sensors,
             *_columns(self._sensors, "id", "position", "name", "alias", "unit", "kind"),
-            *_columns(self._sensors, "minimum", "maximum", "fault", "rollover"),
+            *_columns(self._sensors, "minimum", "maximum"),
+            [msgspec.json.encode(sensor.faults).decode() for sensor in self._sensors],
+            *_columns(self._sensors, "rollover"),
         )
         await session.executemany(sql.upsert_device, [self._device_row(device) for device in self._devices])
 
