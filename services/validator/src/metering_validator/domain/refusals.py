@@ -8,6 +8,7 @@ from collections import Counter
 
 import msgspec
 
+from metering_common.contract.limits import MILLISECONDS_FROM
 from metering_common.contract.messages import (
     MAX_OUTCOME_FINDINGS,
     MAX_REFUSAL_GROUPS,
@@ -16,7 +17,6 @@ from metering_common.contract.messages import (
     RawValue,
     Refusal,
 )
-from metering_validator.domain.context import MILLISECONDS_FROM
 from metering_validator.domain.json_text import Json, escaped, json_text
 from metering_validator.domain.names import NameColumn, RuleIds
 from metering_validator.domain.received import Cells

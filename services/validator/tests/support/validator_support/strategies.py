@@ -6,8 +6,9 @@ from random import Random
 import msgspec
 from hypothesis import strategies as st
 
+from metering_common.contract.limits import DAY_SECONDS
 from metering_common.registry.documents import Device, Sensor, SensorKind
-from metering_validator.domain.context import DAY_SECONDS, Limits
+from metering_validator.domain.context import Limits
 from validator_support.builders import DEVICE, NOW, RECEIVED_AT_MS, SENSORS
 
 good_numbers = st.one_of(
