@@ -100,7 +100,7 @@ async def token_import(options: argparse.Namespace) -> int:
     try:
         refresh = json.loads(text)["refreshToken"]
         claims = read_claims(refresh)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableInputError('expected is the issued {"refreshToken": "…"}') from error
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with exclusive(options.state / TOKEN_LOCK) as mine:

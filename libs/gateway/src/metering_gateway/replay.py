@@ -41,7 +41,7 @@ def open_csv(path: Path, mapping_path: Path, end: str) -> CsvFile:
     mapping_text = mapping_path.read_bytes()
     try:
         mapping = read_mapping(json.loads(mapping_text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MappingError(f"{mapping_path}: {error}") from error
     with path.open("rb") as content:
         parts = (hashlib.file_digest(content, "sha256").digest(), hashlib.sha256(mapping_text).digest(), end.encode())

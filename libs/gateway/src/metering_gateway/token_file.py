@@ -33,7 +33,7 @@ class TokenFile:
             return TokenPair(str(document["refreshToken"]), document.get("accessToken"))
         except FileNotFoundError as error:
             raise NoTokenError(f"no token yet in {self._path}: import the issued one first") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise NoTokenError(f"{self._path} holds no token: import the issued one again") from error
 
     def write(self, pair: TokenPair) -> None:
