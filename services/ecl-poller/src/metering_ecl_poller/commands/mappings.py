@@ -113,7 +113,7 @@ def _read(path: Path) -> MappingFile:
         return msgspec.json.decode(path.read_bytes(), type=MappingFile)
     except OSError as error:
         raise EclCommandError(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EclCommandError(f"{path} is no mapping file: {error}") from None
 
 
