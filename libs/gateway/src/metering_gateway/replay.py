@@ -54,7 +54,6 @@ def open_csv(path: Path, mapping_path: Path, end: str = "as-is") -> CsvFile:
     table = open_table(path, mapping.delimiter)
     table.require(mapping.columns())
     try:
-<<<<<<< HEAD
         file = CsvFile(table, mapping, look_at(table.rows(), mapping), _source(path, mapping_text, end))
         for _ in file.rows():
             pass
@@ -67,16 +66,11 @@ def load_mapping(path: Path) -> FileMapping:
     """Raises OSError and MappingError."""
     try:
         return read_mapping(json.loads(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MappingError(f"{path}: {error}") from error
 
 
 def _source(path: Path, mapping_text: bytes, end: str) -> str:
-=======
-        mapping = read_mapping(json.loads(mapping_text))
-    except (ValueError, RecursionError) as error:
-        raise MappingError(f"{mapping_path}: {error}") from error
->>>>>>> limits
     with path.open("rb") as content:
         parts = (hashlib.file_digest(content, "sha256").digest(), hashlib.sha256(mapping_text).digest(), end.encode())
     return hashlib.sha256(b"".join(parts)).hexdigest()
