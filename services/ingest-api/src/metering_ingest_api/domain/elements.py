@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from msgspec import Raw
 
-MAX_NESTING = 16
+from metering_common.contract.limits import MAX_NESTING
+
 MAX_NUMBER_CHARACTERS = 400
 
 _WHITESPACE = b" \t\r\n"

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
+from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MILLISECONDS_FROM
 from metering_ingest_api.domain.elements import Element
 from metering_ingest_api.domain.problems import Fault, Problem
-
-MAX_MEASURES = 100  # per request, all devices together
-MAX_SPAN_SECONDS = 86_400  # ends included
-TIMESTAMPS_BELOW = 10**11  # what is beyond are milliseconds: refused alone, by rule
 
 
 def check(elements: Sequence[Element]) -> None:
@@ -19,7 +16,7 @@ def check(elements: Sequence[Element]) -> None:
         timestamp
         for element in elements
         for timestamp in element.timestamps
-        if type(timestamp) is int and timestamp < TIMESTAMPS_BELOW
+        if type(timestamp) is int and timestamp < MILLISECONDS_FROM
     ]
     if timestamps and max(timestamps) - min(timestamps) > MAX_SPAN_SECONDS:
         raise _span_too_long(elements, min(timestamps), max(timestamps))
