@@ -74,12 +74,12 @@ COMMENT ON COLUMN registry_publication.end_position IS
     'the topic''s position after the last batch; a topic that ends before it was recreated';
 INSERT INTO registry_publication DEFAULT VALUES;
 
-CREATE TABLE relay_lease (
-    one     boolean PRIMARY KEY DEFAULT true CHECK (one),
-    holder  uuid,
-    until   timestamptz NOT NULL DEFAULT '-infinity'
+CREATE TABLE lease (
+    name        text PRIMARY KEY,
+    holder      uuid NOT NULL,
+    expires_at  timestamptz NOT NULL
 );
-INSERT INTO relay_lease DEFAULT VALUES;
+COMMENT ON TABLE lease IS 'which auth process does a work that one does at a time (`relay`), by the clock of the database';
 
 CREATE UNLOGGED TABLE device_import_line (
     import_id        uuid NOT NULL,
@@ -96,8 +96,9 @@ CREATE UNLOGGED TABLE device_import_line (
 
 GRANT SELECT, INSERT, UPDATE ON provider, gateway, sensor, device TO auth_service;
 GRANT SELECT, INSERT, DELETE ON registry_outbox, device_import_line TO auth_service;
-GRANT SELECT, UPDATE ON registry_publication, relay_lease TO auth_service;
+GRANT SELECT, UPDATE ON registry_publication TO auth_service;
+GRANT SELECT, INSERT, UPDATE ON lease TO auth_service;
 GRANT DELETE ON device TO auth_service;
 
 -- migrate:down
-DROP TABLE device_import_line, relay_lease, registry_publication, registry_outbox, device, sensor, gateway, provider;
+DROP TABLE device_import_line, lease, registry_publication, registry_outbox, device, sensor, gateway, provider;

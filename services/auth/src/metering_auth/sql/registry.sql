@@ -113,16 +113,6 @@ SELECT taken.*, before.id IS NULL AS added,
     before.meter_exchanges AS meter_exchanges_before, before.active AS active_before
 FROM taken LEFT JOIN before ON before.id = taken.id;
 
--- name: lease
--- The lease for 10 more seconds by the database's clock, if it is free or already this holder's; no row otherwise.
-UPDATE relay_lease SET holder = $1, until = clock_timestamp() + interval '10 seconds'
-WHERE holder = $1 OR holder IS NULL OR until < clock_timestamp()
-RETURNING until;
-
--- name: give_lease_up
--- The next relay need not wait.
-UPDATE relay_lease SET until = '-infinity' WHERE holder = $1;
-
 -- name: next_entries
 -- The oldest entries of the first lane that has any.
 SELECT id, lane, key, document,

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_common.registry.documents import (
     Device,
     FaultRanges,
