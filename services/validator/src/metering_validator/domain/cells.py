@@ -83,7 +83,7 @@ class _Record:
             moment = Moment(place, timestamp, newest, self._values)
             counted = self._about(_COUNTING, moment)
             if counted:
-                self._refusals.count(counted, size, MomentCame(measure.timestamp, timestamp))
+                self._refusals.add_unseen(counted, size, MomentCame(measure.timestamp, timestamp))
                 continue
             rows.append(self._row(measure, moment, () if ordinary else self._about(_TIME, moment)))
         return rows

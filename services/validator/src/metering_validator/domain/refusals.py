@@ -5,6 +5,8 @@ must not grow with what a sender makes of it.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -53,27 +55,13 @@ class _Group(msgspec.Struct):
 class Refused:
     """The values under one name that the same rules refused: counted here, and put into groups at the end."""
 
-    __slots__ = ("column", "first_at", "groups", "is_seen_enough", "last_at", "rule_ids", "values")
+    __slots__ = ("column", "groups", "rule_ids")
 
     def __init__(self, column: NameColumn | None, rule_ids: RuleIds) -> None:
         self.column = column
         self.rule_ids = rule_ids
         self.groups: list[_Group] | None = None
         """Those that there is room for; None until the first value is looked at."""
-        self.is_seen_enough = False
-        """Whether samples and findings have no room for more: then values are only counted."""
-        self.values = 0
-        self.first_at: int | None = None
-        self.last_at: int | None = None
-
-    def count(self, values: int, at: int | None) -> None:
-        """Adds so many values of one moment."""
-        self.values += values
-        if at is not None:
-            if self.first_at is None or at < self.first_at:
-                self.first_at = at
-            if self.last_at is None or at > self.last_at:
-                self.last_at = at
 
 
 class Refusals:
@@ -84,6 +72,10 @@ class Refusals:
         self._device_number = device_number
         self._refused: dict[tuple[NameColumn | None, RuleIds], Refused] = {}
         self._groups: dict[tuple[int | None, str, str], _Group] = {}
+        self._values: Counter[Refused] = Counter()
+        self._times: list[tuple[int | None, list[Refused]]] = []
+        self._wanting: set[Refused] = set()
+        """Those whose samples or findings have room for more; the values of all others are only counted."""
         self._noted: Counter[FindingKind] = Counter()
 
     def under(self, column: NameColumn | None, rule_ids: RuleIds) -> Refused:
@@ -92,32 +84,50 @@ class Refusals:
         found = self._refused.get(key)
         if found is None:
             found = self._refused[key] = Refused(column, tuple(sorted(rule_ids)))
+            self._wanting.add(found)
         return found
 
     def add(self, refused: Refused, moment: MomentCame, cells: Cells, place: int) -> None:
         """Adds one value."""
-        refused.count(1, moment.at)
-        if not refused.is_seen_enough:
+        self._count([refused], moment)
+        if refused in self._wanting:
             self._look(refused, moment, cells, place)
 
-    def count(self, rule_ids: RuleIds, values: int, moment: MomentCame) -> None:
+    def add_all(self, hits: Sequence[Refused | None], moment: MomentCame, cells: Cells) -> None:
+        """Adds the refused values of a measure, given for each of its values; None where it is not refused."""
+        refused = [hit for hit in hits if hit is not None]
+        self._count(refused, moment)
+        if self._wanting and not self._wanting.isdisjoint(refused):
+            for place, hit in enumerate(hits):
+                if hit in self._wanting:
+                    self._look(hit, moment, cells, place)
+
+    def add_unseen(self, rule_ids: RuleIds, values: int, moment: MomentCame) -> None:
         """Adds so many values that were not looked at: under no name, without samples."""
         if values:
             refused = self.under(None, rule_ids)
-            refused.count(values, moment.at)
+            self._values[refused] += values
+            self._times.append((moment.at, [refused]))
+            self._wanting.discard(refused)
             if refused.groups is None:
                 refused.groups = self._open(refused)
             for rule_id in rule_ids:
                 self.note(rule_id, FindingKind.REFUSED, None, moment.shown())
 
+    def _count(self, refused: list[Refused], moment: MomentCame) -> None:
+        """In C, value for value; the times are put in order at the end."""
+        self._values.update(refused)
+        self._times.append((moment.at, refused))
+
     @property
     def values(self) -> int:
-        return sum([refused.values for refused in self._refused.values()])
+        """How many values are refused."""
+        return self._values.total()
 
     @property
     def beyond(self) -> int:
         """How many findings have no room among the groups."""
-        return sum([one.values * (len(one.rule_ids) - len(one.groups or ())) for one in self._refused.values()])
+        return sum([values * (len(one.rule_ids) - len(one.groups or ())) for one, values in self._values.items()])
 
     def note(self, rule_id: str, kind: FindingKind, sensor: str | None, timestamp: int | str | None) -> None:
         """Adds a finding for the outcome, while there is room for more of its kind."""
@@ -128,18 +138,32 @@ class Refusals:
     def per_rule(self) -> dict[str, int]:
         """Returns how many values each rule refused, in the order of the rules' IDs."""
         counts: Counter[str] = Counter()
-        for refused in self._refused.values():
-            if refused.values:
-                counts.update(dict.fromkeys(refused.rule_ids, refused.values))
+        for refused, values in self._values.items():
+            counts.update(dict.fromkeys(refused.rule_ids, values))
         return dict(sorted(counts.items()))
 
     def groups(self) -> list[Refusal]:
         """Returns the groups in the order in which they were first met."""
         parts: dict[int, list[Refused]] = {}
-        for refused in self._refused.values():
+        for refused in self._values:
             for group in refused.groups or ():
                 parts.setdefault(id(group), []).append(refused)
-        return [_refusal(group, parts[id(group)]) for group in self._groups.values()]
+        dated = sorted([(at, refused) for at, refused in self._times if at is not None], key=itemgetter(0))
+        first, last = _latest(dated[::-1]), _latest(dated)
+        return [self._refusal(group, parts[id(group)], first, last) for group in self._groups.values()]
+
+    def _refusal(
+        self, group: _Group, parts: list[Refused], first: dict[Refused, int], last: dict[Refused, int]
+    ) -> Refusal:
+        return Refusal(
+            rule=group.rule,
+            name=group.name,
+            sensor=group.sensor,
+            count=sum([self._values[part] for part in parts]),
+            first_at=min([first[part] for part in parts if part in first], default=None),
+            last_at=max([last[part] for part in parts if part in last], default=None),
+            samples=group.samples,
+        )
 
     def _look(self, refused: Refused, moment: MomentCame, cells: Cells, place: int) -> None:
         if refused.groups is None:
@@ -153,7 +177,8 @@ class Refusals:
             shown = None if refused.column is None else self._shown(refused.column, cells, place)
             for rule_id in refused.rule_ids:
                 self.note(rule_id, FindingKind.REFUSED, shown, moment.shown())
-        refused.is_seen_enough = not wanting and self._noted[FindingKind.REFUSED] >= MAX_OUTCOME_FINDINGS
+        elif not wanting:
+            self._wanting.discard(refused)
 
     @staticmethod
     def _shown(column: NameColumn, cells: Cells, place: int) -> str | None:
@@ -179,15 +204,9 @@ class Refusals:
         return group
 
 
-def _refusal(group: _Group, parts: list[Refused]) -> Refusal:
-    firsts = [part.first_at for part in parts if part.first_at is not None]
-    lasts = [part.last_at for part in parts if part.last_at is not None]
-    return Refusal(
-        rule=group.rule,
-        name=group.name,
-        sensor=group.sensor,
-        count=sum([part.values for part in parts]),
-        first_at=min(firsts, default=None),
-        last_at=max(lasts, default=None),
-        samples=group.samples,
-    )
+def _latest(dated: list[tuple[int, list[Refused]]]) -> dict[Refused, int]:
+    """For each the time that stands last in the list."""
+    latest: dict[Refused, int] = {}
+    for at, refused in dated:
+        latest.update(dict.fromkeys(refused, at))
+    return latest

@@ -27,7 +27,8 @@ class Order(NamedTuple):
     """Places of the values that go on if they are finite numbers."""
     columns: tuple[NameColumn, ...]
     """The columns of these."""
-    refused: tuple[tuple[int, Refused], ...]
+    refused: tuple[Refused | None, ...]
+    """Where each value is refused if it is a finite number; empty where none is."""
     not_taken: tuple[int, ...]
     """The ids of the sensors whose values are left out."""
     is_plain: bool
@@ -66,33 +67,40 @@ class Sieve:
         numbers = cells.numbers
         if order.not_taken:
             self._not_taken.update(order.not_taken)
-        if order.is_asked or not _all_numbers(numbers):
+        if order.is_asked:
             return self._sift_each(order, cells, moment)
+        if not _all_numbers(numbers):
+            return self._sift_without(order, cells, moment)
         if order.is_plain:
             return Sifted(order.columns, numbers, order.kept)
-        for place, refused in order.refused:
-            self._refusals.add(refused, moment, cells, place)
+        if order.refused:
+            self._refusals.add_all(order.refused, moment, cells)
         return Sifted(order.columns, [numbers[place] for place in order.kept], order.kept)
 
+    def _sift_without(self, order: Order, cells: Cells, moment: MomentCame) -> Sifted:
+        """The same where some values are no numbers."""
+        numbers = cells.numbers
+        hits = [
+            fate.other if number is None else fate.number for number, fate in zip(numbers, order.fates, strict=True)
+        ]
+        self._refusals.add_all(hits, moment, cells)
+        kept = tuple([place for place in order.kept if numbers[place] is not None])
+        left = [number for place in kept if (number := numbers[place]) is not None]
+        return Sifted(tuple([order.fates[place].column for place in kept]), left, kept)
+
     def _sift_each(self, order: Order, cells: Cells, moment: MomentCame) -> Sifted:
-        """The same where a value is no number or has to be asked about."""
-        columns, numbers, places = [], [], []
-        add = self._refusals.add
+        """The same where a rule is to be asked about single numbers."""
+        hits, kept = [], []
         for place, (number, fate) in enumerate(zip(cells.numbers, order.fates, strict=True)):
-            column, refused, other = fate
-            if number is None:
-                if other is not None:
-                    add(other, moment, cells, place)
-                continue
-            if column.rules and not column.not_taken:
-                refused = self._ask(column, number, refused)
-            if refused is not None:
-                add(refused, moment, cells, place)
-            elif other is not None:
-                columns.append(column)
-                numbers.append(number)
-                places.append(place)
-        return Sifted(tuple(columns), numbers, tuple(places))
+            hit = fate.other if number is None else fate.number
+            if number is not None and fate.column.rules and not fate.column.not_taken:
+                hit = self._ask(fate.column, number, hit)
+            hits.append(hit)
+            if number is not None and hit is None and fate.other is not None:
+                kept.append(place)
+        self._refusals.add_all(hits, moment, cells)
+        left = [number for place in kept if (number := cells.numbers[place]) is not None]
+        return Sifted(tuple([order.fates[place].column for place in kept]), left, tuple(kept))
 
     def _ask(self, column: NameColumn, number: float, refused: Refused | None) -> Refused | None:
         named, context = column.named, self._context
@@ -107,7 +115,7 @@ class Sieve:
             fates,
             kept,
             tuple([columns[place] for place in kept]),
-            tuple([(place, fate.number) for place, fate in enumerate(fates) if fate.number is not None]),
+            tuple([fate.number for fate in fates]) if any(fate.number for fate in fates) else (),
             tuple([column.sensor.id for column in columns if column.not_taken]),
             is_plain=len(kept) == len(names),
             is_asked=any(column.rules for column in set(columns)),
