@@ -17,7 +17,7 @@ def facts() -> dict[str, str]:
 
 def text(language: str) -> str:
     """The words of one language, with a mark for each fact."""
-    return (HERE / "guide" / f"{language}.md").read_text()
+    return (HERE / "guide" / f"{language}.md.in").read_text()
 
 
 def used(language: str) -> list[str]:
