@@ -113,7 +113,7 @@ async def auth_process(database: FreshDatabase, kafka: KafkaSettings) -> AsyncIt
         "AUTH_ADMIN_HOST": "127.0.0.1",
         "AUTH_ADMIN_PORT": str(admin_port),
         "AUTH_PUBLIC_URL": f"http://127.0.0.1:{http_port}",
-        "AUTH_ATTEMPTS_PER_ADDRESS_PER_MINUTE": "100000000",
+        "AUTH_FAILURES_PER_ADDRESS_PER_MINUTE": "100000000",
         "AUTH_ATTEMPTS_PER_GATEWAY_PER_MINUTE": "100000000",
         "AUTH_LOG_LEVEL": "warning",
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,

@@ -23,11 +23,11 @@ from typing import NamedTuple
 import aiohttp
 import psutil
 import uvloop
+from ingest_api_support import dictionary, known_world, make_token, publish
 
 from metering_common.contract import topics
 from metering_common.registry.documents import Device
 from metering_common.service.settings import KafkaSettings
-from metering_ingest_api.testing import dictionary, known_world, make_token, publish
 from metering_local import kafka as local_kafka
 from metering_local.free_ports import free_port
 
@@ -183,6 +183,9 @@ def ingest_api(bootstrap: str, port: int, admin_port: int, log: Path) -> Iterato
         "INGEST_REQUESTS_BURST": "1e9",
         "INGEST_BYTES_PER_SECOND": "1e12",
         "INGEST_BYTES_BURST": "1e12",
+        "INGEST_VALUES_PER_SECOND": "1e12",
+        "INGEST_VALUES_BURST": "1e12",
+        "INGEST_MAX_IN_FLIGHT_BYTES": str(1 << 30),
     }
     with process("-m", "metering_ingest_api", environment=environment, log=log) as child:
         yield child

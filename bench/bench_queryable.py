@@ -96,7 +96,8 @@ class Way:
     """The public API and the table at the end."""
 
     def __init__(self, url: str, client: aiohttp.ClientSession, table: Table, measures: int) -> None:
-        self._url, self._client, self._table, self._measures = url, client, table, measures
+        self.table = table
+        self._url, self._client, self._measures = url, client, measures
         self.values_per_body = measures * len(SENSORS)
 
     async def send(self, gateway: Gateway) -> tuple[int, int]:
@@ -119,7 +120,7 @@ class Way:
 
         done = await asyncio.gather(*(sender(gateways[number % GATEWAYS]) for number in range(CONNECTIONS)))
         for _, last in done:
-            await self._table.holds(*last)
+            await self.table.holds(*last)
         return sum(sent for sent, _ in done) * self.values_per_body / (time.perf_counter() - started)
 
     async def evenly(self, gateways: list[Gateway], values_per_second: float, seconds: float) -> list[float]:
@@ -135,7 +136,7 @@ class Way:
     async def _one(self, gateway: Gateway) -> float:
         device, at = await self.send(gateway)
         answered = time.perf_counter()
-        await self._table.holds(device, at)
+        await self.table.holds(device, at)
         return time.perf_counter() - answered
 
 

@@ -60,13 +60,14 @@ def consumed(value: bytes, kafka_headers: metadata.KafkaHeaders) -> Any:
 @pytest.mark.parametrize("example", examples(RAW, "valid"))
 def test_ingest_api_would_enqueue_these_very_bytes(example: dict[str, Any]) -> None:
     value = value_bytes(example)
-    assert [element.value for element in elements.split(b"[" + value + b"," + value + b"]")] == [value, value]
+    document = elements.split(b"[" + value + b"," + value + b"]", int)
+    assert [element.value for element in document.elements] == [value, value]
 
 
 @pytest.mark.parametrize("example", [each for each in examples(RAW, "invalid") if each.values[0]["why"] == "element"])
 def test_ingest_api_refuses_what_is_no_element(example: dict[str, Any]) -> None:
     with pytest.raises(elements.ShapeError):
-        elements.split(b"[" + value_bytes(example) + b"]")
+        elements.split(b"[" + value_bytes(example) + b"]", int)
 
 
 @pytest.mark.parametrize("example", examples(RAW, "valid"))

@@ -97,7 +97,7 @@ def auth_settings(auth_database: FreshDatabase, kafka: KafkaSettings) -> Callabl
         admin_host="127.0.0.1",
         admin_port=0,
         public_url="https://auth.example",
-        attempts_per_address_per_minute=60_000,
+        failures_per_address_per_minute=60_000,
         attempts_per_gateway_per_minute=60_000,
         kafka=kafka,
     )
@@ -136,7 +136,7 @@ def auth_environment(auth_database: FreshDatabase, kafka: KafkaSettings) -> dict
         "AUTH_HTTP_HOST": "127.0.0.1",
         "AUTH_ADMIN_HOST": "127.0.0.1",
         "AUTH_PUBLIC_URL": "https://auth.example",
-        "AUTH_ATTEMPTS_PER_ADDRESS_PER_MINUTE": "60000",
+        "AUTH_FAILURES_PER_ADDRESS_PER_MINUTE": "60000",
         "AUTH_ATTEMPTS_PER_GATEWAY_PER_MINUTE": "60000",
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_ENVIRONMENT": "laptop",

@@ -6,11 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-
-from metering_common.contract import topics
-from metering_common.registry.memory import Registry
-from metering_common.service.settings import KafkaSettings
-from metering_ingest_api.testing import (
+from ingest_api_support import (
     Address,
     IngestApiProcess,
     IngestApiUnderTest,
@@ -20,6 +16,10 @@ from metering_ingest_api.testing import (
     publish,
     put,
 )
+
+from metering_common.contract import topics
+from metering_common.registry.memory import Registry
+from metering_common.service.settings import KafkaSettings
 from metering_local.free_ports import free_port
 from metering_local.kafka import KafkaServer
 from metering_local.process import HOST

@@ -21,10 +21,11 @@ from metering_auth.application.instants import Instants, database_clock
 from metering_auth.application.refresh import Refresher
 from metering_auth.application.restore import ForgottenTokens
 from metering_auth.application.schedule import Schedule
-from metering_auth.domain.limits import AttemptLimit, Rate
+from metering_auth.domain.limits import AttemptLimits, per_minute
 from metering_auth.metrics import IdentityMetrics, RegistryMetrics
 from metering_auth.settings import AuthSettings
 from metering_common.contract import topics
+from metering_common.http.bodies import BodyLimits, Pace
 from metering_common.postgres import pool as postgres
 from metering_common.postgres.pool import TimedPool
 from metering_common.service import telemetry
@@ -128,20 +129,24 @@ def _endpoints(
 ) -> web.Application:
     """The façade and the standard endpoints over one use case; both count against the same limits."""
     clock = SystemClock()
-    per_address = AttemptLimit(Rate(settings.attempts_per_address_per_minute))
-    per_gateway = AttemptLimit(Rate(settings.attempts_per_gateway_per_minute))
+    limits = AttemptLimits(
+        per_minute(settings.failures_per_address_per_minute), per_minute(settings.attempts_per_gateway_per_minute)
+    )
     refresher = Refresher(
         store=store,
+        keys=keys,
         lifetimes=settings.lifetimes(),
         forgotten=forgotten,
-        limits=(per_address, per_gateway),
+        limits=limits,
         metrics=metrics,
         monotonic=clock.monotonic,
     )
-    intake = Intake(settings.max_body_bytes, settings.body_seconds, settings.trusted_proxies)
+    pace = Pace(settings.body_seconds, 1, settings.body_seconds)
+    body = BodyLimits(settings.max_body_bytes, 0, pace)
+    intake = Intake(body, settings.trusted_proxies, limits, clock.monotonic)
     standard = OAuth(
         refresher=refresher,
-        revocation=ClientRevocation(store, keys, per_address, clock.monotonic),
+        revocation=ClientRevocation(store, keys, limits, clock.monotonic),
         keys=keys,
         intake=intake,
         clock=clock,

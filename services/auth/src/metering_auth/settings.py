@@ -77,11 +77,11 @@ class AuthSettings(StoreSettings, ServiceSettings):
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="comma-separated networks whose X-Forwarded-For is trusted",
     )
-    attempts_per_address_per_minute: int = Field(
-        600, gt=0, description="refresh attempts of one address at this process"
+    failures_per_address_per_minute: int = Field(
+        600, gt=0, description="failed attempts of one address at this process; tokens signed by auth do not count"
     )
     attempts_per_gateway_per_minute: int = Field(
-        60, gt=0, description="refresh attempts of one gateway at this process"
+        60, gt=0, description="refresh attempts of one gateway, or with one token, at this process"
     )
     max_body_bytes: int = Field(16_384, gt=0, description="largest body of a request")
     body_seconds: float = Field(10, gt=0, description="how long a request's body may take to arrive")

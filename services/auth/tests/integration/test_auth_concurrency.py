@@ -132,5 +132,5 @@ async def test_families_do_not_wait_for_each_other(
             await connection.execute("SELECT FROM token_family ORDER BY created_at LIMIT 1 FOR UPDATE")
             assert (await client.refresh(free))[0] == 200  # were they one queue, this would be the 503
             status, body = await client.refresh(held)
-            assert (status, body["code"]) == (503, "unavailable")
+            assert (status, body["code"]) == (503, "tokens_unavailable")
         assert (await client.refresh(held))[0] == 200

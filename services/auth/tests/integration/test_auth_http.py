@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from statistics import quantiles
@@ -90,11 +91,12 @@ async def test_no_forged_token_refreshes_and_nothing_more_is_told(given: Given) 
     for name, token in forged(given).items():
         status, body, headers = await given.client.post_json(refresh_endpoint.PATH, {"refreshToken": token})
         assert status == 401, name
-        assert headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        challenge = f'Bearer error="invalid_token", error_description="{body["detail"]}"'
+        assert headers["WWW-Authenticate"] == challenge
         assert headers["Content-Type"].startswith(PROBLEM)
         assert headers["Cache-Control"] == "no-store"
         assert body.pop("instance")
-        assert body["code"] == ("token_expired" if name == "expired" else "invalid_token")
+        assert body["code"] == ("token_expired" if name == "expired" else "token_invalid")
         answers.add(json.dumps(body))
         status, error, _ = await given.client.grant(token)
         assert (status, error and error["error"]) == (400, "invalid_grant"), name
@@ -107,14 +109,14 @@ async def test_no_forged_token_refreshes_and_nothing_more_is_told(given: Given) 
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 WRONG_BODIES = [
-    (b"{", JSON, 400, "invalid_body"),
-    (b"\xff", JSON, 400, "invalid_body"),
-    (b"[" * 5_000 + b"]" * 5_000, JSON, 400, "invalid_body"),
-    (b"[]", JSON, 422, "invalid_body"),
-    (b"{}", JSON, 422, "invalid_body"),
-    (b'{"refreshToken": null}', JSON, 422, "invalid_body"),
-    (b'{"refreshToken": 7}', JSON, 422, "invalid_body"),
-    (b'{"refreshToken": ""}', JSON, 401, "invalid_token"),
+    (b"{", JSON, 400, "malformed_body"),
+    (b"\xff", JSON, 400, "malformed_body"),
+    (b"[" * 5_000 + b"]" * 5_000, JSON, 400, "malformed_body"),
+    (b"[]", JSON, 422, "wrong_shape"),
+    (b"{}", JSON, 422, "wrong_shape"),
+    (b'{"refreshToken": null}', JSON, 422, "wrong_shape"),
+    (b'{"refreshToken": 7}', JSON, 422, "wrong_shape"),
+    (b'{"refreshToken": ""}', JSON, 401, "token_invalid"),
     (b'{"refreshToken": "' + b"x" * 17_000 + b'"}', JSON, 413, "body_too_large"),
     (b"refreshToken=x", FORM, 415, "unsupported_media_type"),
 ]
@@ -216,7 +218,7 @@ async def test_attempts_are_limited_per_gateway(
         statuses = [(await client.refresh(given.token))[0] for _ in range(4)]
         status, body, headers = await client.post_json(refresh_endpoint.PATH, {"refreshToken": given.token})
         assert statuses == [200, 200, 200, 429]
-        assert (status, body["code"]) == (429, "too_many_attempts_gateway")
+        assert (status, body["code"]) == (429, "rate_attempts")
         assert 1 <= int(headers["Retry-After"]) <= 20
         assert (await client.refresh(forged(given)["unknown"]))[0] == 401
 
@@ -225,21 +227,52 @@ async def test_attempts_are_limited_per_address_behind_the_load_balancer(
     start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], given: Given
 ) -> None:
     """A made-up X-Forwarded-For before the balancer's own entry does not help."""
-    async with start_auth(attempts_per_address_per_minute=2) as client:
+    async with start_auth(failures_per_address_per_minute=2) as client:
         one, other = {"X-Forwarded-For": "10.9.9.9, 192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
         assert [(await client.refresh("x.y.z", one))[0] for _ in range(3)] == [401, 401, 429]
         assert (await client.refresh("x.y.z", {"X-Forwarded-For": "10.1.1.1, 192.0.2.1"}))[0] == 429
         assert (await client.refresh(given.token, other))[0] == 200
         status, body, headers = await client.post_json(refresh_endpoint.PATH, {"refreshToken": "x.y.z"}, one)
-        assert (status, body["code"]) == (429, "too_many_attempts_address")
+        assert (status, body["code"], body["limit"]["scope"]) == (429, "rate_attempts", "address, per pod")
         assert int(headers["Retry-After"]) >= 1
+
+
+async def test_junk_from_behind_the_same_address_refuses_nobody_elses_good_token(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]], given: Given
+) -> None:
+    """NAT, or an ingress that hides addresses: the junk is 429 after a while, the neighbours' refreshes never are."""
+    async with start_auth(failures_per_address_per_minute=5) as client:
+        token = given.token
+        for _ in range(10):
+            bad = [(await client.refresh("x.y.z"))[0] for _ in range(4)]
+            token = await client.rotated(token)
+        assert bad == [429] * 4
+        assert (await client.post_form(oauth.REVOKE_PATH, {"token": "x.y.z"}))[0] == 429
+        assert (await client.post_form(oauth.REVOKE_PATH, {"token": token}))[0] == 200
+
+
+async def test_a_failed_request_is_counted_whatever_fails(
+    start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]],
+) -> None:
+    """Bodies that cannot be read, wrong types, tokens that nest too deep: five are answered, the sixth is 429."""
+    nested = urlsafe_b64encode(b'{"a":' * 600).decode().rstrip("=") + ".e30.c2ln"
+    bodies = [b'{"a":' * 3_000, b"{", b"[]", b'{"refreshToken": "%s"}' % nested.encode(), b'{"refreshToken": 1}']
+    async with start_auth(failures_per_address_per_minute=5) as client, aiohttp.ClientSession() as session:
+
+        async def status(content: bytes) -> int:
+            url, headers = client.base_url + refresh_endpoint.PATH, {"Content-Type": JSON}
+            async with session.post(url, data=content, headers=headers) as answer:
+                return answer.status
+
+        assert [await status(content) for content in bodies] == [400, 400, 422, 401, 422]
+        assert await status(b'{"a":' * 3_000) == 429
 
 
 async def test_only_an_address_is_trusted_of_a_proxy_and_a_network_of_ipv6_counts_as_one(
     start_auth: Callable[..., AbstractAsyncContextManager[AuthClient]],
 ) -> None:
     """Text that is no address does not get into the logs and has no limit of its own; 2^64 addresses have one."""
-    async with start_auth(attempts_per_address_per_minute=2) as client:
+    async with start_auth(failures_per_address_per_minute=2) as client:
 
         async def statuses(*addresses: str) -> list[int]:
             return [(await client.refresh("x.y.z", {"X-Forwarded-For": each}))[0] for each in addresses]
@@ -282,7 +315,7 @@ async def test_while_the_database_is_away_the_answer_is_503_and_the_token_stays_
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE refresh_token IN ACCESS EXCLUSIVE MODE")
         status, body, headers = await given.client.post_json(refresh_endpoint.PATH, {"refreshToken": given.token})
-        assert (status, body["code"], headers["Retry-After"]) == (503, "unavailable", "5")
+        assert (status, body["code"], headers["Retry-After"]) == (503, "tokens_unavailable", "5")
         status, error, _ = await given.client.grant(given.token)
         assert (status, error and error["error"]) == (503, "temporarily_unavailable")
     assert (await given.client.refresh(given.token))[0] == 200

@@ -239,7 +239,7 @@ async def test_a_key_sealed_under_another_master_key_is_not_made_and_stops_nobod
         await connection.execute("UPDATE signing_key SET state = 'withdrawn', accept_until = 0 WHERE state = 'active'")
         await connection.execute("UPDATE signing_key SET state = 'active', active_at = now() WHERE state = 'published'")
         status, body = await client.refresh(token)
-        assert (status, body["code"]) == (503, "unavailable")
+        assert (status, body["code"]) == (503, "tokens_unavailable")
 
 
 def other_master_key() -> SecretStr:

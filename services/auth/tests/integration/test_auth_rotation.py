@@ -113,7 +113,7 @@ async def test_a_sibling_and_the_predecessor_are_refused_and_nothing_more_for_10
         scene.clock.advance(seconds)
         for token in (scene.first, sibling):
             status, body = await scene.client.refresh(token)
-            assert (status, body["code"]) == (401, "invalid_token")
+            assert (status, body["code"]) == (401, "token_invalid")
     assert (await scene.client.refresh(successor))[0] == 200
     assert await scene.events("token.reused") == []
 
@@ -193,7 +193,7 @@ async def test_a_revocation_voids_what_was_issued_and_nothing_that_comes_after(s
         await owners.revoke_gateway(connection, OPERATOR, scene.gateway, RevocationInstant(scene.clock))
     for each in (scene.first, token):
         status, body = await scene.client.refresh(each)
-        assert (status, body["code"]) == (401, "invalid_token")
+        assert (status, body["code"]) == (401, "token_invalid")
     scene.clock.advance(1)
     assert (await scene.client.refresh(await scene.another_token()))[0] == 200
 
@@ -202,7 +202,7 @@ async def test_a_restored_backup_refuses_forgotten_tokens_and_alarms(scene: Scen
     forgotten = await scene.client.rotated(scene.first)
     await forget(scene, forgotten)
     status, body = await scene.client.refresh(forgotten)
-    assert (status, body["code"]) == (401, "invalid_token")
+    assert (status, body["code"]) == (401, "token_invalid")
     while not await scene.events("token.unknown_but_well_signed"):  # noqa: ASYNC110  written behind the answer
         await asyncio.sleep(0.02)
     assert await scene.events("token.reused") == []

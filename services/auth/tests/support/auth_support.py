@@ -21,7 +21,7 @@ from metering_auth.application.refresh import Refresher
 from metering_auth.application.refusals import RefreshRefusedError
 from metering_auth.application.restore import ForgottenTokens
 from metering_auth.domain.actor import Actor
-from metering_auth.domain.limits import AttemptLimit, Rate
+from metering_auth.domain.limits import AttemptLimits, per_minute
 from metering_auth.metrics import IdentityMetrics
 from metering_auth.settings import StoreSettings
 from metering_common.postgres.pool import TimedPool
@@ -157,9 +157,10 @@ def _replica(pool: TimedPool, clock: ControlledClock, given: StoreSettings) -> R
     metrics = IdentityMetrics(CollectorRegistry())
     return Refresher(
         store=store,
+        keys=keys,
         lifetimes=given.lifetimes(),
         forgotten=ForgottenTokens(store, keys, metrics),
-        limits=(AttemptLimit(Rate(10**6)), AttemptLimit(Rate(10**6))),
+        limits=AttemptLimits(per_minute(10**6), per_minute(10**6)),
         metrics=metrics,
         monotonic=lambda: 0.0,
     )

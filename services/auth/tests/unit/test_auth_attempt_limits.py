@@ -1,46 +1,37 @@
-"""How many attempts one address or one gateway may make."""
+"""Who pays for an attempt, and how many anybody may make."""
 
 import pytest
 
-from metering_auth.domain.limits import AttemptLimit, Rate, whose
+from metering_auth.domain.limits import AttemptLimits, TooManyAttemptsError, per_minute, whose
 
 pytestmark = pytest.mark.fast
 
 
-def test_a_minutes_attempts_may_come_at_once_and_then_one_by_one() -> None:
-    limit = AttemptLimit(Rate(per_minute=6))
-    assert [limit.seconds_to_wait("a", 0.0) for _ in range(6)] == [0] * 6
-    assert limit.seconds_to_wait("a", 0.0) == 10
-    assert limit.seconds_to_wait("a", 9.0) == 1
-    assert limit.seconds_to_wait("a", 10.0) == 0
+def test_an_address_pays_for_failures_only_and_a_token_for_itself() -> None:
+    limits = AttemptLimits(per_minute(2), per_minute(2))
+    for _ in range(100):
+        limits.check_address("192.0.2.1", 0.0)
+    for _ in range(2):
+        limits.count_failure("192.0.2.1", 0.0)
+    with pytest.raises(TooManyAttemptsError) as caught:
+        limits.check_address("192.0.2.1", 0.0)
+    assert (caught.value.payer, caught.value.retry_after_seconds) == ("address", 30)
+    limits.count_failure("192.0.2.2", 0.0)
+    for _ in range(2):
+        limits.count_token(b"a", 0.0)
+    with pytest.raises(TooManyAttemptsError, match="one token"):
+        limits.count_token(b"a", 0.0)
+    limits.count_token(b"b", 0.0)
 
 
-def test_a_refused_attempt_does_not_make_the_wait_longer() -> None:
-    limit = AttemptLimit(Rate(per_minute=1))
-    assert limit.seconds_to_wait("a", 0.0) == 0
-    assert {limit.seconds_to_wait("a", 30.0) for _ in range(100)} == {30}
-    assert limit.seconds_to_wait("a", 60.0) == 0
-
-
-def test_one_keys_attempts_are_nothing_to_another() -> None:
-    limit = AttemptLimit(Rate(per_minute=1))
-    assert limit.seconds_to_wait("a", 0.0) == 0
-    assert limit.seconds_to_wait("b", 0.0) == 0
-
-
-def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
-    limit = AttemptLimit(Rate(per_minute=2))
-    assert limit.seconds_to_wait("a", 100.0) == 0
-    assert limit.seconds_to_wait("a", 50.0) == 0
-    assert limit.seconds_to_wait("a", 50.0) > 0
-
-
-def test_the_longest_unused_are_forgotten_first() -> None:
-    limit = AttemptLimit(Rate(per_minute=1), max_buckets=2)
-    for key in ("a", "b", "c"):
-        limit.seconds_to_wait(key, 0.0)
-    assert limit.seconds_to_wait("c", 0.0) > 0
-    assert limit.seconds_to_wait("a", 0.0) == 0
+def test_a_gateway_has_its_attempts_whatever_tokens_it_uses() -> None:
+    limits = AttemptLimits(per_minute(2), per_minute(2))
+    limits.count_gateway(7, 0.0)
+    limits.count_gateway(7, 0.0)
+    with pytest.raises(TooManyAttemptsError, match="one gateway"):
+        limits.count_gateway(7, 29.0)
+    limits.count_gateway(8, 29.0)
+    limits.count_gateway(7, 30.0)
 
 
 @pytest.mark.parametrize(

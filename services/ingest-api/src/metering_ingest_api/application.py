@@ -10,27 +10,22 @@ from metering_common.contract.batch_id import new_batch_id
 from metering_common.contract.messages import Finding, Outcome
 from metering_common.contract.metadata import RecordHeaders, RegistryVersion, encode_headers
 from metering_common.contract.rev import http_rev
+from metering_common.http.problems import Fault, Problem, unauthorized, unavailable
 from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
 from metering_common.registry.documents import Device
 from metering_common.registry.memory import Registry
 from metering_common.service.clock import Clock
 from metering_ingest_api.domain import batch_results, devices, elements, limits
 from metering_ingest_api.domain.batch_results import Told
-from metering_ingest_api.domain.elements import Element
-from metering_ingest_api.domain.problems import (
-    Fault,
-    Problem,
-    no_such_device,
-    registry_stale,
-    unauthorized,
-    unavailable,
-)
+from metering_ingest_api.domain.elements import Document, Element
 from metering_ingest_api.domain.tokens import Sender, Tokens, UnknownToRegistryError
 
 CATCH_UP_SECONDS = 1.0
 """How long a miss waits for the registry's end; with the publisher's deadline it stays below the promised 3 s."""
 ANSWER_SECONDS = 2.9  # from the last byte of the body to the answer, always
 LEAST_PUBLISH_SECONDS = 0.5
+MAX_TOLD = 256
+"""So many characters of a device's number stand in an error; no registered one has more."""
 
 
 class Replica(Protocol):
@@ -63,7 +58,17 @@ class OutcomesTail(Protocol):
 class OutcomesScan(Protocol):
     """What ingest-api asks of `adapters.outcome_scan.OutcomesScan`."""
 
-    async def find(self, batch_id: UUID) -> list[Told]: ...
+    async def find(self, batch_id: UUID, charge: Callable[[int], None]) -> list[Told]: ...
+
+
+class Account(Protocol):
+    """Who pays for a request's work before it is done."""
+
+    def take_bytes(self, size: int) -> None:
+        """Work that costs as much as so many bytes more; raises a 429 `Problem`."""
+
+    def take_values(self, count: int) -> None:
+        """Values that are to be validated and stored; raises a 429 `Problem`."""
 
 
 class Submission(NamedTuple):
@@ -128,10 +133,12 @@ class IngestService:
     def dictionary(self) -> list[dict[str, str]]:
         return devices.dictionary_document(self._replica.registry)
 
-    async def prepare(self, submission: Submission) -> Batch:
+    async def prepare(self, submission: Submission, account: Account) -> Batch:
         """Everything that can be refused is refused here; nothing has been enqueued when this returns or raises."""
-        parts = split(submission.body)
-        limits.check(parts)
+        document = split(submission.body, account)
+        limits.check(document)
+        account.take_values(document.values)
+        parts = document.elements
         targets = await self._targets(submission.sender.provider, parts)
         batch_id = new_batch_id(submission.received_at_ms)
         return Batch(
@@ -164,17 +171,18 @@ class IngestService:
             return Wait("told", batch_results.findings(outcomes), waited)
         return Wait("not_watched" if coming is None else "late", [], waited)
 
-    async def result(self, sender: Sender, batch_id: str) -> dict[str, Any]:
+    async def result(self, sender: Sender, batch_id: str, account: Account) -> dict[str, Any]:
         """What became of the sender's provider's batch: 404 outside the window, 503 when it cannot be told."""
         batch = batch_results.batch_in_window(batch_id, self._clock.now_ms())
-        return batch_results.result(batch, sender.provider, await self._scan.find(batch), self._clock.now_ms())
+        told = await self._scan.find(batch, account.take_bytes)
+        return batch_results.result(batch, sender.provider, told, self._clock.now_ms())
 
     async def _device(self, find: Callable[[Registry], Device | None]) -> dict[str, Any]:
         if (device := find(self._replica.registry)) is None:
             await self._catch_up()
             device = find(self._replica.registry)
         if device is None:
-            raise no_such_device()
+            raise devices.no_such_device()
         return devices.device_document(self._replica.registry, device)
 
     async def _targets(self, provider: int, parts: Sequence[Element]) -> list[Device]:
@@ -195,13 +203,13 @@ class IngestService:
     async def _catch_up(self) -> None:
         """On a miss: what is still missing after this does not exist. Raises 503 when that is not sure."""
         if not await self._replica.catch_up(CATCH_UP_SECONDS):
-            raise registry_stale()
+            raise _registry_stale()
 
     def _records(
         self, submission: Submission, batch_id: UUID, parts: Sequence[Element], targets: Sequence[Device]
     ) -> list[Record]:
         if (version := self._replica.version) is None:
-            raise registry_stale()
+            raise _registry_stale()
         return [
             Record(
                 topics.RAW,
@@ -227,19 +235,24 @@ class IngestService:
         ]
 
 
-def split(body: bytes) -> list[Element]:
-    """The request's elements; 400 for what is no JSON of ours, 422 for another shape."""
+def split(body: bytes, account: Account) -> Document:
+    """Returns the request's elements; raises 400 for what is no JSON of ours, 422 for another shape."""
     try:
-        return elements.split(body)
+        return elements.split(body, account.take_bytes)
     except elements.MalformedBodyError as error:
         raise Problem(400, "malformed_body", str(error)) from error
     except elements.ShapeError as error:
         raise Problem(422, "wrong_shape", error.detail, errors=[Fault(error.pointer, error.detail)]) from error
 
 
+def _registry_stale() -> Problem:
+    """Staleness is never a 4xx."""
+    return unavailable("registry_stale", "the registry is not up to date at the moment", 2, "registry_stale")
+
+
 def _devices_unknown(parts: Sequence[Element], found: Sequence[Device | None]) -> Problem:
     faults = [
-        Fault(f"/{number}/deviceNumber", f"this provider has no device {part.device_number!r}")
+        Fault(f"/{number}/deviceNumber", f"this provider has no device {part.device_number[:MAX_TOLD]!r}")
         for number, (part, device) in enumerate(zip(parts, found, strict=True))
         if device is None
     ]
@@ -258,7 +271,7 @@ def _not_published(error: PublishUnavailableError) -> Problem:
     if error.reason in ("deadline", "failed"):
         detail = "not every record was acknowledged in time; send the same request again"
         return unavailable("kafka_late", detail, error.retry_after_seconds, error.reason)
-    code = "in_flight" if error.reason == "in_flight" else "kafka_unavailable"
+    code = "overloaded" if error.reason == "in_flight" else "kafka_unavailable"
     return unavailable(
         code, "nothing was enqueued; send the same request again", error.retry_after_seconds, error.reason
     )

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from metering_common.contract import topics
+from metering_common.http.bodies import BodyLimits, Pace
+from metering_common.http.token_buckets import Rate
 from metering_common.kafka.publisher import Publisher
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.admin_server import AdminServer
@@ -13,7 +15,6 @@ from metering_common.service.collector import open_tracing
 from metering_common.service.metrics import ReplicaMetrics
 from metering_common.service.telemetry import loop_lag, new_collectors
 from metering_ingest_api.adapters.access_log import AccessLog
-from metering_ingest_api.adapters.bodies import BodyLimits
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.exchange import Exchanges
 from metering_ingest_api.adapters.http import Api, Bounds, published
@@ -24,7 +25,7 @@ from metering_ingest_api.adapters.outcomes import OutcomesTail
 from metering_ingest_api.adapters.tracing import traced_by
 from metering_ingest_api.application import IngestService
 from metering_ingest_api.domain.in_flight import InFlight
-from metering_ingest_api.domain.rates import GatewayRates, Rate
+from metering_ingest_api.domain.rates import GatewayRates, Rates
 from metering_ingest_api.domain.tokens import Tokens
 from metering_ingest_api.metrics import IngestMetrics
 from metering_ingest_api.settings import IngestSettings
@@ -89,13 +90,14 @@ async def build(settings: IngestSettings) -> AsyncIterator[IngestApi]:
 
 
 def make_bounds(settings: IngestSettings, metrics: IngestMetrics) -> Bounds:
-    in_flight = InFlight(settings.max_in_flight_bytes)
+    in_flight = InFlight(settings.max_in_flight_bytes, settings.max_in_flight_requests)
     metrics.in_flight_bytes.set_function(lambda: in_flight.bytes)
-    return Bounds(
-        BodyLimits(settings.max_body_bytes, settings.max_wire_bytes, settings.body_seconds),
-        GatewayRates(
-            Rate(settings.requests_per_second, settings.requests_burst),
-            Rate(settings.bytes_per_second, settings.bytes_burst),
-        ),
-        in_flight,
+    metrics.in_flight_requests.set_function(lambda: in_flight.requests)
+    pace = Pace(settings.body_seconds, settings.body_bytes_per_second, settings.body_max_seconds)
+    rates = Rates(
+        Rate(settings.requests_per_second, settings.requests_burst),
+        Rate(settings.bytes_per_second, settings.bytes_burst),
+        Rate(settings.values_per_second, settings.values_burst),
     )
+    limits = BodyLimits(settings.max_body_bytes, settings.max_wire_bytes, pace)
+    return Bounds(limits, GatewayRates(rates), in_flight)

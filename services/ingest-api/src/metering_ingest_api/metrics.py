@@ -26,9 +26,19 @@ class IngestMetrics:
             "metering_ingest_records_enqueued", "Records acknowledged under a 201.", registry=collectors
         )
         self.measures = Counter("metering_ingest_measures_enqueued", "Measures under a 201.", registry=collectors)
+        self.values = Counter(
+            "metering_ingest_values_enqueued",
+            "Values under a 201, whatever stood in `sensorValues`.",
+            registry=collectors,
+        )
         self.body_bytes = Counter("metering_ingest_body_bytes", "Bytes of bodies read, inflated.", registry=collectors)
         self.in_flight_bytes = Gauge(
             "metering_ingest_in_flight_bytes", "Bytes of all requests in work.", registry=collectors
+        )
+        self.in_flight_requests = Gauge(
+            "metering_ingest_in_flight_requests",
+            "Measurements requests and look-ups of results in work.",
+            registry=collectors,
         )
         self.connections = Gauge("metering_ingest_connections", "Connections held.", registry=collectors)
         self.connections_cut = Counter(
@@ -44,6 +54,9 @@ class IngestMetrics:
         )
         self.outcomes_read = Counter(
             "metering_ingest_outcomes_read", "Outcomes read, by tail or scan.", ["by"], registry=collectors
+        )
+        self.scan_bytes = Counter(
+            "metering_ingest_scan_bytes", "Bytes read to look batches up, charged to who asks.", registry=collectors
         )
         self.scan_seconds = Histogram(
             "metering_ingest_scan_seconds", "Looking a batch up.", buckets=LATENCY_BUCKETS, registry=collectors

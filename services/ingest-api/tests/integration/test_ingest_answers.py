@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from metering_common.registry.documents import Gateway, KeyState
-from metering_common.service.clock import SystemClock
-from metering_ingest_api.testing import (
+from ingest_api_support import (
     Address,
     IngestApiProcess,
     IngestApiUnderTest,
@@ -24,6 +21,9 @@ from metering_ingest_api.testing import (
     running_ingest_api,
     signing_key,
 )
+
+from metering_common.registry.documents import Gateway, KeyState
+from metering_common.service.clock import SystemClock
 
 TRANSCRIPT = json.loads((Path(__file__).parent / "published_transcript.json").read_text("utf-8"))
 GOOD = b'[{"deviceNumber":"29","measures":[{"timestamp":1566226133,"sensorValues":[]}]}]'

@@ -6,11 +6,11 @@ from typing import Any
 from urllib.request import urlopen
 
 import schemathesis
+from ingest_api_support import IngestApiProcess, make_token
 from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 
 from metering_ingest_api.adapters.openapi import load_definition
-from metering_ingest_api.testing import IngestApiProcess, make_token
 
 CONFIG = {
     "generation": {"mode": "all", "max-examples": 25, "deterministic": True, "database": "none"},

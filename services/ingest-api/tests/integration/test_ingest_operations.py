@@ -12,15 +12,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from multidict import CIMultiDict
-
-from metering_ingest_api.testing import (
+from ingest_api_support import (
     Address,
     IngestApiProcess,
     IngestApiUnderTest,
     ingest_process,
     make_token,
 )
+from multidict import CIMultiDict
+
 from metering_local.caddyfile import caddyfile
 from metering_local.kafka import KafkaServer
 from metering_local.stack import SECOND_HOST, Stack

@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
+from ingest_api_support import Answer, IngestApiUnderTest, dictionary, make_token
 
 from metering_common.contract import topics
 from metering_common.contract.metadata import decode_headers
 from metering_common.contract.rev import http_rev
 from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
-from metering_ingest_api.testing import Answer, IngestApiUnderTest, dictionary, make_token
 
 
 async def raw_records(ingest_api: IngestApiUnderTest, answer: Answer) -> list[ConsumerRecord]:

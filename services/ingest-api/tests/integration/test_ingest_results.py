@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from ingest_api_support import IngestApiUnderTest, make_token
 
 from metering_common.contract import codec, topics
 from metering_common.contract.batch_id import new_batch_id
@@ -15,7 +16,6 @@ from metering_common.kafka import clients as kafka_clients
 from metering_common.service.clock import SystemClock
 from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.adapters.outcome_scan import partition_of
-from metering_ingest_api.testing import IngestApiUnderTest, make_token
 
 REFUSAL = Finding(
     device_number="29",

@@ -4,16 +4,17 @@ import base64
 import hashlib
 import hmac
 import json
+import tracemalloc
 from typing import Any
 
 import jwt
 import pytest
+from ingest_api_support import make_token, private_key, public_pem, put, signing_key
 
+from metering_common.http.problems import Problem
 from metering_common.registry.documents import Gateway, KeyState, Provider
 from metering_common.registry.memory import Registry
-from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.domain.tokens import Tokens, UnknownToRegistryError
-from metering_ingest_api.testing import make_token, private_key, public_pem, put, signing_key
 
 pytestmark = pytest.mark.fast
 
@@ -90,6 +91,12 @@ def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
+def deeply_nested() -> str:
+    """As deep as fits into a request's head: the standard library's decoder gives up by RecursionError."""
+    header = base64.urlsafe_b64encode(b'{"a":' * 1_200).rstrip(b"=").decode()
+    return f"{header}.e30.c2ln"
+
+
 def forged(header: dict[str, Any]) -> str:
     _, claims, signature = make_token(now=NOW).split(".")
     return f"{encoded(header)}.{claims}.{signature}"
@@ -111,6 +118,7 @@ def signed_with_the_public_key() -> str:
         "é.é.é",
         "\udcff.x.y",
         "." * 5_000,
+        deeply_nested(),
         forged({"alg": "none", "kid": "k1"}),
         forged({"alg": "RS256", "kid": 1}),
         forged({"alg": "RS256"}),
@@ -125,6 +133,17 @@ def signed_with_the_public_key() -> str:
 )
 def test_what_was_not_signed_by_us(registry: Registry, token: str) -> None:
     assert refusal(registry, token)[0] == "token_invalid"
+
+
+def test_a_remembered_token_takes_the_same_memory_however_long_it_is(registry: Registry) -> None:
+    tokens = Tokens(registry, capacity=200)
+    tracemalloc.start()
+    for number in range(400):
+        tokens.sender(make_token(now=NOW, jti=f"{number}", more="x" * 5_000), NOW)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(tokens) == 200
+    assert size / len(tokens) < 1_000
 
 
 def test_an_unknown_key_or_gateway_may_be_staleness(registry: Registry) -> None:

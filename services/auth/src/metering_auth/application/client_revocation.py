@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from metering_auth.application.refusals import TooManyAttemptsError
 from metering_auth.domain import tokens
-from metering_auth.domain.limits import AttemptLimit, whose
+from metering_auth.domain.limits import AttemptLimits
 from metering_auth.domain.tokens import TokenRefusedError, TokenUse, VerificationKeys
 
 
@@ -37,23 +36,31 @@ class ClientRevocation:
     """Any token of a family ends it, as any superseded one presented to refresh would."""
 
     def __init__(
-        self, store: Store, keys: VerificationKeys, limit: AttemptLimit, monotonic: Callable[[], float]
+        self, store: Store, keys: VerificationKeys, limits: AttemptLimits, monotonic: Callable[[], float]
     ) -> None:
         self._store = store
         self._keys = keys
-        self._limit = limit
+        self._limits = limits
         self._monotonic = monotonic
 
     async def revoke(self, token: str, address: str) -> None:
         """Nothing happens for an unknown token; raises `UnsupportedTokenTypeError` or `TooManyAttemptsError`."""
-        seconds = self._limit.seconds_to_wait(whose(address), self._monotonic())
-        if seconds:
-            raise TooManyAttemptsError("address", seconds)
-        if not tokens.has_token_shape(token):
-            return
+        signed = tokens.is_signed(token, self._keys.trusted)
+        if signed:
+            self._limits.count_token(tokens.fingerprint(token), self._monotonic())
+        else:
+            self._limits.check_address(address, self._monotonic())
+        known = tokens.has_token_shape(token) and await self._revoke(token, address)
+        if not (signed or known):
+            self._limits.count_failure(address, self._monotonic())
+
+    async def _revoke(self, token: str, address: str) -> bool:
+        """Whether the token was known."""
         async with self._store.session() as session:
-            if not await session.revoke_given_up(token, address):
+            known = await session.revoke_given_up(token, address)
+            if not known:
                 self._refuse_access_token(token, await session.now())
+        return known
 
     def _refuse_access_token(self, token: str, now: datetime) -> None:
         keys = self._keys

@@ -6,16 +6,19 @@ from typing import Literal, Protocol
 
 import structlog
 
-from metering_auth.application.refusals import RefreshRefusedError, TooManyAttemptsError
+from metering_auth.application.refusals import RefreshRefusedError
 from metering_auth.application.restore import ForgottenTokens
 from metering_auth.domain import tokens
-from metering_auth.domain.limits import AttemptLimit, whose
+from metering_auth.domain.limits import AttemptLimits, TooManyAttemptsError
 from metering_auth.domain.rotation import Step, next_step
 from metering_auth.domain.token_pairs import IssuedClaims, Lifetimes, PresentedToken, TokenPair
-from metering_auth.domain.tokens import SigningMaterial
+from metering_auth.domain.tokens import SigningMaterial, VerificationKeys
 from metering_auth.metrics import IdentityMetrics
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+Outcome = Step | Literal["restored"]
 
 
 class Session(Protocol):
@@ -55,40 +58,53 @@ class Refresher:
         self,
         *,
         store: Store,
+        keys: VerificationKeys,
         lifetimes: Lifetimes,
         forgotten: ForgottenTokens,
-        limits: tuple[AttemptLimit, AttemptLimit],
+        limits: AttemptLimits,
         metrics: IdentityMetrics,
         monotonic: Callable[[], float],
     ) -> None:
         self._store = store
+        self._keys = keys
         self._lifetimes = lifetimes
         self._forgotten = forgotten
-        self._per_address, self._per_gateway = limits
+        self._limits = limits
         self._metrics = metrics
         self._monotonic = monotonic
 
     async def refresh(self, token: str, address: str) -> TokenPair:
         """The next pair, sent only after it is committed; raises `RefreshRefusedError` or `TooManyAttemptsError`."""
         try:
-            self._count_attempt(self._per_address, "address", whose(address))
-            pair, step = await self._refresh(token, address)
+            pair, step = await self._attempt(token, address)
         except RefreshRefusedError as error:
             self._metrics.refreshes.labels(error.reason).inc()
             raise
         except TooManyAttemptsError as error:
-            self._metrics.refreshes.labels(f"limited_{error.limit}").inc()
+            self._metrics.refreshes.labels(f"limited_{error.payer}").inc()
             raise
         self._metrics.refreshes.labels(step).inc()
         return pair
 
-    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, Step | Literal["restored"]]:
+    async def _attempt(self, token: str, address: str) -> tuple[TokenPair, Outcome]:
+        """A token that auth has signed pays for itself, any other one's address pays if it is refused."""
+        if tokens.is_signed(token, self._keys.trusted):
+            self._limits.count_token(tokens.fingerprint(token), self._monotonic())
+            return await self._refresh(token, address)
+        self._limits.check_address(address, self._monotonic())
+        try:
+            return await self._refresh(token, address)
+        except RefreshRefusedError:
+            self._limits.count_failure(address, self._monotonic())
+            raise
+
+    async def _refresh(self, token: str, address: str) -> tuple[TokenPair, Outcome]:
         if not tokens.has_token_shape(token):
             raise RefreshRefusedError("malformed")
         async with self._store.session() as session:
             presented = await session.presented(token)
             if presented is not None:
-                self._count_attempt(self._per_gateway, "gateway", presented.gateway_id)
+                self._limits.count_gateway(presented.gateway_id, self._monotonic())
             while presented is not None:
                 step = next_step(presented.token, presented.owner, presented.now)
                 pair = await self._answer(session, presented, step, address)
@@ -117,11 +133,6 @@ class Refresher:
         self._metrics.reuses.inc()
         family = str(presented.family_id)
         log.warning("token.reused", gateway_id=presented.gateway_id, family=family, address=address)
-
-    def _count_attempt(self, limit: AttemptLimit, name: Literal["address", "gateway"], key: str | int) -> None:
-        seconds = limit.seconds_to_wait(key, self._monotonic())
-        if seconds:
-            raise TooManyAttemptsError(name, seconds)
 
 
 async def _repeat(session: Session, presented: PresentedToken) -> TokenPair | None:

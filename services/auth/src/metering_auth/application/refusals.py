@@ -1,7 +1,5 @@
 """Why a refresh is not answered with a pair."""
 
-from typing import Literal
-
 from metering_auth.domain.rotation import Step
 
 
@@ -16,12 +14,3 @@ class RefreshRefusedError(Exception):
     def expired(self) -> bool:
         """Only ever true of a token that auth has signed."""
         return self.reason == Step.EXPIRED
-
-
-class TooManyAttemptsError(Exception):
-    """Above a limit: nothing was changed."""
-
-    def __init__(self, limit: Literal["address", "gateway"], retry_after_seconds: int) -> None:
-        super().__init__(f"too many attempts of one {limit}")
-        self.limit = limit
-        self.retry_after_seconds = retry_after_seconds

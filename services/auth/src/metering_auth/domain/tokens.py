@@ -132,13 +132,23 @@ def read(token: str, use: TokenUse, keys: Mapping[str, RSAPublicKey], decoy: RSA
     return _from_wire(wire)
 
 
+def is_signed(token: str, keys: Mapping[str, RSAPublicKey]) -> bool:
+    """Whether one of the keys has signed the token, whatever it says. Some key is tried also where none is named."""
+    try:
+        kid = _checked_kid(token)
+        _verified_payload(token, keys[kid] if kid in keys else next(iter(keys.values())))
+    except (TokenRefusedError, StopIteration):
+        return False
+    return kid in keys
+
+
 def _checked_kid(token: str) -> str:
     """Only `alg`, `typ` and `kid` may stand in the header: `jku`, `x5u`, `jwk` or `crit` are refused unread."""
     if not has_token_shape(token):
         raise TokenRefusedError("malformed")
     try:
         header: dict[str, Any] = jwt.get_unverified_header(token)
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, RecursionError) as error:
         raise TokenRefusedError("malformed") from error
     if header.get("alg") != ALGORITHM:
         raise TokenRefusedError("wrong_algorithm")
@@ -153,7 +163,7 @@ def _checked_kid(token: str) -> str:
 def _verified_payload(token: str, key: RSAPublicKey) -> bytes:
     try:
         payload = _jws.decode(token, key, algorithms=[ALGORITHM])
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, RecursionError) as error:
         raise TokenRefusedError("bad_signature") from error
     return bytes(payload)
 
@@ -161,7 +171,7 @@ def _verified_payload(token: str, key: RSAPublicKey) -> bytes:
 def _decoded(payload: bytes) -> _WireClaims:
     try:
         wire = _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise TokenRefusedError("malformed_claims") from error
     if wire.iss != ISSUER:
         raise TokenRefusedError("other_issuer")

@@ -1,6 +1,5 @@
 """Around every handler: request id, problems as answers, metrics by route template, one line of access log."""
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,6 +7,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from metering_common.http.problems import PROBLEM_JSON, Problem
+from metering_common.http.request_headers import request_id
 from metering_common.service.clock import Clock
 from metering_common.service.tracing import trace_id
 from metering_ingest_api.adapters.access_log import AccessLog
@@ -15,11 +16,9 @@ from metering_ingest_api.adapters.answer import CLIENT_WENT_AWAY, Answer
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.paths import Answering
 from metering_ingest_api.domain import request_headers
-from metering_ingest_api.domain.problems import Problem
 from metering_ingest_api.metrics import IngestMetrics
 
 JSON = "application/json"
-PROBLEM_JSON = "application/problem+json"
 
 _encoder = msgspec.json.Encoder()
 
@@ -35,7 +34,7 @@ class Exchange:
         """The path's last one, decoded, where it varies."""
         self.received_at_ms = clock.now_ms()
         self.started = clock.monotonic()
-        self.id = request_headers.request_id(request.headers.get("X-Request-Id")) or f"{random.getrandbits(128):032x}"
+        self.id = request_id(request.headers)
         self.traceparent = request_headers.traceparent(request.headers.get("traceparent"))
         self.event = "request.answered"
         self.waited_seconds = 0.0

@@ -1,20 +1,25 @@
 """The published paths: what a gateway calls, answered as contracts/openapi/input.yaml says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiohttp import web
 
+from metering_common.http.bodies import BodyLimits
+from metering_common.http.problems import Problem, unauthorized
+from metering_common.http.request_headers import accepts_json
 from metering_common.service.clock import Clock
 from metering_ingest_api.adapters.answer import Answer
-from metering_ingest_api.adapters.bodies import BodyLimits, read_body
+from metering_ingest_api.adapters.bodies import GatewayAccount, read_body
 from metering_ingest_api.adapters.exchange import JSON, Exchange, Exchanges, Handler, json_response
 from metering_ingest_api.adapters.paths import ANY, Paths
 from metering_ingest_api.adapters.tracing import Trace, untraced
 from metering_ingest_api.application import Batch, IngestService, Submission
 from metering_ingest_api.domain import request_headers
-from metering_ingest_api.domain.in_flight import InFlight, Share
-from metering_ingest_api.domain.problems import Problem, no_such_device, unauthorized
+from metering_ingest_api.domain.devices import no_such_device
+from metering_ingest_api.domain.in_flight import InFlight, Lookups
 from metering_ingest_api.domain.rates import GatewayRates
 from metering_ingest_api.domain.tokens import Sender
 from metering_ingest_api.metrics import IngestMetrics
@@ -40,6 +45,7 @@ class Api:
     ) -> None:
         self._ingest_api, self._bounds, self._clock, self._metrics = ingest_api, bounds, clock, metrics
         self._definition = definition
+        self._lookups = Lookups()
 
     def routes(self) -> dict[str, tuple[str, Handler]]:
         """Method and handler by path template."""
@@ -85,23 +91,29 @@ class Api:
         sender = await self._sender(exchange)
         if not request_headers.is_json(exchange.request.headers.get("Content-Type")):
             raise Problem(415, "unsupported_media_type", f"{JSON} in UTF-8 is taken", headers={"Accept": JSON})
-        share = self._bounds.in_flight.open()
+        with self._account(sender) as account:
+            return await self._take_in(exchange, sender, account)
+
+    @contextmanager
+    def _account(self, sender: Sender) -> Iterator[GatewayAccount]:
+        """A place among the gateway's requests in flight; raises a 429 or 503 `Problem`."""
+        share = self._bounds.in_flight.open(sender.gateway)
         try:
-            return await self._take_in(exchange, sender, share)
+            yield GatewayAccount(sender.gateway, share, self._bounds.rates, self._clock)
         finally:
             share.let_go()
 
-    async def _take_in(self, exchange: Exchange, sender: Sender, share: Share) -> Answer:
-        body = await read_body(exchange.request, self._bounds.body, share)
+    async def _take_in(self, exchange: Exchange, sender: Sender, account: GatewayAccount) -> Answer:
+        body = await read_body(exchange.request, self._bounds.body, account)
         body_read_at = self._clock.monotonic()
-        self._bounds.rates.take_bytes(sender.gateway, len(body), body_read_at)
         self._metrics.body_bytes.inc(len(body))
         exchange.facts["bytes"] = len(body)
-        batch = await self._ingest_api.prepare(Submission(sender, body, exchange.received_at_ms, exchange.traceparent))
+        submission = Submission(sender, body, exchange.received_at_ms, exchange.traceparent)
+        batch = await self._ingest_api.prepare(submission, account)
         batch_id = str(batch.id)
         headers = {"Content-Type": JSON, "Location": f"{BASE}/measurements/batches/{batch_id}"}
         response = await self._enqueue(exchange, batch, body_read_at, headers)
-        self._count(len(batch.records), batch.measures)
+        self._count(len(batch.records), batch.measures, account.values)
         exchange.event = "batch.enqueued"
         exchange.facts |= {"batch_id": batch_id, "records": len(batch.records), "measures": batch.measures}
         return response
@@ -119,12 +131,14 @@ class Api:
 
     async def batch(self, exchange: Exchange) -> Answer:
         sender = await self._sender(exchange)
-        document = await self._ingest_api.result(sender, exchange.segment)
+        with self._lookups.one(sender.gateway), self._account(sender) as account:
+            document = await self._ingest_api.result(sender, exchange.segment, account)
         return json_response(document, headers={"Cache-Control": "no-store"})
 
-    def _count(self, records: int, measures: int) -> None:
+    def _count(self, records: int, measures: int, values: int) -> None:
         self._metrics.records.inc(records)
         self._metrics.measures.inc(measures)
+        self._metrics.values.inc(values)
 
     async def _sender(self, exchange: Exchange) -> Sender:
         """Who asks; the cheap checks that every authenticated path shares come along."""
@@ -167,5 +181,5 @@ def _bearer_token(request: web.BaseRequest) -> str:
 
 
 def _check_accept(exchange: Exchange) -> None:
-    if not request_headers.accepts_json(exchange.request.headers.get("Accept")):
+    if not accepts_json(exchange.request.headers.get("Accept")):
         raise Problem(406, "not_acceptable", f"{JSON} is offered")

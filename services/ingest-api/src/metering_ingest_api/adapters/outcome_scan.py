@@ -1,25 +1,29 @@
 """Any pod answers for any batch: the one partition that the batch id hashes to is read from the batch's time on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from metering_common.contract.batch_id import batch_time_ms
+from metering_common.http.problems import Problem, unavailable
 from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.adapters.outcomes import decode, open_consumer, partitions_of
 from metering_ingest_api.domain.batch_results import SKEW_SECONDS, Told, is_complete
-from metering_ingest_api.domain.problems import Problem, unavailable
 from metering_ingest_api.metrics import IngestMetrics
 
 SCANS_AT_ONCE = 2
 SCAN_SECONDS = 2.5
 SCAN_BYTES = 64 * 1024 * 1024
 _POLL_MS = 200
+_STEP_RECORDS = 500
+_REST = 3
+"""So many times as long as a step takes, the loop is left to others."""
+_MAX_REST_SECONDS = 0.05
 _RETRY_AFTER_SECONDS = 5
 
 
@@ -42,12 +46,15 @@ class OutcomesScan:
             for stack, _ in scan._idle:
                 await stack.aclose()
 
-    async def find(self, batch_id: UUID) -> list[Told]:
-        """Every outcome of the batch so far; raises a 503 `Problem` when that cannot be told in time."""
+    async def find(self, batch_id: UUID, charge: Callable[[int], None]) -> list[Told]:
+        """Returns every outcome of the batch so far; raises a 503 `Problem` when that cannot be told in time.
+
+        `charge` is called with the bytes that were read for it, and may raise a `Problem` that ends the search.
+        """
         try:
             async with asyncio.timeout(SCAN_SECONDS), self._places, self._consumer() as consumer:
                 with self._metrics.scan_seconds.time():
-                    return await self._scan(consumer, batch_id)
+                    return await self._scan(consumer, batch_id, charge)
         except (TimeoutError, KafkaError) as error:
             raise _too_long() from error
 
@@ -61,13 +68,19 @@ class OutcomesScan:
             consumer = await stack.enter_async_context(open_consumer(self._settings))
         try:
             yield consumer
+        except Problem:
+            self._keep(stack, consumer)
+            raise
         except BaseException:
             await stack.aclose()
             raise
+        self._keep(stack, consumer)
+
+    def _keep(self, stack: AsyncExitStack, consumer: AIOKafkaConsumer) -> None:
         consumer.unsubscribe()  # else its next look-up waits half a second behind a fetch idling on this partition
         self._idle.append((stack, consumer))
 
-    async def _scan(self, consumer: AIOKafkaConsumer, batch_id: UUID) -> list[Told]:
+    async def _scan(self, consumer: AIOKafkaConsumer, batch_id: UUID, charge: Callable[[int], None]) -> list[Told]:
         key = str(batch_id).encode()
         partition = partition_of(key, await partitions_of(consumer))
         consumer.assign([partition])
@@ -76,21 +89,28 @@ class OutcomesScan:
         if (first := since[partition]) is None:
             return []
         consumer.seek(partition, first.offset)
-        return await self._read(consumer, partition, end, key)
-
-    async def _read(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, key: bytes) -> list[Told]:
-        """Up to the end seen at the beginning, or until the batch is complete."""
         told: list[Told] = []
         size = 0
         while await consumer.position(partition) < end and not is_complete(outcome for _, outcome in told):
-            records = (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, [])
-            self._metrics.outcomes_read.labels("scan").inc(len(records))
-            size += sum([len(record.value or b"") for record in records])
-            if size > SCAN_BYTES:
+            records = await self._step(consumer, partition)
+            read = sum([len(record.value or b"") for record in records])
+            self._metrics.scan_bytes.inc(read)
+            charge(read)
+            if (size := size + read) > SCAN_BYTES:
                 raise _too_long()
             own = [(record.timestamp, decode(record)) for record in records if record.key == key]
             told += [Told(at_ms, outcome) for at_ms, outcome in own if outcome is not None]
         return told
+
+    async def _step(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[ConsumerRecord]:
+        """Some records, and then a rest: a search may take its time, the other requests may not."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        found = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=_STEP_RECORDS)
+        records: list[ConsumerRecord] = found.get(partition, [])
+        self._metrics.outcomes_read.labels("scan").inc(len(records))
+        await asyncio.sleep(min(_REST * (loop.time() - since), _MAX_REST_SECONDS))
+        return records
 
 
 def partition_of(key: bytes, partitions: list[TopicPartition]) -> TopicPartition:

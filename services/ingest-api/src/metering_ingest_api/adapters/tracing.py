@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
+from metering_common.http.problems import Problem
 from metering_common.service.tracing import Attributes, RequestSpan, Tracing
 from metering_ingest_api.adapters.answer import Answer
 from metering_ingest_api.adapters.exchange import Exchange, Handler
-from metering_ingest_api.domain.problems import Problem
 
 Trace = Callable[[str, Handler], Handler]
 """Puts a span of this name around a handler."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from metering_common.contract.batch_id import batch_time_ms
 from metering_common.contract.messages import MAX_OUTCOME_FINDINGS, Finding, FindingKind, Outcome, Status
-from metering_ingest_api.domain.problems import Problem
+from metering_common.http.problems import Problem
 
 WINDOW_SECONDS = 3_600
 """For so long after its request a batch is told about; the outcomes themselves are kept for a day."""

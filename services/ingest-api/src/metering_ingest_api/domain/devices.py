@@ -3,6 +3,7 @@
 import unicodedata
 from typing import Any
 
+from metering_common.http.problems import Problem
 from metering_common.registry.documents import Device, Sensor
 from metering_common.registry.memory import Registry
 
@@ -16,6 +17,11 @@ def find_by_id(registry: Registry, provider: int, device_id: int) -> Device | No
     """Another provider's device is none."""
     device = registry.devices.get(device_id)
     return device if device is not None and device.provider == provider else None
+
+
+def no_such_device() -> Problem:
+    """The same to the byte for a device that does not exist and for another provider's."""
+    return Problem(404, "device_unknown", "this provider has no such device")
 
 
 def device_document(registry: Registry, device: Device) -> dict[str, Any]:

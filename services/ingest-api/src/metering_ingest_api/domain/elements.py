@@ -7,6 +7,7 @@ levels deep and with numbers of at most 400 characters.
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -15,11 +16,17 @@ from msgspec import Raw
 from metering_common.contract.limits import MAX_NESTING
 
 MAX_NUMBER_CHARACTERS = 400
+MAX_UNCOUNTED = 40_000
+"""What may stand in `sensorValues` beside objects of two members, so that it is counted one by one."""
+MAX_STANDARD_BYTES = 262_144
+STANDARD_PRICE = 16
+"""The standard library's decoder takes so many times as long as the fast one, and holds up the loop."""
 
 _WHITESPACE = b" \t\r\n"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARED = bytes.maketrans(b"{}", b"[]")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[{}:,"))
+_VALUE = b"{:,:}"
 _STRIDE = MAX_NUMBER_CHARACTERS // 2
 _NUMERIC = b"0123456789+-.eE"
 _NUMERIC_AS_1 = bytes(ord("1") if byte in _NUMERIC else ord("0") for byte in range(256))
@@ -51,6 +58,14 @@ class Element(NamedTuple):
     """The element's own bytes, as received."""
 
 
+class Document(NamedTuple):
+    """A request's body, one element per device in the request's order."""
+
+    elements: list[Element]
+    values: int
+    """How many entries all its `sensorValues` have."""
+
+
 class _Measure(msgspec.Struct, gc=False, rename="camel"):
     timestamp: Any
     sensor_values: Raw
@@ -63,24 +78,49 @@ class _Element(msgspec.Struct, gc=False, rename="camel"):
 
 _elements = msgspec.json.Decoder(list[_Element])
 _raw_elements = msgspec.json.Decoder(list[Raw])
+_raw_values = msgspec.json.Decoder(list[Raw])
 _syntax = msgspec.json.Decoder(Raw)
 _standard = json.JSONDecoder()
 
 
-def split(body: bytes) -> list[Element]:
-    """The request's elements in order; raises `MalformedBodyError` or `ShapeError`.
+def split(body: bytes, charge: Callable[[int], None]) -> Document:
+    """Returns the request's elements; raises `MalformedBodyError` or `ShapeError`.
 
-    One scan decodes, and a second one cuts where there are several elements; a single one is the body less its
-    brackets. Of equal keys in an object the last counts, as everywhere.
+    `charge` is called with a number of bytes before work that costs as much as so many more. One scan decodes, and a
+    second one cuts where there are several elements; a single one is the body less its brackets. Of equal keys in an
+    object the last counts, as everywhere.
     """
     text = _as_text(body)
     try:
         elements = _elements.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return _split_the_slow_way(body, text)
-    if _may_be_too_deep(body, elements) or _may_hold_long_number(body):
+    except (msgspec.DecodeError, RecursionError) as error:
+        if len(body) > MAX_STANDARD_BYTES:
+            _refuse_large(body, error)
+        charge((STANDARD_PRICE - 1) * len(body))
+        return _split_by_standard(body, text)
+    structure = body.translate(None, _NOT_STRUCTURE)
+    if _may_be_too_deep(structure, elements) or _may_hold_long_number(body):
         check_limits(body)
-    return _checked(elements, _cut(body, len(elements)))
+    _check_shape(elements)
+    return Document(_as_elements(elements, _cut(body, len(elements))), _count_values(structure, elements))
+
+
+def _split_by_standard(body: bytes, text: str) -> Document:
+    """For what the fast decoder refuses: bare NaN and Infinity are taken, lone surrogates and the rest are not."""
+    check_limits(body)
+    try:
+        _syntax.decode(body)
+    except msgspec.DecodeError:
+        document = _standard_document(text)
+    else:
+        document = json.loads(text)
+    try:
+        elements = msgspec.convert(_with_raw_values(document), list[_Element])
+    except msgspec.ValidationError as error:
+        _raise_shape_error(error)
+    _check_shape(elements)
+    values = sum([len(measure["sensorValues"]) for element in document for measure in element["measures"]])
+    return Document(_as_elements(elements, _cut_text(text)), values)
 
 
 def check_limits(body: bytes) -> None:
@@ -111,11 +151,40 @@ def _without_strings(body: bytes) -> bytes:
     return b'"'.join(unescaped.split(b'"')[::2])
 
 
-def _may_be_too_deep(body: bytes, elements: list[_Element]) -> bool:
+def _may_be_too_deep(structure: bytes, elements: list[_Element]) -> bool:
     """No means no: with only the arrays that the shape has, and no object as a member's value, the depth is six."""
-    structure = body.translate(None, _NOT_STRUCTURE)
     arrays = 1 + len(elements) + sum([len(element.measures) for element in elements])
     return structure.count(b"[") != arrays or b":{" in structure
+
+
+def _refuse_large(body: bytes, error: Exception) -> NoReturn:
+    """For a body that only the standard decoder might read, and that is too large for it."""
+    check_limits(body)
+    try:
+        _syntax.decode(body)
+    except msgspec.DecodeError as malformed:
+        error = malformed
+    if isinstance(error, msgspec.ValidationError):
+        _raise_shape_error(error)
+    detail = f"not JSON: {error}; NaN and Infinity are read in bodies of up to {MAX_STANDARD_BYTES} bytes"
+    raise MalformedBodyError(detail) from error
+
+
+def _count_values(structure: bytes, elements: list[_Element]) -> int:
+    """Returns how many values there are, or what there is too much of, if it is more than `MAX_UNCOUNTED`.
+
+    In the usual body each value is an object of two members, which is seen from brackets, colons and commas alone: the
+    other commas then stand between values, between measures and elements, and within these. Any other body is counted
+    value by value. Strings that hold brackets make the count larger; at worst every second value is hidden by them.
+    """
+    measures = [measure for element in elements for measure in element.measures]
+    values = structure.count(_VALUE)
+    others = structure.count(b",") - values
+    if others == values + len(measures) + len(elements) - 1:
+        return values
+    if others > MAX_UNCOUNTED:
+        return others
+    return sum([len(_raw_values.decode(measure.sensor_values)) for measure in measures])
 
 
 def _may_hold_long_number(body: bytes) -> bool:
@@ -133,15 +202,18 @@ def _cut(body: bytes, count: int) -> list[bytes]:
     return [bytes(raw) for raw in _raw_elements.decode(body)]
 
 
-def _checked(elements: list[_Element], values: list[bytes]) -> list[Element]:
+def _check_shape(elements: list[_Element]) -> None:
     """The rest of the shape: nothing is empty but `sensorValues`, and that is an array."""
     if not elements:
         raise ShapeError("the list of devices is empty", "")
     for number, element in enumerate(elements):
         _check_measures(element.measures, f"/{number}/measures")
+
+
+def _as_elements(elements: list[_Element], parts: list[bytes]) -> list[Element]:
     return [
-        Element(element.device_number, [measure.timestamp for measure in element.measures], value)
-        for element, value in zip(elements, values, strict=True)
+        Element(element.device_number, [measure.timestamp for measure in element.measures], part)
+        for element, part in zip(elements, parts, strict=True)
     ]
 
 
@@ -151,22 +223,6 @@ def _check_measures(measures: list[_Measure], pointer: str) -> None:
     for number, measure in enumerate(measures):
         if memoryview(measure.sensor_values)[0] != ord("["):
             raise ShapeError("expected an array", f"{pointer}/{number}/sensorValues")
-
-
-def _split_the_slow_way(body: bytes, text: str) -> list[Element]:
-    """For what the fast decoder refuses: bare NaN and Infinity are taken, lone surrogates and the rest are not."""
-    check_limits(body)
-    try:
-        _syntax.decode(body)
-    except msgspec.DecodeError:
-        document = _standard_document(text)
-    else:
-        document = json.loads(text)
-    try:
-        elements = msgspec.convert(_with_raw_values(document), list[_Element])
-    except msgspec.ValidationError as error:
-        _raise_shape_error(error)
-    return _checked(elements, _cut_text(text))
 
 
 def _standard_document(text: str) -> Any:

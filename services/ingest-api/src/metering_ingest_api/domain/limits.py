@@ -2,16 +2,28 @@
 
 from collections.abc import Sequence
 
-from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MILLISECONDS_FROM
-from metering_ingest_api.domain.elements import Element
-from metering_ingest_api.domain.problems import Fault, Problem
+from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MAX_VALUES, MILLISECONDS_FROM
+from metering_common.http.problems import Fault, Problem
+from metering_ingest_api.domain.elements import Document, Element
 
 
-def check(elements: Sequence[Element]) -> None:
+def check(document: Document) -> None:
     """Raises a 422 `Problem` (contracts/openapi/input.yaml). A timestamp that is no integer below 10^11 is a rule's."""
+    elements, values = document
     measures = sum([len(element.timestamps) for element in elements])
     if measures > MAX_MEASURES:
-        raise Problem(422, "too_many_measures", f"{measures} measures in one request, at most {MAX_MEASURES} are taken")
+        raise _too_many("measures", measures, MAX_MEASURES)
+    if values > MAX_VALUES:
+        raise _too_many("values", values, MAX_VALUES)
+    _check_span(elements)
+
+
+def _too_many(what: str, count: int, most: int) -> Problem:
+    detail = f"{count} {what} in one request, at most {most} are taken: split it into several requests"
+    return Problem(422, f"too_many_{what}", detail)
+
+
+def _check_span(elements: Sequence[Element]) -> None:
     timestamps = [
         timestamp
         for element in elements

@@ -1,66 +1,62 @@
-"""A noisy gateway never hurts the others: each has a token bucket in requests and one in bytes, per pod."""
+"""A noisy gateway never hurts the others: each has token buckets in requests, bytes and values, per pod."""
 
 from typing import NamedTuple
 
-from metering_ingest_api.domain.problems import RETRY_AFTER, Problem
+from metering_common.http.problems import Problem, too_many
+from metering_common.http.token_buckets import Rate, TokenBuckets
 
 GATEWAYS = 50_000
-"""At most so many are remembered, about 200 bytes each; one that was idle long enough to be full again is no loss."""
+"""At most so many are remembered of each kind, about 300 bytes each."""
 
 
-class Rate(NamedTuple):
-    """Tokens per second, and how many gather while a gateway is quiet."""
+class Rates(NamedTuple):
+    """What a gateway may send to one pod."""
 
-    per_second: float
-    burst: float
-
-
-class _Bucket:
-    __slots__ = ("at", "level")
-
-    def __init__(self, level: float, at: float) -> None:
-        self.level, self.at = level, at
-
-    def refill(self, rate: Rate, now: float) -> float:
-        self.level = min(rate.burst, self.level + (now - self.at) * rate.per_second)
-        self.at = now
-        return self.level
+    requests: Rate
+    size: Rate
+    values: Rate
 
 
 class GatewayRates:
-    """Two buckets per gateway. `now` is monotonic seconds."""
+    """The buckets of all gateways. `now` is monotonic seconds."""
 
-    def __init__(self, requests: Rate, size: Rate, capacity: int = GATEWAYS) -> None:
-        self._requests, self._bytes, self._capacity = requests, size, capacity
-        self._buckets: dict[int, tuple[_Bucket, _Bucket]] = {}
+    def __init__(self, rates: Rates, capacity: int = GATEWAYS) -> None:
+        self._requests = TokenBuckets[int](rates.requests, capacity)
+        self._bytes = TokenBuckets[int](rates.size, capacity)
+        self._values = TokenBuckets[int](rates.values, capacity)
 
     def take_request(self, gateway: int, now: float) -> None:
-        """Raises a 429 `Problem` that names the limit; a request is not begun while the bytes are overdrawn."""
-        requests, size = self._buckets_of(gateway, now)
-        if size.refill(self._bytes, now) <= 0:
-            raise _over("rate_bytes", self._bytes, "bytes", 1 - size.level)
-        if requests.refill(self._requests, now) < 1:
-            raise _over("rate_requests", self._requests, "requests", 1 - requests.level)
-        requests.level -= 1
+        """Raises a 429 `Problem` that names the limit; a request is not begun while bytes or values are overdrawn."""
+        _check("bytes", self._bytes, gateway, now)
+        _check("values", self._values, gateway, now)
+        _check("requests", self._requests, gateway, now)
+        self._requests.take(gateway, now)
+
+    def charge_bytes(self, gateway: int, size: int, now: float) -> None:
+        """Charges what has come. The bucket may be overdrawn by what may be in flight, and must recover."""
+        self._bytes.take(gateway, now, size)
 
     def take_bytes(self, gateway: int, size: int, now: float) -> None:
-        """What a body inflates to is known only afterwards: the bucket may be overdrawn once, and must recover."""
-        self._buckets_of(gateway, now)[1].level -= size
+        """Charges for work that has not begun; raises a 429 `Problem` when the bytes are overdrawn already."""
+        _check("bytes", self._bytes, gateway, now)
+        self._bytes.take(gateway, now, size)
 
-    def _buckets_of(self, gateway: int, now: float) -> tuple[_Bucket, _Bucket]:
-        if (buckets := self._buckets.get(gateway)) is None:
-            if len(self._buckets) >= self._capacity:
-                del self._buckets[next(iter(self._buckets))]
-            buckets = self._buckets[gateway] = _Bucket(self._requests.burst, now), _Bucket(self._bytes.burst, now)
-        return buckets
+    def take_values(self, gateway: int, count: int, now: float) -> None:
+        """Raises a 429 `Problem` when the values are overdrawn already; these may overdraw them."""
+        _check("values", self._values, gateway, now)
+        self._values.take(gateway, now, count)
 
 
-def _over(code: str, rate: Rate, unit: str, missing: float) -> Problem:
-    wait = max(1, -int(-missing // rate.per_second))
-    return Problem(
-        429,
-        code,
+def _check(unit: str, buckets: TokenBuckets[int], gateway: int, now: float) -> None:
+    """One token must be there: what comes may be more than ever gathers."""
+    if seconds := buckets.seconds_to_wait(gateway, now):
+        raise _over(unit, buckets.rate, seconds)
+
+
+def _over(unit: str, rate: Rate, seconds: int) -> Problem:
+    return too_many(
+        f"rate_{unit}",
         f"this gateway is over its {rate.per_second:g} {unit} a second in this pod",
-        headers={RETRY_AFTER: str(wait)},
-        extra={"limit": {"unit": unit, "perSecond": rate.per_second, "burst": rate.burst, "scope": "gateway, per pod"}},
+        seconds,
+        {"unit": unit, "perSecond": rate.per_second, "burst": rate.burst, "scope": "gateway, per pod"},
     )

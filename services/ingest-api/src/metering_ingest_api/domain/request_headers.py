@@ -1,20 +1,12 @@
-"""What ingest-api reads from request headers besides the token: preferences, trace, request id, media types."""
+"""What ingest-api alone reads from request headers: preferences, trace, the body's media type."""
 
 import re
 from collections.abc import Iterable
 
 MAX_WAIT_SECONDS = 10
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]*)?")
 _WAIT = re.compile(r'wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))', re.IGNORECASE)
-_ZERO_WEIGHT = re.compile(r"q\s*=\s*0(\.0{0,3})?", re.IGNORECASE)
-OFFERED = frozenset({"application/json", "application/problem+json", "application/*", "*/*"})
-
-
-def request_id(text: str | None) -> str | None:
-    """A caller's request id, if it is one that we would write into a log."""
-    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
 
 
 def traceparent(text: str | None) -> str | None:
@@ -31,20 +23,6 @@ def wait_seconds(preferences: Iterable[str]) -> int | None:
         if match := _WAIT.fullmatch(preference.split(";")[0].strip()):
             return min(int(match.group(1) or match.group(2)), MAX_WAIT_SECONDS)
     return None
-
-
-def accepts_json(accept: str | None) -> bool:
-    """Whether JSON is among what `Accept` takes; an absent or empty one takes anything."""
-    if accept is None or accept in OFFERED or not accept.strip():
-        return True
-    refused: set[str] = set()
-    taken: set[str] = set()
-    for media_range in accept.lower().split(","):
-        name, *parameters = (part.strip() for part in media_range.split(";"))
-        (refused if any(map(_ZERO_WEIGHT.fullmatch, parameters)) else taken).add(name)
-    if "application/json" in refused:
-        return False
-    return bool(taken & OFFERED)
 
 
 def is_json(content_type: str | None) -> bool:

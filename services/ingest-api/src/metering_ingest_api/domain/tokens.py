@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.types import Options
 
 from metering_common.contract.tokens import ALGORITHM, ISSUER, LEEWAY_SECONDS
+from metering_common.http.problems import Problem, unauthorized
 from metering_common.registry.documents import Gateway, KeyState, Provider, SigningKey
 from metering_common.registry.memory import Registry
-from metering_ingest_api.domain.problems import Problem, unauthorized
 
 VERIFIED_TOKENS = 100_000
 """At most so many are remembered, about 300 bytes each; the one remembered first goes first."""
@@ -78,14 +78,14 @@ class Tokens:
         key = self._key_of(token)
         try:
             claims = jwt.decode(token, self._public_key(key), algorithms=[ALGORITHM], options=_DECODING)
-        except (jwt.InvalidTokenError, ValueError) as error:
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
             raise _invalid("the signature does not verify") from error
         return _read_claims(claims, key.kid, self._registry)
 
     def _key_of(self, token: str) -> SigningKey:
         try:
             header = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, ValueError, UnicodeError) as error:
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
             raise _invalid("this is not a JSON Web Token") from error
         if header.get("alg") != ALGORITHM:
             raise _invalid(f"the algorithm is not {ALGORITHM}")

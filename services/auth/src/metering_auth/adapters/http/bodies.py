@@ -1,45 +1,46 @@
-"""What a request brings: its body, capped and in time, and the address it comes from."""
+"""What a request brings: its body, capped and in time, and the address that pays for what fails."""
 
-import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import web
 
+from metering_auth.domain.limits import AttemptLimits
+from metering_common.http.bodies import Body, BodyLimits
+from metering_common.http.problems import Problem
+
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
 
-class BodyError(Exception):
-    """The body is not taken; the status is the answer's."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
 @dataclass(frozen=True)
 class Intake:
-    """How much is taken, how long is waited for it, and whose word on addresses is trusted."""
+    """How much is taken, how long is waited for it, whose word on addresses is trusted, and what failures cost."""
 
-    max_body_bytes: int
-    body_seconds: float
+    limits: BodyLimits
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    attempts: AttemptLimits
+    monotonic: Callable[[], float]
 
     async def body(self, request: web.Request, content_type: str) -> bytes:
-        """The whole body; raises `BodyError` (413, 415, 408)."""
+        """Returns the whole body; raises a `Problem` (413, 415, 408)."""
         if request.content_type != content_type:
-            raise BodyError(415, f"the body must be {content_type}")
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise BodyError(415, "the body must not be compressed")
-        if (request.content_length or 0) > self.max_body_bytes:
-            raise BodyError(413, f"the body may have {self.max_body_bytes} bytes")
+            raise Problem(415, "unsupported_media_type", f"the body must be {content_type}")
+        return await Body(request, self.limits).read()
+
+    @contextmanager
+    def reading(self, request: web.Request) -> Iterator[None]:
+        """Whatever ends the reading of a request is a failed attempt of its address.
+
+        Raises `TooManyAttemptsError` instead, where that has made too many.
+        """
         try:
-            async with asyncio.timeout(self.body_seconds):
-                return await self._read(request)
-        except TimeoutError:
-            raise BodyError(408, f"the body did not arrive within {self.body_seconds:g} s") from None
+            yield
+        except Exception:
+            self.attempts.count_failure(self.address(request), self.monotonic())
+            raise
 
     def address(self, request: web.Request) -> str:
         """The client's address: the last one in X-Forwarded-For that is no proxy of ours, if a proxy of ours asks.
@@ -53,14 +54,6 @@ class Intake:
                 break
             address = hop
         return "unknown" if address is None else str(address)
-
-    async def _read(self, request: web.Request) -> bytes:
-        body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > self.max_body_bytes:
-                raise BodyError(413, f"the body may have {self.max_body_bytes} bytes")
-        return bytes(body)
 
     def _is_trusted(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self.trusted_proxies)

@@ -7,12 +7,14 @@ import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from metering_auth.adapters.http.bodies import FORM, JSON, BodyError, Intake
+from metering_auth.adapters.http.bodies import FORM, JSON, Intake
 from metering_auth.adapters.http.problems import NO_STORE
 from metering_auth.adapters.postgres.signing_keys import SigningKeys
 from metering_auth.application.client_revocation import ClientRevocation, UnsupportedTokenTypeError
 from metering_auth.application.refresh import Refresher
-from metering_auth.application.refusals import RefreshRefusedError, TooManyAttemptsError
+from metering_auth.application.refusals import RefreshRefusedError
+from metering_auth.domain.limits import TooManyAttemptsError
+from metering_common.http.problems import Problem
 from metering_common.service.clock import Clock
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105  a path, not a secret
@@ -65,8 +67,8 @@ class OAuth:
     async def token(self, request: web.Request) -> web.StreamResponse:
         """The refresh_token grant; a client authenticates by the token alone."""
         try:
-            fields = await self._fields(request)
-            token = _refresh_token(fields)
+            with self._intake.reading(request):
+                token = _refresh_token(await self._fields(request))
             pair = await self._refresher.refresh(token, self._intake.address(request))
         except OAuthError as error:
             return error.response()
@@ -86,9 +88,8 @@ class OAuth:
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         """200 for every token that is not valid afterwards, known or not; access tokens are not revoked one by one."""
         try:
-            token = (await self._fields(request)).get("token")
-            if not token:
-                raise OAuthError("invalid_request", "token is missing")  # noqa: TRY301  one place answers errors
+            with self._intake.reading(request):
+                token = _token_to_revoke(await self._fields(request))
             await self._revocation.revoke(token, self._intake.address(request))
         except OAuthError as error:
             return error.response()
@@ -119,7 +120,7 @@ class OAuth:
         try:
             body = await self._intake.body(request, FORM)
             pairs = parse_qsl(body.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS)
-        except BodyError as error:
+        except Problem as error:
             raise OAuthError("invalid_request", error.detail, 400 if error.status == 415 else error.status) from error  # noqa: PLR2004  RFC 6749 knows 400
         except ValueError as error:
             raise OAuthError("invalid_request", "the body is no form") from error
@@ -151,8 +152,14 @@ def _refresh_token(fields: dict[str, str]) -> str:
     return fields["refresh_token"]
 
 
+def _token_to_revoke(fields: dict[str, str]) -> str:
+    if "token" not in fields:
+        raise OAuthError("invalid_request", "token is missing")
+    return fields["token"]
+
+
 def _too_many(error: TooManyAttemptsError) -> OAuthError:
-    description = f"too many attempts of one {error.limit}"
+    description = f"too many attempts of one {error.payer}"
     return OAuthError("temporarily_unavailable", description, 429, error.retry_after_seconds)
 
 

@@ -1,26 +1,28 @@
-"""Errors in the form that our own API answers with: application/problem+json (RFC 9457)."""
-
-from http import HTTPStatus
-from uuid import uuid4
+"""A problem (RFC 9457) as an answer of aiohttp's."""
 
 import msgspec
 from aiohttp import web
 
-CONTENT_TYPE = "application/problem+json"
+from metering_auth.domain.limits import TooManyAttemptsError
+from metering_common.http.problems import PROBLEM_JSON, Problem, too_many
+
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-def problem(status: int, code: str, detail: str, **headers: str) -> web.Response:
-    """`code` is stable, `detail` is prose for the integrator, `instance` is new for each answer. Never cached."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:uuid:{uuid4()}",
-        "code": code,
-    }
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def problem_response(problem: Problem, instance: str) -> web.Response:
+    """Returns the answer; `instance` is the request id. Never cached."""
     return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE, headers=NO_STORE | named
+        body=msgspec.json.encode(problem.document(instance)),
+        status=problem.status,
+        content_type=PROBLEM_JSON,
+        headers=NO_STORE | problem.headers,
     )
+
+
+def too_many_attempts(error: TooManyAttemptsError) -> Problem:
+    """Returns the 429."""
+    what = "failed attempts" if error.payer == "address" else "attempts"
+    rate = error.rate
+    limit = {"unit": what, "perSecond": rate.per_second, "burst": rate.burst, "scope": f"{error.payer}, per pod"}
+    detail = f"too many {what} of one {error.payer}; try again in {error.retry_after_seconds} s"
+    return too_many("rate_attempts", detail, error.retry_after_seconds, limit)

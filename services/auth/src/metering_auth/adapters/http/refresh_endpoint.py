@@ -3,14 +3,14 @@
 import msgspec
 from aiohttp import web
 
-from metering_auth.adapters.http.bodies import JSON, BodyError, Intake
-from metering_auth.adapters.http.problems import NO_STORE, problem
+from metering_auth.adapters.http.bodies import JSON, Intake
+from metering_auth.adapters.http.problems import NO_STORE
 from metering_auth.application.refresh import Refresher
-from metering_auth.application.refusals import RefreshRefusedError, TooManyAttemptsError
+from metering_auth.application.refusals import RefreshRefusedError
+from metering_common.http.problems import Problem, unauthorized
+from metering_common.http.request_headers import accepts_json
 
 PATH = "/api/v1/auth/token/refresh"
-CODES = {408: "body_too_slow", 413: "body_too_large", 415: "unsupported_media_type"}
-INVALID = 'Bearer error="invalid_token"'
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -28,28 +28,25 @@ class RefreshEndpoint:
         self._intake = intake
 
     async def refresh(self, request: web.Request) -> web.StreamResponse:
-        """200 with the next pair; 400, 401, 406, 408, 413, 415, 422, 429."""
-        if not _accepts_json(request):
-            return problem(406, "not_acceptable", f"this answers {JSON}")
-        try:
+        """Answers 200 with the next pair; raises a `Problem` or `TooManyAttemptsError`."""
+        with self._intake.reading(request):
             token = await self._token(request)
+        try:
             pair = await self._refresher.refresh(token, self._intake.address(request))
-        except BodyError as error:
-            return problem(error.status, CODES.get(error.status, "invalid_body"), error.detail)
         except RefreshRefusedError as error:
-            return _refused(error)
-        except TooManyAttemptsError as error:
-            return _too_many(error)
+            raise _refused(error) from error
         body = {"accessToken": pair.access, "refreshToken": pair.refresh}
         return web.Response(body=msgspec.json.encode(body), content_type=JSON, headers=NO_STORE)
 
     async def _token(self, request: web.Request) -> str:
+        if not accepts_json(", ".join(request.headers.getall("Accept", ["*/*"]))):
+            raise Problem(406, "not_acceptable", f"{JSON} is offered")
         body = await self._intake.body(request, JSON)
         try:
             return _decoder.decode(body).refresh_token
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _check_is_json(body)
-            raise ShapeError from None
+        raise Problem(422, "wrong_shape", 'the body must be {"refreshToken": "…"}')
 
 
 def _check_is_json(body: bytes) -> None:
@@ -57,31 +54,10 @@ def _check_is_json(body: bytes) -> None:
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BodyError(400, "the body is not JSON") from None
+        raise Problem(400, "malformed_body", "the body is not JSON in UTF-8, or nests too deep") from None
 
 
-class ShapeError(BodyError):
-    """Right JSON, wrong shape."""
-
-    def __init__(self) -> None:
-        super().__init__(422, 'the body must be {"refreshToken": "…"}')
-
-
-def _accepts_json(request: web.Request) -> bool:
-    accepted = ",".join(request.headers.getall("Accept", ["*/*"]))
-    ranges = {part.split(";")[0].strip().lower() for part in accepted.split(",")}
-    return bool(ranges & {JSON, "application/*", "*/*", "application/problem+json", ""})
-
-
-def _refused(error: RefreshRefusedError) -> web.Response:
+def _refused(error: RefreshRefusedError) -> Problem:
     if error.expired:
-        return problem(
-            401, "token_expired", "The refresh token has expired: ask for a new one.", WWW_Authenticate=INVALID
-        )
-    return problem(401, "invalid_token", "The refresh token is not valid.", WWW_Authenticate=INVALID)
-
-
-def _too_many(error: TooManyAttemptsError) -> web.Response:
-    seconds = error.retry_after_seconds
-    detail = f"Too many attempts to refresh of one {error.limit}; try again in {seconds} s."
-    return problem(429, f"too_many_attempts_{error.limit}", detail, Retry_After=str(seconds))
+        return unauthorized("token_expired", "the refresh token has expired: ask for a new one")
+    return unauthorized("token_invalid", "the refresh token is not valid")

@@ -6,17 +6,20 @@ from aiohttp.typedefs import Handler, Middleware
 
 from metering_auth.adapters.http import oauth, refresh_endpoint
 from metering_auth.adapters.http.oauth import OAuth
-from metering_auth.adapters.http.problems import problem
+from metering_auth.adapters.http.problems import problem_response, too_many_attempts
 from metering_auth.adapters.http.refresh_endpoint import RefreshEndpoint
 from metering_auth.adapters.postgres.signing_keys import NoSigningKeyError
+from metering_auth.domain.limits import TooManyAttemptsError
 from metering_auth.metrics import IdentityMetrics
+from metering_common.http.problems import Problem, unavailable
+from metering_common.http.request_headers import request_id
 from metering_common.postgres.pool import UNAVAILABLE
 from metering_common.service.clock import Clock
 from metering_common.service.sealed import SealedError
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
-RETRY_AFTER_SECONDS = "5"
+RETRY_AFTER_SECONDS = 5
 
 
 def application(published: RefreshEndpoint, standard: OAuth, metrics: IdentityMetrics, clock: Clock) -> web.Application:
@@ -46,29 +49,44 @@ def _measured(metrics: IdentityMetrics, clock: Clock) -> Middleware:
 @web.middleware
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error has a body that says what to change; what fails inside is a 503 or a 500 without its cause."""
+    instance = request_id(request.headers)
     try:
-        return await handler(request)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return problem(405, "method_not_allowed", f"this path takes {allowed}", Allow=allowed)
+        response = await handler(request)
+    except Problem as problem:
+        response = problem_response(problem, instance)
+    except TooManyAttemptsError as error:
+        response = problem_response(too_many_attempts(error), instance)
     except web.HTTPException as error:
-        return problem(error.status, error.reason.lower().replace(" ", "_"), error.reason)
+        response = problem_response(_of_the_server(error), instance)
     except (*UNAVAILABLE, NoSigningKeyError, SealedError) as error:
         log.warning("request.unavailable", path=request.path, error=type(error).__name__)
-        return _unavailable(request.path)
+        response = _unavailable(request.path, instance)
     except Exception as error:
         log.exception("request.failed", path=request.path, error=type(error).__name__)
-        return _failed(request.path)
+        response = _failed(request.path, instance)
+    response.headers["X-Request-Id"] = instance
+    return response
 
 
-def _unavailable(path: str) -> web.Response:
+def _of_the_server(error: web.HTTPException) -> Problem:
+    """What aiohttp itself refuses."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Problem(405, "method_not_allowed", f"this path takes {allowed}", headers={"Allow": allowed})
+    if isinstance(error, web.HTTPNotFound):
+        return Problem(404, "path_unknown", "there is nothing under this path")
+    return Problem(error.status, "malformed_request", error.reason)
+
+
+def _unavailable(path: str, instance: str) -> web.Response:
     if path in oauth.FORM_PATHS:
-        return oauth.unavailable(int(RETRY_AFTER_SECONDS))
-    detail = "Tokens cannot be issued at the moment; the one that was sent stays valid."
-    return problem(503, "unavailable", detail, Retry_After=RETRY_AFTER_SECONDS)
+        return oauth.unavailable(RETRY_AFTER_SECONDS)
+    detail = "tokens cannot be issued at the moment; the one that was sent stays valid"
+    return problem_response(unavailable("tokens_unavailable", detail, RETRY_AFTER_SECONDS, "database"), instance)
 
 
-def _failed(path: str) -> web.Response:
+def _failed(path: str, instance: str) -> web.Response:
     if path in oauth.FORM_PATHS:
         return oauth.failed()
-    return problem(500, "internal_error", "The request failed; it is safe to send it again.")
+    detail = "the request failed; it is safe to send it again"
+    return problem_response(Problem(500, "internal_error", detail), instance)
