@@ -53,7 +53,7 @@ lock: .venv/.made ## Resolve all packages again into requirements.lock
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
 
 bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
-	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=.:services/auth/tests/support:services/ingest-api/tests/support $(BIN)/python -u $$bench || exit 1; done
+	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=.:services/auth/tests/support:services/ingest-api/tests/support:services/validator/tests/support $(BIN)/python -u $$bench || exit 1; done
 
 contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md again from the code they describe
 	@$(BIN)/metering-topics schemas --write

@@ -25,6 +25,7 @@ import msgspec
 import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from validator_support import builders
 
 from metering_common.contract import codec, topics
 from metering_common.contract.metadata import decode_headers, encode_headers
@@ -36,7 +37,6 @@ from metering_common.service.settings import KafkaSettings
 from metering_local import kafka as local_kafka
 from metering_validator.domain.validation import validate
 from metering_validator.record_results import RawRecord, validate_record
-from metering_validator.testing import builders
 
 LEAST_OF_DECODE = {100: 0.2}
 LEAST_OF_FAUST = 0.6

@@ -129,7 +129,11 @@ def finish_master_key(release: Release, component: str) -> None:
 
 def told(release: Release, component: str, *command: str) -> Any:
     """What one of the platform's tools prints in a pod, where it finds its settings."""
-    return json.loads(release.kubectl.run("exec", f"deployment/{NAME}-{component}", "--", *command, "--json").stdout)
+    return json.loads(
+        release.kubectl.run(
+            "exec", f"deployment/{NAME}-{component}", "--", "env", "METERING_OPERATOR=test", *command, "--json"
+        ).stdout
+    )
 
 
 def master_key_ids(release: Release) -> set[str]:

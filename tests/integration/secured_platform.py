@@ -104,7 +104,7 @@ class SecuredPlatform:
 
     def tool(self, principal: str, *command: str) -> "subprocess.CompletedProcess[str]":
         program = [str(TOOLS / command[0]), *command[1:]]
-        environment = self.environment(principal)
+        environment = self.environment(principal) | {"METERING_OPERATOR": "test"}
         return subprocess.run(
             program, env=environment, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS, cwd=ROOT
         )

@@ -140,6 +140,7 @@ def auth_environment(auth_database: FreshDatabase, kafka: KafkaSettings) -> dict
         "AUTH_ATTEMPTS_PER_GATEWAY_PER_MINUTE": "60000",
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_ENVIRONMENT": "laptop",
+        "METERING_OPERATOR": "ana",
     }
 
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from validator_support.live import Replicas, Tap
 
 from metering_common.kafka.publisher import Publisher
 from metering_common.service.clock import SystemClock
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.live import Replicas, Tap
 
 
 @pytest.fixture

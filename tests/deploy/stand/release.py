@@ -97,6 +97,7 @@ class Release:
         beside = self.beside
         return beside.kafka_environment("auth") | {
             "METERING_DATABASE_URL": beside.dsn("storage_reader", "storage"),
+            "METERING_OPERATOR": "test",
             "AUTH_DATABASE_URL": beside.dsn("auth_service", "auth"),
             "AUTH_KEY_ENCRYPTION_KEY": self.master_keys["auth"],
             "ECL_DATABASE_URL": beside.dsn("ecl_service", "ecl"),

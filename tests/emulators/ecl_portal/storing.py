@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from validator_support.live import Replicas
+
 from metering_common.service.settings import KafkaSettings
 from metering_local.postgres import PostgresServer
 from metering_local.testing import FreshDatabase, make_database
-from metering_validator.testing.live import Replicas
 from metering_writer.settings import WriterSettings
 from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import writer_processes

@@ -29,7 +29,9 @@ def enrol_prober(compose: list[str]) -> None:
 
 
 def _admin(compose: list[str], *arguments: str) -> dict[str, Any]:
-    return dict(json.loads(_run([*compose, "exec", "-T", "auth", "metering-admin", *arguments, "--json"])))
+    return dict(
+        json.loads(_run([*compose, "exec", "-T", "auth", "metering-admin", *arguments, "--as", "compose", "--json"]))
+    )
 
 
 def _run(command: list[str], text: str = "") -> str:

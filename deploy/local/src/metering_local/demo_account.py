@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_local.demo_house import BAD_MEASURES, ENERGY, House
 from metering_local.demo_site import Site
 

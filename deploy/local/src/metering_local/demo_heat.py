@@ -20,7 +20,7 @@ from typing import Any
 
 import asyncpg
 
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_local.checkout import DATA, PROGRAMS, ROOT
 from metering_local.demo_site import ToolError, run_tool
 

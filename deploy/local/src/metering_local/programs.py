@@ -1,6 +1,7 @@
 """Every process of the local platform with its command and its environment: what a measure passes, as a table."""
 
 import os
+import pwd
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ def auth_tool_environment(stack: Stack) -> dict[str, str]:
     return {
         "AUTH_DATABASE_URL": stack.dsn("auth_service", "auth"),
         "AUTH_KEY_ENCRYPTION_KEY": stack.secrets.auth_master_key,
+        "METERING_OPERATOR": pwd.getpwuid(os.getuid()).pw_name,
         "AUTH_KEY_PUBLISH_SECONDS": "5",  # both ingest-api replicas are on this machine and know a new key within one
     }
 

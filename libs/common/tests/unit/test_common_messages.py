@@ -106,7 +106,7 @@ documents: st.SearchStrategy[RegistryDocument] = st.one_of(
         alias=st.none() | text,
         minimum=limits,
         maximum=limits,
-        fault=limits,
+        faults=st.lists(st.tuples(limits, limits), max_size=3).map(tuple),
         rollover=limits,
     ),
     st.builds(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_common.postgres.pool import parse_queries
+from metering_common.postgres.queries import parse_queries
 
 pytestmark = pytest.mark.fast
 

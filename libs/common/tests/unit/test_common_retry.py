@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from metering_common.service.admin_server import AdminServer
 from metering_common.service.clock import ManualClock
-from metering_common.service.retry import RefusedError, RetryPolicy
+from metering_common.service.retry import Backoff, RefusedError, RetryPolicy
 
 pytestmark = pytest.mark.fast
 
@@ -39,9 +39,7 @@ async def away() -> str:
 
 async def test_what_is_away_is_asked_again_and_told_each_time() -> None:
     told: list[str | None] = []
-    retry = RetryPolicy(
-        math.inf, lambda error: told.append(None if error is None else str(error)), first_pause_seconds=0
-    )
+    retry = RetryPolicy(math.inf, lambda error: told.append(None if error is None else str(error)), backoff=Backoff(0))
     errors = ConnectionRefusedError("away"), RefusedError("not yet known")
     assert await retry.until(failing(*errors), AWAY) == "there"
     assert told == ["away", "not yet known", None]
@@ -49,17 +47,17 @@ async def test_what_is_away_is_asked_again_and_told_each_time() -> None:
 
 async def test_a_retry_that_ends_raises_the_last_error() -> None:
     with pytest.raises(ConnectionError, match="nobody there"):
-        await RetryPolicy(0.1, first_pause_seconds=0.01).until(away, AWAY)
+        await RetryPolicy(0.1, backoff=Backoff(0.01, 2)).until(away, AWAY)
 
 
 async def test_refusals_end_the_longest_retry() -> None:
     with pytest.raises(RefusedError, match="who are you"):
-        await RetryPolicy(math.inf, refused_seconds=0.1, first_pause_seconds=0.01).until(refusing, AWAY)
+        await RetryPolicy(math.inf, refused_seconds=0.1, backoff=Backoff(0.01, 2)).until(refusing, AWAY)
 
 
 async def test_refusals_are_counted_from_when_the_server_was_there() -> None:
     attempt = failing(*[ConnectionError("away")] * 5, RefusedError("not yet known"))  # away for 0.31 s
-    assert await RetryPolicy(math.inf, refused_seconds=0.3, first_pause_seconds=0.01).until(attempt, AWAY) == "there"
+    assert await RetryPolicy(math.inf, refused_seconds=0.3, backoff=Backoff(0.01, 2)).until(attempt, AWAY) == "there"
 
 
 async def test_any_other_error_is_raised_at_once() -> None:
@@ -77,7 +75,7 @@ async def test_a_start_that_waits_says_so_at_readyz_and_once_per_change_in_the_l
         return await errors()
 
     with capture_logs() as lines:
-        await replace(server.start_retry("kafka"), first_pause_seconds=0).until(attempt, AWAY)
+        await replace(server.start_retry("kafka"), backoff=Backoff(0)).until(attempt, AWAY)
     assert reasons == [None, "refused", "refused again", "TimeoutError", "who?"]
     assert "kafka" not in server.reasons()
     assert [(line["event"], line.get("reason")) for line in lines] == [
@@ -98,6 +96,11 @@ async def test_what_is_not_needed_may_be_away_but_may_not_refuse() -> None:
         reasons.append(server.reasons().get("kafka"))
         return await errors()
 
-    await replace(retry, first_pause_seconds=0).until(attempt, AWAY)
+    await replace(retry, backoff=Backoff(0)).until(attempt, AWAY)
     assert reasons == ["not asked yet", "who?", None, "who?", None]
     assert "kafka" not in server.reasons()
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    backoff = Backoff(first_seconds=0.1, longest_seconds=5)
+    assert [backoff.pause_seconds(failures) for failures in (0, 1, 2, 5, 6, 10_000)] == [0.1, 0.2, 0.4, 3.2, 5, 5]

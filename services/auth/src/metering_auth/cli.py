@@ -15,6 +15,7 @@ from metering_auth.adapters.postgres.key_lifecycle import UnknownKeyError
 from metering_auth.adapters.postgres.signing_keys import NoSigningKeyError
 from metering_auth.commands import key_commands, meter_commands, owner_commands, registry_audit_commands
 from metering_auth.commands.session import Answer, CommandError, session
+from metering_auth.domain.actor import UnknownOperatorError
 from metering_auth.domain.texts import InvalidEntryError
 from metering_common.postgres.pool import UNAVAILABLE
 from metering_common.service import logs
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure("metering-admin", "critical")
     try:
         answer = asyncio.run(_run(given))
-    except (InvalidEntryError, CommandError, NoSigningKeyError, UnknownKeyError) as error:
+    except (InvalidEntryError, CommandError, UnknownOperatorError, NoSigningKeyError, UnknownKeyError) as error:
         return _fail(str(error))
     except SealedError as error:
         return _fail(f"{error}; is AUTH_KEY_ENCRYPTION_KEY the one that auth runs with?")
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(given: argparse.Namespace) -> Answer:
-    async with session(quiet=given.json or not sys.stderr.isatty()) as opened:
+    async with session(operator=given.operator, quiet=given.json or not sys.stderr.isatty()) as opened:
         answer: Answer = await given.run(opened, given)
         return answer
 

@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from metering_auth.domain.keys import KeyTimes
 from metering_auth.domain.token_pairs import Lifetimes
+from metering_common.contract.limits import DAY_SECONDS
 from metering_common.service.connections import DatabaseUrl
 from metering_common.service.sealed import Keyring, MasterKey
 from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
@@ -32,9 +33,9 @@ class StoreSettings(DatabaseSettings):
         None, description="the master key before, until `metering-admin key rewrap` has run"
     )
     access_lifetime_seconds: int = Field(10_800, ge=60, description="how long an access token is valid")
-    refresh_lifetime_seconds: int = Field(60 * 86_400, ge=3_600, description="how long a refresh token is valid")
+    refresh_lifetime_seconds: int = Field(60 * DAY_SECONDS, ge=3_600, description="how long a refresh token is valid")
     key_publish_seconds: float = Field(300, ge=0, description="how long a key is on the registry topic before it signs")
-    key_active_seconds: float = Field(30 * 86_400, gt=0, description="how long a key signs before the next one does")
+    key_active_seconds: float = Field(30 * DAY_SECONDS, gt=0, description="how long a key signs before the next does")
 
     @field_validator("key_encryption_key", "key_encryption_key_previous")
     @classmethod

@@ -46,6 +46,31 @@ def test_every_act_is_written_with_who_when_what_from_where_before_and_after(
     assert len(admin("audit", "--subject", f"gateway:{site.gateway}")) == 1
 
 
+def test_an_act_names_its_operator_and_the_role_that_the_database_saw(
+    admin: Callable[..., Any], auth_environment: dict[str, str]
+) -> None:
+    """What the environment says of the login counts for nothing; an act without a name is not done."""
+    admin("provider", "add", "Uno", LOGNAME="mallory", USER="mallory", SUDO_USER="mallory")
+    admin("provider", "add", "Dos", "--as", "eva")
+    events = admin("audit", "--action", "provider.added")
+    assert [(event["actor"], event["database_role"]) for event in events] == [
+        ("ana", "auth_service"),
+        ("eva", "auth_service"),
+    ]
+    command = [sys.executable, "-m", "metering_auth.cli", "provider", "add", "Tres"]
+    forged = auth_environment | {"METERING_OPERATOR": "ana\nbea"}
+    done = subprocess.run(command, env=forged, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr[:36]) == (1, "metering-admin: METERING_OPERATOR: '")
+    assert [provider["name"] for provider in admin("provider", "list", METERING_OPERATOR="")] == ["Uno", "Dos"]
+
+
+async def test_the_role_and_the_time_of_an_event_cannot_be_given(pool: TimedPool) -> None:
+    for column, value in (("database_role", "'ana'"), ("at", "now() - interval '1 day'")):
+        columns = f"actor, action, subject, origin, {column}"
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pool.execute(f"INSERT INTO audit_event ({columns}) VALUES ('a', 'b', 'c', 'd', {value})")
+
+
 async def test_the_services_role_cannot_change_the_audit(pool: TimedPool) -> None:
     await pool.execute("INSERT INTO audit_event (actor, action, subject, origin) VALUES ('a', 'b', 'c', 'd')")
     await pool.execute("GRANT ALL ON audit_event TO auth_service")  # PostgreSQL only warns that nothing was granted

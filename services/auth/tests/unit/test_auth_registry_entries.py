@@ -81,7 +81,9 @@ def test_the_kind_follows_from_the_name_unless_given(name: str, kind: SensorKind
         {"rollover": 0.0},
         {"unit": " "},
         {"alias": ""},
-        {"fault": math.nan},
+        {"faults": ((math.nan, None),)},
+        {"faults": ((None, None),)},
+        {"faults": ((1.0, 0.0),)},
         {"maximum": math.inf},
     ],
 )

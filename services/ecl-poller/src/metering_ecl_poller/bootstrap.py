@@ -17,12 +17,12 @@ from metering_common.postgres.pool import TimedPool, pool
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.admin_server import AdminServer
 from metering_common.service.clock import Clock, SystemClock
+from metering_common.service.collector import open_tracing
 from metering_common.service.metrics import PoolMetrics, ReplicaMetrics
 from metering_common.service.retry import RetryPolicy
 from metering_common.service.sealed import Keyring, MasterKey
 from metering_common.service.settings import KafkaSettings
 from metering_common.service.telemetry import loop_lag, new_collectors
-from metering_common.service.tracing import open_tracing
 from metering_ecl_poller.adapters.kafka.raw_publisher import KafkaRawPublisher
 from metering_ecl_poller.adapters.poll_context import PollContext
 from metering_ecl_poller.adapters.portal.client import PortalClient

@@ -6,12 +6,12 @@ import pytest
 
 from metering_common.contract import topics
 from metering_common.contract.rev import mapping_rev
+from metering_common.postgres.instants import unix_ms_of
 from metering_common.postgres.pool import pool
 from metering_common.registry.documents import Device
 from metering_common.service.settings import TracingSettings
 from metering_ecl_poller.adapters.kafka.answers import from_record
 from metering_ecl_poller.adapters.postgres.controller_store import ControllerStore
-from metering_ecl_poller.adapters.postgres.moments import unix_ms
 from metering_ecl_poller.bootstrap import keyring
 from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.settings import PollerSettings
@@ -84,7 +84,7 @@ async def test_a_controller_just_added_is_asked_within_a_minute(poller_settings:
             assert [row["polled_at"] for row in await station.register.controllers()] == [None]
             station.emulator.clock.advance(60)
             await station.settled()
-            assert [unix_ms(row["polled_at"]) for row in await station.register.controllers()] == [station.now_ms]
+            assert [unix_ms_of(row["polled_at"]) for row in await station.register.controllers()] == [station.now_ms]
 
 
 def records_are_as_designed(station: Station, records: list[Arrived]) -> None:
@@ -146,7 +146,7 @@ Hole = tuple[str, str, int, int, str]
 
 async def gaps_of(station: Station, controller: world.Controller | None = None) -> set[Hole]:
     return {
-        (row["device"], channel, unix_ms(row["from_at"]), unix_ms(row["to_at"]), row["reason"])
+        (row["device"], channel, unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]), row["reason"])
         for row in await station.register.gaps(None if controller is None else controller.serial)
         for channel in row["channels"]
     }

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from metering_common.postgres.instants import unix_ms_of
 from metering_common.postgres.pool import pool
-from metering_ecl_poller.adapters.postgres.moments import unix_ms
 from metering_ecl_poller.adapters.postgres.poll_store import PostgresPollStore
 from metering_ecl_poller.bootstrap import keyring
 from metering_ecl_poller.domain import poll_result
@@ -158,7 +158,7 @@ async def readmit_all(station: Station) -> None:
 
 async def recorded_gaps(station: Station) -> set[tuple[str, str, int, int]]:
     return {
-        (row["device"], channel, unix_ms(row["from_at"]), unix_ms(row["to_at"]))
+        (row["device"], channel, unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]))
         for row in await station.register.gaps()
         for channel in row["channels"]
     }

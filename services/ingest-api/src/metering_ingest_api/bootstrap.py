@@ -11,9 +11,9 @@ from metering_common.kafka.publisher import Publisher
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.admin_server import AdminServer
 from metering_common.service.clock import SystemClock
+from metering_common.service.collector import open_tracing
 from metering_common.service.metrics import ReplicaMetrics
 from metering_common.service.telemetry import loop_lag, new_collectors
-from metering_common.service.tracing import open_tracing
 from metering_ingest_api.adapters.access_log import AccessLog
 from metering_ingest_api.adapters.drain import Drain
 from metering_ingest_api.adapters.exchange import Exchanges

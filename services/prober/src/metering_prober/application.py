@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
+from metering_common.contract.limits import DAY_SECONDS
 from metering_common.service.clock import Clock
-from metering_prober.domain.series import DAY_SECONDS, Broken, Stored, compare, next_instant, value_at
+from metering_prober.domain.series import Broken, Stored, compare, next_instant, value_at
 from metering_prober.metrics import ProbeMetrics
 
 LOOK_SECONDS = 0.1  # between two looks into SQL: how exact `queryable_seconds` is

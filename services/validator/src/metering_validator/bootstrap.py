@@ -8,9 +8,10 @@ from metering_common.kafka.publisher import Publisher
 from metering_common.registry.replica import RegistryReplica
 from metering_common.service.admin_server import AdminServer
 from metering_common.service.clock import SystemClock
+from metering_common.service.collector import open_tracing
 from metering_common.service.metrics import ReplicaMetrics
 from metering_common.service.telemetry import loop_lag, new_collectors
-from metering_common.service.tracing import open_tracing, stage_trace
+from metering_common.service.tracing import stage_trace
 from metering_validator.adapters.process import end_process
 from metering_validator.adapters.stream import ValidationStream
 from metering_validator.application import Validator

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metering_common.service.metrics import BATCH_BUCKETS, COUNT_BUCKETS
-from metering_validator.domain.rules import CATALOGUE
+from metering_validator.domain.rules import TABLE
 
 STATUSES = ("validated", "dead")
 RESULTS = ("accepted", "refused", "not_taken", "repeated")
@@ -30,8 +30,8 @@ class Metrics:
             ["rule"],
             registry=collectors,
         )
-        for rule in CATALOGUE:
-            self.findings.labels(rule)
+        for rule in TABLE:
+            self.findings.labels(rule.id)
         for status in STATUSES:
             self.records.labels(status)
         for result in RESULTS:

@@ -19,8 +19,8 @@ from metering_common.contract.metadata import (
 )
 from metering_common.kafka.publisher import Record
 from metering_validator.domain.context import Context
-from metering_validator.domain.measures import UnreadableElementError
 from metering_validator.domain.poison import stand_in_headers
+from metering_validator.domain.received import UnreadableElementError
 from metering_validator.domain.result import Result, dead_result
 from metering_validator.domain.validation import validate
 

@@ -29,6 +29,9 @@ class Settings(ServiceSettings):
     http_past_window_days: int = Field(400, ge=1, description="how far it may lie before, for what gateways send")
     ecl_past_window_days: int = Field(400, ge=1, description="the same for what comes from the ECL portal")
     max_measures: int = Field(100, ge=1, description="measures that are validated of one record; the rest is refused")
+    max_values: int = Field(
+        10_000, ge=1, description="values that are validated of one record; measures beyond are counted and refused"
+    )
     max_span_seconds: int = Field(DAY_SECONDS, ge=1, description="how far the measures of one record may lie apart")
 
     @property
@@ -38,5 +41,6 @@ class Settings(ServiceSettings):
             http=Window(self.future_window_seconds, self.http_past_window_days * DAY_SECONDS),
             ecl=Window(self.future_window_seconds, self.ecl_past_window_days * DAY_SECONDS),
             max_measures=self.max_measures,
+            max_values=self.max_values,
             max_span_seconds=self.max_span_seconds,
         )

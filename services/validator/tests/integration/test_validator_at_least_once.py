@@ -4,13 +4,13 @@ import asyncio
 from random import Random
 
 import pytest
+from validator_support.account import check, look_until_complete, publish_load
+from validator_support.live import Replicas, committed_offsets, delete_topic, end_offsets, publish_registry
 
 from metering_common.contract import topics
 from metering_common.kafka.publisher import Publisher
 from metering_common.service.lifecycle import DRAIN_EXCEEDED
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.account import check, look_until_complete, publish_load
-from metering_validator.testing.live import Replicas, committed_offsets, delete_topic, end_offsets, publish_registry
 
 COUNT = 4_000
 SEEDS = range(3)

@@ -4,13 +4,14 @@ import json
 from typing import Any
 from uuid import UUID
 
+from validator_support.builders import NOW, element, headers, measure
+from validator_support.live import Replicas, Tap, committed_offsets, end_offsets, publish_registry
+
 from metering_common.contract import codec, topics
 from metering_common.contract.messages import Counts, Status
 from metering_common.contract.metadata import decode_dead_letter_headers, decode_headers, encode_headers
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import NOW, element, headers, measure
-from metering_validator.testing.live import Replicas, Tap, committed_offsets, end_offsets, publish_registry
 
 
 def raw(value: bytes | None, **header_changes: Any) -> Record:

@@ -10,15 +10,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from validator_support.account import look_until_complete, publish_load
+from validator_support.builders import element, headers
+from validator_support.live import WAIT_SECONDS, Replica, Replicas, committed_offsets, publish_registry
 
 from metering_common.contract import topics
 from metering_common.contract.metadata import encode_headers
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.service.settings import KafkaSettings
 from metering_validator.adapters.process import CANNOT_GO_ON
-from metering_validator.testing.account import look_until_complete, publish_load
-from metering_validator.testing.builders import element, headers
-from metering_validator.testing.live import WAIT_SECONDS, Replica, Replicas, committed_offsets, publish_registry
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_validator.py")
 SEVERAL_COMMITS = 2.0  # seconds

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from validator_support.builders import headers
 
 from metering_common.contract import codec
 from metering_common.contract.metadata import RecordHeaders, RecordPosition
@@ -22,7 +23,6 @@ from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
 from metering_validator.domain.validation import validate
-from metering_validator.testing.builders import headers
 
 pytestmark = pytest.mark.fast
 

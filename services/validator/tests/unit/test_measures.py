@@ -8,19 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_validator.domain.measures import (
+from metering_validator.domain.clean import CleanReader
+from metering_validator.domain.json_text import (
     ABSENT,
-    CleanReader,
     JsonNumber,
-    UnreadableElementError,
     cut,
     escaped,
     finite_number,
     integer,
     json_text,
-    named_value,
-    read_element,
+    parse,
 )
+from metering_validator.domain.received import UnreadableElementError, named_value, read_element
 
 pytestmark = pytest.mark.fast
 
@@ -98,8 +97,8 @@ def test_what_no_release_can_read(value: bytes | None, why: str) -> None:
 )
 def test_every_value_is_kept_as_it_came(value: str) -> None:
     [measure] = read_element(element(value)).measures
-    name, came = named_value(measure.sensor_values[0])
-    assert (name, json_text(came)) == ("Corriente A", value[:200])
+    cells = measure.cells()
+    assert (cells.names, [json_text(came) for came in cells.came]) == (("Corriente A",), [value[:200]])
 
 
 def test_an_entry_without_name_or_value_is_told_apart() -> None:
@@ -185,8 +184,9 @@ def test_what_the_quick_read_takes_the_full_read_reads_alike(
     assert clean.device_number == full.device_number
     [quick], [slow] = clean.measures, full.measures
     assert quick.timestamp == integer(slow.timestamp)
-    full_name, came = named_value(slow.sensor_values[0])
-    number = finite_number(came)
+    cells = slow.cells()
+    [full_name], [number], [came] = cells
     assert number is not None
     assert quick.sensor_values[0].sensor_name == full_name
     assert struct.pack("d", quick.sensor_values[0].sensor_value) == struct.pack("d", number)
+    assert finite_number(parse(json_text(came))) == number

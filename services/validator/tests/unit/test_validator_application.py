@@ -8,18 +8,7 @@ import structlog
 from aiokafka.structs import RecordMetadata
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
-
-from metering_common.contract import codec, topics
-from metering_common.contract.messages import Status
-from metering_common.contract.metadata import RegistryVersion, encode_headers
-from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
-from metering_common.registry.documents import document_key, encode_document
-from metering_common.registry.memory import Registry
-from metering_common.service.clock import ManualClock
-from metering_validator.application import MAX_RETRY_SECONDS, CannotGoOnError, Validator
-from metering_validator.domain.context import Limits
-from metering_validator.metrics import Metrics
-from metering_validator.testing.builders import (
+from validator_support.builders import (
     EPOCH,
     NOW,
     RECEIVED_AT_MS,
@@ -31,6 +20,17 @@ from metering_validator.testing.builders import (
     raw_record,
     sensor,
 )
+
+from metering_common.contract import codec, topics
+from metering_common.contract.messages import Status
+from metering_common.contract.metadata import RegistryVersion, encode_headers
+from metering_common.kafka.publisher import PublishUnavailableError, Record, RecordTooLargeError
+from metering_common.registry.documents import document_key, encode_document
+from metering_common.registry.memory import Registry
+from metering_common.service.clock import ManualClock
+from metering_validator.application import MAX_RETRY_SECONDS, CannotGoOnError, Validator
+from metering_validator.domain.context import Limits
+from metering_validator.metrics import Metrics
 
 pytestmark = pytest.mark.fast
 

@@ -1,35 +1,19 @@
 """For what nobody thought of: nothing raises, the accounting closes, and both ways of validation agree."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from validator_support.builders import DEVICE, NOW, RECEIVED_AT_MS, context, element, measure
+from validator_support.strategies import any_elements, mostly_clean
 
 from metering_common.contract import codec
 from metering_common.contract.messages import Rows, Validated
-from metering_common.registry.documents import Device, Sensor
-from metering_validator.domain.catalogue import Rule
+from metering_common.registry.documents import Device
+from metering_validator.domain.cells import validate_by_cells
 from metering_validator.domain.columns import validate_by_columns
 from metering_validator.domain.context import Context, Limits, Window
-from metering_validator.domain.measures import UnreadableElementError, read_element
-from metering_validator.domain.one_by_one import validate_one_by_one
-from metering_validator.domain.rules import (
-    CATALOGUE,
-    MOMENT_RULES,
-    QUALITY_RULES,
-    RECORD_RULES,
-    VALUE_RULES,
-    Moment,
-    Value,
-    clock_doubtful,
-    sensor_not_on_list,
-    superseded_in_record,
-)
+from metering_validator.domain.received import UnreadableElementError, read_element
 from metering_validator.domain.validation import validate
-from metering_validator.testing.builders import DEVICE, NOW, RECEIVED_AT_MS, SENSORS, context, element, measure
-from metering_validator.testing.strategies import any_elements, mostly_clean
 
 pytestmark = pytest.mark.fast
 
@@ -89,7 +73,7 @@ def check_block(row: Rows) -> None:
 @given(any_elements, contexts)
 def test_no_element_makes_validation_raise_and_the_accounting_closes(text: str, context_: Context) -> None:
     result = validate(text.encode(), context_)
-    sent = [len(one.sensor_values) for one in read_element(text.encode()).measures]
+    sent = [one.size() for one in read_element(text.encode()).measures]
     assert (result.validated.counts.measures, result.validated.counts.values) == (len(sent), sum(sent))
     assert result.outcome.counts == result.validated.counts
     check_account(codec.decode_validated(codec.encode(result.validated)))
@@ -97,37 +81,14 @@ def test_no_element_makes_validation_raise_and_the_accounting_closes(text: str, 
     assert codec.encode(validate(text.encode(), context_).validated) == codec.encode(result.validated)
 
 
-moments = st.builds(Moment, st.integers(0, 10**6), st.none() | st.integers(), st.none() | st.integers())
-any_values = st.builds(
-    Value, st.none() | st.text(), st.none() | st.sampled_from(SENSORS), st.none() | st.floats(), st.none() | st.text()
-)
-
-
-@MANY
-@given(any_values, moments, st.tuples(st.floats(), st.floats()), st.sampled_from(SENSORS), contexts)
-def test_every_rule_says_yes_or_no_to_anything(
-    value: Value, moment: Moment, numbers: tuple[float, float], sensor: Sensor, context_: Context
-) -> None:
-    asked: list[tuple[Iterable[Rule[Any]], tuple[Any, ...]]] = [
-        ((*RECORD_RULES, clock_doubtful), (context_,)),
-        (MOMENT_RULES, (moment, context_)),
-        ((*VALUE_RULES, sensor_not_on_list), (value, context_)),
-        (QUALITY_RULES, (numbers[0], sensor)),
-        ((superseded_in_record,), numbers),
-    ]
-    answers = {rule.id: rule(*arguments) for rules, arguments in asked for rule in rules}
-    assert answers.keys() == CATALOGUE.keys()
-    assert set(answers.values()) <= {True, False}
-
-
 @MANY
 @given(mostly_clean(), good_contexts)
 @example('{"deviceNumber":"29","measures":[]}', context())
-def test_the_quick_way_says_what_the_rule_by_rule_way_says_to_the_byte(text: str, context_: Context) -> None:
+def test_columns_and_cells_give_the_same_to_the_byte(text: str, context_: Context) -> None:
     quick = validate_by_columns(text.encode(), context_)
     assume(quick is not None)
     assert quick is not None
-    slow = validate_one_by_one(read_element(text.encode()), context_)
+    slow = validate_by_cells(read_element(text.encode()), context_)
     assert codec.encode(quick.validated) == codec.encode(slow.validated)
     assert codec.encode(quick.outcome) == codec.encode(slow.outcome)
     assert quick.findings_per_rule == slow.findings_per_rule

@@ -5,12 +5,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from validator_support.builders import NOW, context, element, measure
+from validator_support.strategies import any_elements
 
 from metering_ingest_api.domain.elements import MalformedBodyError, ShapeError, split
-from metering_validator.domain.measures import integer, read_element
+from metering_validator.domain.json_text import integer
+from metering_validator.domain.received import read_element
 from metering_validator.domain.validation import validate
-from metering_validator.testing.builders import NOW, context, element, measure
-from metering_validator.testing.strategies import any_elements
 
 pytestmark = pytest.mark.fast
 

@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 
 import pytest
+from validator_support.builders import NOW, context, element, measure
 
 from metering_common.contract import codec, topics
 from metering_validator.domain.validation import validate
 from metering_validator.record_results import LARGEST_VALUE_BYTES
-from metering_validator.testing.builders import NOW, context, element, measure
 
 pytestmark = pytest.mark.fast
 

@@ -103,7 +103,7 @@ CREATE TABLE sensor (
     kind text NOT NULL,
     minimum double precision,
     maximum double precision,
-    fault double precision,
+    faults jsonb NOT NULL DEFAULT '[]',
     rollover double precision,
     deleted_at timestamptz
 );
@@ -131,12 +131,12 @@ CREATE TABLE consumer_offset (
 );
 COMMENT ON TABLE consumer_offset IS 'How far each partition is stored, written in the transaction of the rows; batch and item are the last record''s';
 
-CREATE TABLE writer_lease (
+CREATE TABLE lease (
     name text PRIMARY KEY,
     holder uuid NOT NULL,
     expires_at timestamptz NOT NULL
 );
-COMMENT ON TABLE writer_lease IS 'Which writer keeps the dimension tables, by the clock of the database';
+COMMENT ON TABLE lease IS 'Which writer keeps the dimension tables, by the clock of the database';
 
 CREATE TABLE storage_retention (
     relation text PRIMARY KEY,
@@ -150,7 +150,7 @@ INSERT INTO storage_retention (relation, time_column, keep) VALUES
     ('rejected_measure', 'received_at', '90 days');
 
 GRANT SELECT, INSERT, UPDATE ON
-    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, writer_lease
+    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, lease
     TO storage_writer;
 GRANT SELECT ON storage_retention TO storage_writer;
 GRANT SELECT ON
@@ -158,5 +158,5 @@ GRANT SELECT ON
     TO storage_reader;
 
 -- migrate:down
-DROP TABLE storage_retention, writer_lease, consumer_offset, device, sensor, gateway, provider,
+DROP TABLE storage_retention, lease, consumer_offset, device, sensor, gateway, provider,
     rejected_measure, ingest_batch, measurement;

@@ -7,18 +7,19 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from aiokafka import AIOKafkaConsumer
 
 from metering_common.contract import topics
 from metering_common.kafka import clients as kafka
+from metering_common.kafka.consumers import started
 from metering_common.kafka.publisher import Publisher
 from metering_common.postgres import pool as postgres
 from metering_common.service.admin_server import AdminServer
 from metering_common.service.clock import SystemClock
+from metering_common.service.collector import open_tracing
 from metering_common.service.metrics import PoolMetrics
 from metering_common.service.retry import RetryPolicy
 from metering_common.service.telemetry import loop_lag, new_collectors
-from metering_common.service.tracing import open_tracing, stage_trace
+from metering_common.service.tracing import stage_trace
 from metering_writer.adapters.dead_letters import KafkaDeadLetters
 from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.adapters.loop import WriterLoop
@@ -64,7 +65,7 @@ async def build(settings: WriterSettings) -> AsyncIterator[WriterLoop]:
         store = PostgresStore(pool, settings.lock_wait_seconds, validated.owns, hypertables=flavour != "plain")
         writing = Writing(store, dead_letters, notes, clock, asyncio.sleep)
         validated.subscribe()
-        await stack.enter_async_context(_started(consumer))
+        await stack.enter_async_context(started(consumer, CLOSE_SECONDS))
         dimensions = DimensionKeeper(
             pool, settings.kafka, clock, metrics, holder=uuid4(), lease_seconds=settings.lease_seconds
         )
@@ -111,15 +112,3 @@ def _consumer_settings(settings: WriterSettings) -> dict[str, Any]:
         "fetch_max_bytes": FETCH_BYTES,
         "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
-
-
-@asynccontextmanager
-async def _started(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
-    """Its `stop()` waits for Kafka, which may be away."""
-    await consumer.start()
-    try:
-        yield
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await consumer.stop()

@@ -1,5 +1,5 @@
 """The writer's SQL, by name: sql/queries.sql."""
 
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 
 sql = load_queries("metering_writer", "sql/queries.sql")

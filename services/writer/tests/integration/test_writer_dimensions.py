@@ -120,6 +120,30 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
         await until(followed)
 
 
+async def test_a_removed_device_costs_no_other_a_look(
+    pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic
+) -> None:
+    """An upsert locks its row, which `xmax` keeps: of the device that stays nothing was looked at."""
+    keeping = Keeping(pool, kafka)
+    async with keeping.running():
+        await kept(keeping)
+        before = await pool.fetchval("SELECT (xmin, xmax)::text FROM device WHERE id = 30")
+        await topic.remove("device:29")
+        await topic.remove("gateway:2")
+
+        async def removed() -> bool:
+            return bool(
+                await pool.fetchval(
+                    "SELECT device.deleted_at IS NOT NULL AND gateway.deleted_at IS NOT NULL"
+                    " FROM device, gateway WHERE device.id = 29"
+                )
+            )
+
+        await until(removed)
+        assert await pool.fetchval("SELECT (xmin, xmax)::text FROM device WHERE id = 30") == before
+        assert await pool.fetchval("SELECT deleted_at FROM device WHERE id = 30") is None
+
+
 class CutShort(DimensionKeeper):
     """Its first turn ends as a client's own cancellation would end it."""
 

@@ -56,8 +56,12 @@ class Gateway(Document, tag="gateway", tag_field="type", frozen=True, kw_only=Tr
     revoked_at: int | None = None
 
 
+FaultRanges = tuple[tuple[float | None, float | None], ...]
+"""Closed ranges (low, high); None is an open end, (v, v) one value."""
+
+
 class Sensor(Document, tag="sensor", tag_field="type", frozen=True, kw_only=True):
-    """One entry of the dictionary, in its order of `position`. Absent `minimum`, `maximum`, `fault`: no such check."""
+    """One entry of the dictionary, in its order of `position`. Absent `minimum`, `maximum`, `faults`: no such check."""
 
     id: int
     position: int
@@ -70,10 +74,14 @@ class Sensor(Document, tag="sensor", tag_field="type", frozen=True, kw_only=True
     """Below it a value is implausible (quality 1)."""
     maximum: float | None = None
     """Above it a value is implausible (quality 1)."""
-    fault: float | None = None
-    """At or beyond it the sensor is broken (quality 3): at or above when positive, at or below when negative."""
+    faults: FaultRanges = ()
+    """Closed ranges whose values say that the sensor is broken (quality 3); null is an open end, `[v, v]` one value."""
     rollover: float | None = None
     """An accumulating register's capacity: after it the register starts at 0 again."""
+
+    def fault_value(self) -> float | None:
+        """Returns a value that says that the sensor is broken; None where the dictionary names none."""
+        return next((end for fault in self.faults for end in fault if end is not None), None)
 
 
 class Device(Document, tag="device", tag_field="type", frozen=True, kw_only=True):

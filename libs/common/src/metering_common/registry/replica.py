@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 
 from metering_common.contract import topics
 from metering_common.contract.metadata import RegistryVersion
-from metering_common.kafka import clients as kafka
+from metering_common.kafka.clients import MAX_BATCH_BYTES
+from metering_common.kafka.consumers import open_consumer
 from metering_common.registry.documents import RegistryDocument, document_key
 from metering_common.registry.memory import Registry
 from metering_common.service.cancellation import is_asked_to_end
@@ -31,7 +32,6 @@ HEAD_CHECK_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 _POLL_MS = 100  # a transaction's end moves the position without giving a record: it is seen this late at most
 _POLL_RECORDS = 2_000  # taken in between two turns of the event loop
-_STOP_SECONDS = 2.0
 _REVOKING = (b"gateway:", b"provider:", b"key:")
 _PARTITION = TopicPartition(topics.REGISTRY, 0)
 
@@ -163,7 +163,7 @@ class RegistryReplica:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_from_beginning(self) -> None:
-        async with _open_consumer(self._settings) as consumer:
+        async with _open_at_beginning(self._settings) as consumer:
             head, end = await _first_record(consumer), await _end_offset(consumer)
             staged = Registry()
             position = await self._stage(staged, end, self._poll(consumer, head))
@@ -263,19 +263,14 @@ def _changes(before: Registry, after: Registry) -> list[tuple[str, RegistryDocum
 
 
 @asynccontextmanager
-async def _open_consumer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+async def _open_at_beginning(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     """At the topic's beginning; an offset that is gone raises rather than jumping somewhere."""
-    consumer = kafka.consumer(settings, auto_offset_reset="none", max_partition_fetch_bytes=kafka.MAX_BATCH_BYTES)
-    try:
-        await consumer.start()
+    options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": MAX_BATCH_BYTES}
+    async with open_consumer(settings, **options) as consumer:
         consumer.assign([_PARTITION])
         beginnings = await consumer.beginning_offsets([_PARTITION])
         consumer.seek(_PARTITION, beginnings[_PARTITION])
         yield consumer
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await consumer.stop()
 
 
 async def _end_offset(consumer: AIOKafkaConsumer) -> int:

@@ -1,15 +1,28 @@
-"""How long a start waits for Kafka or PostgreSQL: a tool for a while, a service for as long as it takes."""
+"""How failures are waited out: the pauses between attempts, and how long a start waits for Kafka or PostgreSQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-LONGEST_PAUSE_SECONDS = 2.0
-
 T = TypeVar("T")
 Away = tuple[type[Exception], ...]
 Tell = Callable[[Exception | None], None]
+
+
+_LONGEST_EXPONENT = 30  # beyond it any pause is the longest one
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses between attempts: each is twice the one before, up to the longest."""
+
+    first_seconds: float = 0.1
+    longest_seconds: float = 5.0
+
+    def pause_seconds(self, failures: int) -> float:
+        """After so many failures in a row, the first one counted as 0."""
+        return min(self.first_seconds * 2.0 ** min(failures, _LONGEST_EXPONENT), self.longest_seconds)
 
 
 class RefusedError(Exception):
@@ -30,7 +43,7 @@ class RetryPolicy:
     seconds: float = 30.0
     tell: Tell = _nobody
     refused_seconds: float = 30.0
-    first_pause_seconds: float = 0.25
+    backoff: Backoff = Backoff(first_seconds=0.25, longest_seconds=2.0)
 
     async def until(self, attempt: Callable[[], Awaitable[T]], away: Away) -> T:
         """What `attempt` gives once it no longer fails with one of `away`.
@@ -40,7 +53,7 @@ class RetryPolicy:
         now = asyncio.get_running_loop().time
         started = away_until = now()
         expected: Away = (RefusedError, *away)
-        pause = self.first_pause_seconds
+        failures = 0
         while True:
             try:
                 found = await attempt()
@@ -53,5 +66,5 @@ class RetryPolicy:
             else:
                 self.tell(None)
                 return found
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(self.backoff.pause_seconds(failures))
+            failures += 1

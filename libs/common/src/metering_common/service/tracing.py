@@ -5,27 +5,17 @@ Nothing is imported or done without one. The request's `traceparent` travels unc
 a stage sends twice has the same bytes, and the spans of all stages are children of the request's.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager
-from threading import Thread
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-import structlog
-
 from metering_common.contract.metadata import RecordHeaders
-from metering_common.service.settings import TracingSettings
-
-FLUSH_SECONDS = 2.0
-"""How long a stop waits for a collector that does not answer."""
 
 _TRACE_ID = slice(3, 35)  # where a traceparent has it
 
 Attributes = dict[str, str | int | float | bool]
 StageTrace = Callable[[Iterable[RecordHeaders], float], None]
 """Told of the records that a stage has just finished, and of the seconds it took."""
-
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class RequestSpan(Protocol):
@@ -74,31 +64,6 @@ def no_trace(_headers: Iterable[RecordHeaders], _seconds: float) -> None:
     """The stage trace of a service without a collector."""
 
 
-@asynccontextmanager
-async def open_tracing(service: str, settings: TracingSettings) -> AsyncIterator[Tracing | None]:
-    """None when no collector is configured."""
-    if (endpoint := settings.traces_endpoint) is None:
-        yield None
-        return
-    from metering_common.service.otlp import OtlpTracing  # noqa: PLC0415  half a second of import, for those who want traces
-
-    tracing = OtlpTracing(service, endpoint)
-    log.info("tracing.opened", endpoint=endpoint)
-    try:
-        yield tracing
-    finally:
-        await _end(tracing)
-
-
 def stage_trace(tracing: Tracing | None, name: str, topic: str) -> StageTrace:
     """What a stage calls whether or not anything is traced."""
     return no_trace if tracing is None else tracing.stage(name, topic)
-
-
-async def _end(tracing: Tracing) -> None:
-    """In a thread of its own, since the library waits for up to half a minute and cannot be cancelled."""
-    ending = Thread(target=tracing.shutdown, daemon=True)
-    ending.start()
-    await asyncio.to_thread(ending.join, FLUSH_SECONDS)
-    if ending.is_alive():
-        log.warning("tracing.not_flushed", seconds=FLUSH_SECONDS)

@@ -15,6 +15,18 @@ from metering_auth.domain.plain import as_plain
 from metering_auth.domain.sensor_entries import SensorEntry, read_dictionary, read_sensor_list
 from metering_common.registry.documents import Sensor, SensorKind
 
+FAULT_HELP = (
+    "a value or a range low..high (an end may be missing) of a broken sensor; again for more: --fault=-300..-127"
+)
+
+
+def fault_range(text: str) -> tuple[float | None, float | None]:
+    """`192`, `-300..-127`, `192..`, `..-1000`; raises ValueError, of which argparse makes its message."""
+    low, separator, high = text.partition("..")
+    if not separator:
+        return float(low), float(low)
+    return (float(low) if low else None), (float(high) if high else None)
+
 
 def register(groups: Parsers) -> None:
     _register_sensor(groups.add_parser("sensor", help="the dictionary").add_subparsers(required=True))
@@ -30,10 +42,10 @@ def _register_sensor(commands: Parsers) -> None:
     for name, sentence in (
         ("--minimum", "below it a value is implausible"),
         ("--maximum", "above it a value is implausible"),
-        ("--fault", "at or beyond it the sensor is broken"),
         ("--rollover", "an accumulating register's capacity"),
     ):
         add.add_argument(name, type=float, help=sentence)
+    add.add_argument("--fault", dest="faults", action="append", default=[], type=fault_range, help=FAULT_HELP)
     add_command(commands, "list", _list_sensors, "list the dictionary")
     add_command(commands, "export", _export_sensors, "print the dictionary as a file that `sensor import` reads")
     importing = add_command(commands, "import", _import_sensors, "add or change entries by name; safe to repeat")
@@ -75,7 +87,7 @@ def _register_device(commands: Parsers) -> None:
 
 
 async def _add_sensor(session: Session, given: argparse.Namespace) -> Answer:
-    names = ("name", "unit", "alias", "kind", "minimum", "maximum", "fault", "rollover")
+    names = ("name", "unit", "alias", "kind", "minimum", "maximum", "faults", "rollover")
     terms = {name: getattr(given, name) for name in names}
     entry = msgspec.convert(terms, SensorEntry)
     sensor = await sensors.add_sensor(session.connection, session.actor, entry)
@@ -156,5 +168,5 @@ def read_file(path: Path) -> bytes:
 
 def _exported(sensor: Sensor) -> dict[str, Any]:
     """Id and position are this platform's own: the order of the file keeps the order of the dictionary."""
-    kept = {"name", "alias", "unit", "kind", "minimum", "maximum", "fault", "rollover"}
-    return {name: value for name, value in as_plain(sensor).items() if name in kept and value is not None}
+    kept = {"name", "alias", "unit", "kind", "minimum", "maximum", "faults", "rollover"}
+    return {name: value for name, value in as_plain(sensor).items() if name in kept and value not in (None, [])}

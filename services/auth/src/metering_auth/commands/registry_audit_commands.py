@@ -77,5 +77,5 @@ def _line(event: dict[str, Any]) -> dict[str, Any]:
     what = [
         f"{name}: {before[name]} → {after[name]}" if name in before else f"{name}: {after[name]}" for name in changes
     ]
-    kept = ("id", "at", "actor", "action", "subject", "origin")
+    kept = ("id", "at", "actor", "database_role", "action", "subject", "origin")
     return {name: event[name] for name in kept} | {"what": "; ".join(what).replace("\n", " ")}

@@ -1,15 +1,16 @@
 """What a command of metering-admin works with: one connection, who runs it, and the settings it asks for."""
 
 import argparse
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from metering_auth.adapters.postgres.audit import operator
 from metering_auth.adapters.postgres.rows import Connection
-from metering_auth.domain.actor import Actor
+from metering_auth.domain.actor import Actor, operator_name
 from metering_auth.settings import DatabaseSettings, StoreSettings
 from metering_common.postgres import pool as postgres
 from metering_common.postgres.pool import TimedPool
@@ -40,9 +41,16 @@ class Session:
 
     pool: TimedPool
     connection: Connection
-    actor: Actor
+    operator: str | None
+    """As `--as` names them."""
     quiet: bool
     """No progress bars: the output is read by a program."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts; commands that only read need nobody. Raises `UnknownOperatorError`."""
+        name = operator_name(self.operator, os.environ.get("METERING_OPERATOR"), os.getlogin)
+        return Actor(name, socket.gethostname())
 
     def store_settings(self) -> StoreSettings:
         """For commands about tokens and keys."""
@@ -54,7 +62,7 @@ Parsers = Any  # argparse has no public name for what add_subparsers returns
 
 
 @asynccontextmanager
-async def session(*, quiet: bool) -> AsyncIterator[Session]:
+async def session(*, operator: str | None, quiet: bool) -> AsyncIterator[Session]:
     """Connected as the environment says."""
     settings = load_settings(DatabaseSettings)
     async with (
@@ -68,7 +76,7 @@ async def session(*, quiet: bool) -> AsyncIterator[Session]:
         ) as pool,
         pool.acquire() as connection,
     ):
-        yield Session(pool, connection, operator(), quiet)
+        yield Session(pool, connection, operator, quiet)
 
 
 def registry_id(text: str) -> int:
@@ -97,8 +105,9 @@ def instant(text: str) -> datetime:
 
 
 def add_command(parsers: Parsers, name: str, run: Command, sentence: str) -> argparse.ArgumentParser:
-    """One command with its sentence of help; every command takes --json."""
+    """One command with its sentence of help; every command takes --json and --as."""
     parser: argparse.ArgumentParser = parsers.add_parser(name, help=sentence, description=sentence)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--as", dest="operator", metavar="NAME", help="who you are; else METERING_OPERATOR says it")
     parser.set_defaults(run=run)
     return parser

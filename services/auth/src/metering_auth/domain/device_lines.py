@@ -6,12 +6,13 @@ from typing import Any
 
 from metering_auth.domain.texts import InvalidEntryError, normalised
 from metering_auth.domain.zones import checked_zone
+from metering_common.contract.limits import DAY_SECONDS
 
 COLUMNS = ("number", "zone", "interval_seconds", "active", "sensors", "meter_exchanges")
 REQUIRED = "number"
 SEPARATOR = "|"
 DEFAULT_ZONE = "America/Santiago"
-LONGEST_INTERVAL = 366 * 86_400  # seconds
+LONGEST_INTERVAL = 366 * DAY_SECONDS
 LAST_SECOND = 253_402_300_799  # of the year 9999
 ACTIVE = {"": True, "true": True, "1": True, "false": False, "0": False}
 

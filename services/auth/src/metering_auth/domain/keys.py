@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from metering_auth.domain.tokens import LEEWAY_SECONDS
+from metering_common.contract.tokens import LEEWAY_SECONDS
 from metering_common.registry.documents import KeyState
 
 IN_FLIGHT = timedelta(seconds=60)  # a token may still be on its way when its key begins to retire

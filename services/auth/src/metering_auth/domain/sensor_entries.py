@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 
 from metering_auth.domain.texts import InvalidEntryError, normalised
-from metering_common.registry.documents import Sensor, SensorKind
+from metering_common.registry.documents import FaultRanges, Sensor, SensorKind
 
 ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
 
@@ -22,7 +23,7 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
     kind: SensorKind | None = None
     minimum: float | None = None
     maximum: float | None = None
-    fault: float | None = None
+    faults: FaultRanges = ()
     rollover: float | None = None
 
 
@@ -37,7 +38,8 @@ def read_dictionary(text: bytes) -> list[SensorEntry]:
 def check_entry(entry: SensorEntry) -> SensorEntry:
     """The entry as it is kept; raises `InvalidEntryError`."""
     name = normalised(entry.name, "the sensor's name")
-    for number in (entry.minimum, entry.maximum, entry.fault, entry.rollover):
+    _check_faults(name, entry.faults)
+    for number in (entry.minimum, entry.maximum, entry.rollover, *chain.from_iterable(entry.faults)):
         if number is not None and not math.isfinite(number):
             raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
     if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
@@ -87,9 +89,17 @@ def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
 
 
 def stored_terms(entry: SensorEntry) -> tuple[Any, ...]:
-    kind = entry.kind or _kind_of(entry.name)
-    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, entry.fault, entry.rollover)
+    kind, faults = entry.kind or _kind_of(entry.name), msgspec.json.encode(entry.faults).decode()
+    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, faults, entry.rollover)
 
 
 def _kind_of(name: str) -> SensorKind:
     return SensorKind.ACCUMULATING if ACCUMULATING_MARK in name.lower() else SensorKind.INSTANTANEOUS
+
+
+def _check_faults(name: str, faults: FaultRanges) -> None:
+    for low, high in faults:
+        if low is None and high is None:
+            raise InvalidEntryError(f"sensor {name!r}: a fault range needs an end, or every value is a fault")
+        if low is not None and high is not None and low > high:
+            raise InvalidEntryError(f"sensor {name!r}: the fault range from {low} to {high} holds nothing")

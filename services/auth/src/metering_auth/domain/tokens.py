@@ -12,9 +12,8 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-ALGORITHM = "RS256"
-ISSUER = "Provider Auth Server"
-LEEWAY_SECONDS = 30  # for `exp` and `iat` alike
+from metering_common.contract.tokens import ALGORITHM, ISSUER, LEEWAY_SECONDS
+
 MAX_TOKEN_CHARACTERS = 4_096
 HEADER_NAMES = frozenset({"alg", "typ", "kid"})
 

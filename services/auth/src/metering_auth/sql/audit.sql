@@ -1,5 +1,5 @@
 -- name: record_event
--- One act or security event; the database's clock says when.
+-- One act or security event; the database says when, and by which of its roles.
 INSERT INTO audit_event (actor, action, subject, origin, before, after) VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb);
 
 -- name: record_events
@@ -10,7 +10,7 @@ FROM unnest($4::text[], $5::text[], $6::text[]) AS act (subject, before, after);
 
 -- name: events
 -- The newest events that match; an absent condition does not restrict, an action may end in % for a prefix.
-SELECT id, at, actor, action, subject, origin, before, after
+SELECT id, at, actor, database_role, action, subject, origin, before, after
 FROM audit_event
 WHERE ($1::text IS NULL OR actor = $1)
     AND ($2::text IS NULL OR action LIKE $2)

@@ -47,13 +47,13 @@ SELECT * FROM sensor ORDER BY position;
 
 -- name: add_sensor
 -- A new entry at the end of the dictionary.
-INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, fault, rollover)
-SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 FROM sensor
+INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, faults, rollover)
+SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7::jsonb, $8 FROM sensor
 RETURNING *;
 
 -- name: set_sensor
 -- Everything of an entry but its name and place.
-UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, fault = $7, rollover = $8
+UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, faults = $7::jsonb, rollover = $8
 WHERE name = $1
 RETURNING *;
 
@@ -112,16 +112,6 @@ SELECT taken.*, before.id IS NULL AS added,
     before.sensors AS sensors_before, before.zone AS zone_before, before.interval_seconds AS interval_seconds_before,
     before.meter_exchanges AS meter_exchanges_before, before.active AS active_before
 FROM taken LEFT JOIN before ON before.id = taken.id;
-
--- name: lease
--- The lease for 10 more seconds by the database's clock, if it is free or already this holder's; no row otherwise.
-UPDATE relay_lease SET holder = $1, until = clock_timestamp() + interval '10 seconds'
-WHERE holder = $1 OR holder IS NULL OR until < clock_timestamp()
-RETURNING until;
-
--- name: give_lease_up
--- The next relay need not wait.
-UPDATE relay_lease SET until = '-infinity' WHERE holder = $1;
 
 -- name: next_entries
 -- The oldest entries of the first lane that has any.

@@ -192,7 +192,8 @@ class Remapping:
     async def _mark(self, lost: LostKeys, version: int) -> bool:
         """Through the validator like everything else: the fault value of the dictionary, which it marks quality 3."""
         sensor = self._sensors.get(lost.target.sensor)
-        if sensor is None or sensor.fault is None:
+        fault = None if sensor is None else sensor.fault_value()
+        if fault is None:
             return False
-        elements = fault_marks(lost.target, lost.stamps, sensor.fault)
+        elements = fault_marks(lost.target, lost.stamps, fault)
         return await self._send(RemappedDevice(lost.target.provider, lost.target.number, elements), version)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal, Inexact, Overflow
 from typing import NamedTuple
 
+from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS
 from metering_ecl_poller.domain.clock_check import Doubtful
 from metering_ecl_poller.domain.mapping import ChannelRoute
 from metering_ecl_poller.domain.portal.models import Sample, Value
 from metering_ecl_poller.domain.units import converted
 
-MAX_MEASURES = 100
-MAX_SPAN_SECONDS = 86_400
 MAX_PLAIN_DIGITS = 40  # a number of more places is written with an exponent
 
 

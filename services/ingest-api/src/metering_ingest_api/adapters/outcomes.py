@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from metering_common.contract import codec, topics
 from metering_common.contract.messages import Outcome
-from metering_common.kafka import clients as kafka
+from metering_common.kafka import consumers
 from metering_common.service.clock import Clock
 from metering_common.service.settings import KafkaSettings
 from metering_ingest_api.domain.batch_results import is_complete
@@ -24,7 +24,6 @@ IDLE_SECONDS = 30.0
 """So long after the last one that waited the tail is let go."""
 START_SECONDS = 1.0
 _POLL_MS = 1_000
-_STOP_SECONDS = 2.0
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -133,17 +132,9 @@ def decode(record: ConsumerRecord) -> Outcome | None:
         return None
 
 
-@asynccontextmanager
-async def open_consumer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of its own, in no group; its end is not waited for longer than it is worth."""
-    consumer = kafka.consumer(settings, isolation_level="read_uncommitted")
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await consumer.stop()
+def open_consumer(settings: KafkaSettings) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
+    """A consumer of its own, in no group."""
+    return consumers.open_consumer(settings, isolation_level="read_uncommitted")
 
 
 async def partitions_of(consumer: AIOKafkaConsumer) -> list[TopicPartition]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from metering_common.contract.batch_id import batch_time_ms
-from metering_common.contract.messages import Finding, FindingKind, Outcome, Status
+from metering_common.contract.messages import MAX_OUTCOME_FINDINGS, Finding, FindingKind, Outcome, Status
 from metering_common.http.problems import Problem
 
 WINDOW_SECONDS = 3_600
@@ -13,7 +13,6 @@ WINDOW_SECONDS = 3_600
 SKEW_SECONDS = 60
 """Clocks of two pods differ by less."""
 INCOMPLETE_AFTER_SECONDS = 60
-MAX_REFUSALS = 100
 _UUID_7 = 7
 _ORDER = {FindingKind.REFUSED: 0, FindingKind.NOT_TAKEN: 1, FindingKind.QUALITY: 2}
 _COUNTS = ("measures", "values", "accepted", "refused", "not_taken", "repeated")
@@ -35,7 +34,7 @@ def is_complete(outcomes: Iterable[Outcome]) -> bool:
 def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
     """Refusals first, then sensors not taken, then quality; 100 at most, as in each outcome."""
     every = [finding for outcome in _by_item(outcomes) for finding in outcome.findings]
-    return sorted(every, key=lambda finding: _ORDER[finding.kind])[:MAX_REFUSALS]
+    return sorted(every, key=lambda finding: _ORDER[finding.kind])[:MAX_OUTCOME_FINDINGS]
 
 
 def batch_in_window(text: str, now_ms: int) -> UUID:
@@ -73,7 +72,7 @@ def result(batch_id: UUID, provider: int, told: Sequence[Told], now_ms: int) -> 
         "refusedPerRule": _per_rule(outcomes),
         "refusals": [
             finding for outcome in outcomes for finding in outcome.findings if finding.kind is FindingKind.REFUSED
-        ][:MAX_REFUSALS],
+        ][:MAX_OUTCOME_FINDINGS],
     }
 
 

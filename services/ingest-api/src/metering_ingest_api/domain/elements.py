@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from msgspec import Raw
 
-MAX_NESTING = 16
+from metering_common.contract.limits import MAX_NESTING
+
 MAX_NUMBER_CHARACTERS = 400
 MAX_UNCOUNTED = 40_000
 """What may stand in `sensorValues` beside objects of two members, so that it is counted one by one."""

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
+from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MILLISECONDS_FROM
 from metering_common.http.problems import Fault, Problem
 from metering_ingest_api.domain.elements import Document, Element
 
-MAX_MEASURES = 100  # per request, all devices together
 MAX_VALUES = 10_000  # per request, whatever they are
-MAX_SPAN_SECONDS = 86_400  # ends included
-TIMESTAMPS_BELOW = 10**11  # what is beyond are milliseconds: refused alone, by rule
 
 
 def check(document: Document) -> None:
@@ -32,7 +30,7 @@ def _check_span(elements: Sequence[Element]) -> None:
         timestamp
         for element in elements
         for timestamp in element.timestamps
-        if type(timestamp) is int and timestamp < TIMESTAMPS_BELOW
+        if type(timestamp) is int and timestamp < MILLISECONDS_FROM
     ]
     if timestamps and max(timestamps) - min(timestamps) > MAX_SPAN_SECONDS:
         raise _span_too_long(elements, min(timestamps), max(timestamps))

@@ -8,13 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.types import Options
 
+from metering_common.contract.tokens import ALGORITHM, ISSUER, LEEWAY_SECONDS
 from metering_common.http.problems import Problem, unauthorized
 from metering_common.registry.documents import Gateway, KeyState, Provider, SigningKey
 from metering_common.registry.memory import Registry
 
-ISSUER = "Provider Auth Server"
-ALGORITHM = "RS256"
-LEEWAY_SECONDS = 30
 VERIFIED_TOKENS = 100_000
 """At most so many are remembered, about 300 bytes each; the one remembered first goes first."""
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 import asyncpg
 
-from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.queries import load_queries
 from metering_prober.application import UnreadableError
 from metering_prober.domain.series import Stored
 

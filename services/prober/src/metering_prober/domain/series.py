@@ -5,7 +5,6 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 HIGHEST = 50.0
-DAY_SECONDS = 86_400
 _FACTOR, _MODULUS = 2_654_435_761, 2**32  # Knuth's: neighbours differ, and each instant has one value for ever
 
 

@@ -26,6 +26,7 @@ class Limits:
     http: Window = field(default_factory=Window)
     ecl: Window = field(default_factory=Window)
     max_measures: int = 100
+    max_values: int = 10_000
     max_span_seconds: int = DAY_SECONDS
 
 

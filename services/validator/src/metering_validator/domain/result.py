@@ -18,9 +18,9 @@ from metering_common.contract.messages import (
     Validated,
 )
 from metering_common.contract.metadata import MAX_ERROR_BYTES, RecordHeaders, RecordPosition
-from metering_validator.domain.catalogue import CATALOGUE
 from metering_validator.domain.context import Context
-from metering_validator.domain.rules import sensor_not_on_list
+from metering_validator.domain.rules import TABLE
+from metering_validator.domain.rules.sensor import sensor_not_on_list
 
 
 class Result(NamedTuple):
@@ -81,7 +81,7 @@ def finding(rule_id: str, kind: FindingKind, device: str, timestamp: int | str |
         sensor_name=None if sensor is None else _carried(sensor),
         kind=kind,
         rule=rule_id,
-        message=CATALOGUE[rule_id].english,
+        message=TABLE[rule_id].english,
     )
 
 
@@ -109,7 +109,11 @@ def _with_findings(outcome: Outcome, account: Account, device_number: str, conte
     marked = [found for found in account.findings if found.kind is FindingKind.QUALITY]
     left_out = [
         finding(
-            sensor_not_on_list.id, FindingKind.NOT_TAKEN, device_number, None, context.dictionary.name_of(entry.sensor)
+            sensor_not_on_list.id,
+            FindingKind.NOT_TAKEN,
+            device_number,
+            None,
+            context.dictionary.by_id[entry.sensor].name,
         )
         for entry in account.not_taken
     ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
 from metering_common.contract.metadata import RecordPosition
-from metering_common.contract.topics import REGISTRY
-from metering_common.kafka import clients as kafka
+from metering_common.contract.topics import REGISTRY, open_admin
+from metering_common.kafka.consumers import open_consumer
 from metering_common.service.settings import KafkaSettings
 
 READ_SECONDS = 10.0
@@ -29,13 +29,8 @@ class Archive:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: KafkaSettings) -> AsyncIterator[Self]:
-        consumer = kafka.consumer(settings, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES)
-        admin = kafka.admin_client(settings)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(consumer.stop)
-            await consumer.start()
-            stack.push_async_callback(admin.close)
-            await admin.start()
+        options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": FETCH_BYTES}
+        async with open_consumer(settings, **options) as consumer, open_admin(settings) as admin:
             yield cls(consumer, admin)
 
     async def read(self, position: RecordPosition) -> ConsumerRecord | None:

@@ -1,12 +1,14 @@
 """Keeps `provider`, `gateway`, `sensor` and `device` as the registry has them: one writer does, by a lease."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 import structlog
 
+from metering_common.postgres.instants import instant_of_seconds
+from metering_common.postgres.lease import Lease, LeaseLostError
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import Device, Gateway, Provider, RegistryDocument, Sensor
 from metering_common.registry.replica import RegistryReplica
@@ -20,14 +22,10 @@ from metering_writer.queries import sql
 LEASE = "dimensions"
 CHANGES_WAIT_SECONDS = 0.2  # changes that come together are written together
 RETENTION_SECONDS = 3_600.0
+DOCUMENTS_AT_ONCE = 10_000  # in one transaction, far less than a lease lasts
 UNKNOWN_ZONE = "UTC"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-
-
-class LeaseLostError(Exception):
-    """Another writer keeps the dimension tables now."""
 
 
 class DimensionKeeper:
@@ -44,7 +42,15 @@ class DimensionKeeper:
         lease_seconds: float,
     ) -> None:
         self._pool, self._kafka, self._clock, self._metrics = pool, kafka, clock, metrics
-        self._holder, self._lease_seconds = holder, lease_seconds
+        self._lease_seconds = lease_seconds
+        self._lease = Lease(
+            pool,
+            LEASE,
+            seconds=lease_seconds,
+            renew_seconds=lease_seconds / 3,
+            monotonic=clock.monotonic,
+            holder=holder,
+        )
 
     async def run(self) -> None:
         while True:
@@ -63,51 +69,40 @@ class DimensionKeeper:
 
     async def give_back(self) -> None:
         """So that another writer takes over at once."""
-        async with self._pool.acquire() as session:
-            await session.execute(sql.give_lease_back, LEASE, self._holder)
+        await self._lease.give_back()
 
     async def _take(self) -> bool:
-        async with self._pool.acquire() as session:
-            return bool(await session.fetchval(sql.take_lease, LEASE, self._holder, self._lease_seconds))
+        return await self._lease.take()
 
     async def _keep(self) -> None:
         """Holds the lease: everything once, with what is absent marked, then each change."""
         changed: dict[str, RegistryDocument | None] = {}
         async with RegistryReplica.open(self._kafka, self._clock, changed.__setitem__) as replica:
             while not replica.ready:
-                await self._renew()
+                await self._lease.keep()
                 await asyncio.sleep(min(CHANGES_WAIT_SECONDS, self._lease_seconds / 3))
             zones = await self._zones()
             changed.clear()
-            await self._write(_Documents.of(list(replica.registry.documents()), zones), everything=True)
+            await self._write_everything(list(replica.registry.documents()), zones)
             log.info("dimensions.kept", devices=len(replica.registry.devices))
             self._metrics.dimensions_kept.set(1)
-            await self._follow(changed, lambda: list(replica.registry.documents()), zones)
+            await self._follow(changed, zones)
 
-    async def _follow(
-        self,
-        changed: dict[str, RegistryDocument | None],
-        documents: Callable[[], list[RegistryDocument]],
-        zones: frozenset[str],
-    ) -> None:
-        renew_at = expire_at = self._clock.monotonic()
+    async def _follow(self, changed: dict[str, RegistryDocument | None], zones: frozenset[str]) -> None:
+        """What changes costs what has changed, however large the registry is."""
+        expire_at = self._clock.monotonic()
         while True:
-            if self._clock.monotonic() >= renew_at:
-                await self._renew()
-                renew_at = self._clock.monotonic() + self._lease_seconds / 3
+            await self._lease.keep()
             if self._clock.monotonic() >= expire_at:
                 await self._apply_retention()
                 expire_at = self._clock.monotonic() + RETENTION_SECONDS
             if changed:
-                removed = None in changed.values()
-                chosen = documents() if removed else [document for document in changed.values() if document is not None]
+                latest = dict(changed)
                 changed.clear()
-                await self._write(_Documents.of(chosen, zones), everything=removed)
+                put = [document for document in latest.values() if document is not None]
+                removed = [key for key, document in latest.items() if document is None]
+                await self._write(_Documents.of(put, zones), removed)
             await asyncio.sleep(min(CHANGES_WAIT_SECONDS, self._lease_seconds / 3))
-
-    async def _renew(self) -> None:
-        if not await self._take():
-            raise LeaseLostError
 
     async def _zones(self) -> frozenset[str]:
         async with self._pool.acquire() as session:
@@ -122,13 +117,21 @@ class DimensionKeeper:
             self._metrics.retention_failures.inc()
             log.warning("retention.failed", error=repr(error))
 
-    async def _write(self, documents: "_Documents", *, everything: bool) -> None:
+    async def _write_everything(self, documents: list[RegistryDocument], zones: frozenset[str]) -> None:
+        """Some at a time, the lease renewed between; then what the registry does not have is marked."""
+        for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+            await self._write(_Documents.of(documents[start : start + DOCUMENTS_AT_ONCE], zones), ())
+            await self._lease.keep()
         async with self._pool.acquire() as session, session.transaction():
-            if not await session.fetchval(sql.hold_lease, LEASE, self._holder):
-                raise LeaseLostError
+            await self._lease.hold(session)
+            await _Documents.of(documents, zones).mark_absent(session)
+
+    async def _write(self, documents: "_Documents", removed: Sequence[str]) -> None:
+        """`removed` are the record keys of documents that are no more."""
+        async with self._pool.acquire() as session, session.transaction():
+            await self._lease.hold(session)
             await documents.upsert(session)
-            if everything:
-                await documents.mark_absent(session)
+            await _mark_removed(session, removed)
 
 
 class _Documents:
@@ -161,7 +164,9 @@ class _Documents:
         await session.execute(
             sql.upsert_sensors,
             *_columns(self._sensors, "id", "position", "name", "alias", "unit", "kind"),
-            *_columns(self._sensors, "minimum", "maximum", "fault", "rollover"),
+            *_columns(self._sensors, "minimum", "maximum"),
+            [msgspec.json.encode(sensor.faults).decode() for sensor in self._sensors],
+            *_columns(self._sensors, "rollover"),
         )
         await session.executemany(sql.upsert_device, [self._device_row(device) for device in self._devices])
 
@@ -177,11 +182,26 @@ class _Documents:
         if zone not in self._zones:
             log.error("dimensions.unknown_zone", device=device.id, zone=zone)
             zone = UNKNOWN_ZONE
-        exchanges = [_EPOCH + timedelta(seconds=at) for at in device.meter_exchanges]
+        exchanges = [instant_of_seconds(at) for at in device.meter_exchanges]
         return (
             device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors), exchanges,
             device.active,
         )  # fmt: skip
+
+
+_REMOVALS = {
+    "provider": sql.mark_removed_providers,
+    "gateway": sql.mark_removed_gateways,
+    "sensor": sql.mark_removed_sensors,
+    "device": sql.mark_removed_devices,
+}
+
+
+async def _mark_removed(session: Session, keys: Sequence[str]) -> None:
+    for kind, query in _REMOVALS.items():
+        ids = [int(key.removeprefix(f"{kind}:")) for key in keys if key.startswith(f"{kind}:")]
+        if ids:
+            await session.execute(query, ids)
 
 
 def _columns(documents: Sequence[RegistryDocument], *names: str) -> list[list[object]]:

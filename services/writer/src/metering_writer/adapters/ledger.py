@@ -1,17 +1,17 @@
 """Sixth stop of a measure in the writer: its record's row in the ledger, its refusals, and what a replay closes."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from metering_common.contract.messages import Refusal, Status, Validated
+from metering_common.postgres.instants import instant_of, instant_of_seconds
 from metering_writer.adapters.session import Session
 from metering_writer.domain.accounts import WriteResult
 from metering_writer.domain.records import Record
 from metering_writer.queries import sql
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEDGER_COLUMNS = (
     "batch_id", "item", "items", "device_id", "provider_id", "gateway_id", "source", "received_at", "rev", "status",
     "measures", "values", "accepted", "refused", "not_taken", "repeated",
@@ -68,11 +68,6 @@ def received_at(record: Record) -> datetime:
     return instant_of(record.headers.received_at_ms)
 
 
-def instant_of(unix_ms: int) -> datetime:
-    """Exact to the millisecond, which a division would not be."""
-    return _EPOCH + timedelta(milliseconds=unix_ms)
-
-
 def _ledger_row(record: Record, write_result: WriteResult) -> tuple[object, ...]:
     headers, validated, counts = record.headers, record.validated, record.validated.counts
     return (
@@ -98,7 +93,7 @@ def _refusal_row(record: Record, ordinal: int, refusal: Refusal) -> tuple[object
 def _instant(unix_seconds: int | None) -> datetime | None:
     """None too for what no calendar says: a refused timestamp may be any number."""
     try:
-        return None if unix_seconds is None else _EPOCH + timedelta(seconds=unix_seconds)
+        return None if unix_seconds is None else instant_of_seconds(unix_seconds)
     except OverflowError:
         return None
 

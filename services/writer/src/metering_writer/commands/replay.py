@@ -24,9 +24,9 @@ from metering_common.contract.topics import RAW
 from metering_common.kafka.publisher import Publisher, PublishUnavailableError
 from metering_common.kafka.publisher import Record as KafkaRecord
 from metering_common.postgres import pool as postgres
+from metering_common.postgres.instants import instant_of
 from metering_common.service.clock import SystemClock
 from metering_writer.adapters.archive import Archive
-from metering_writer.adapters.ledger import instant_of
 from metering_writer.domain.error_classification import backoff_seconds
 from metering_writer.domain.replaying import replayed
 from metering_writer.queries import sql

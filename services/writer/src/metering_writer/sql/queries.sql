@@ -115,21 +115,6 @@ SELECT extversion FROM pg_extension WHERE extname = 'timescaledb';
 -- Whether `measurement` has been made a hypertable (asked only where the extension is).
 SELECT EXISTS (SELECT FROM timescaledb_information.hypertables WHERE hypertable_name = 'measurement');
 
--- name: take_lease
--- Gets or renews the lease when it is free, ours, or past its time by the database's clock.
-INSERT INTO writer_lease (name, holder, expires_at) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-WHERE writer_lease.holder = excluded.holder OR writer_lease.expires_at < clock_timestamp()
-RETURNING true;
-
--- name: give_lease_back
--- A writer that leaves lets the next one take over at once.
-UPDATE writer_lease SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2;
-
--- name: hold_lease
--- In a transaction that only the holder may commit.
-SELECT true FROM writer_lease WHERE name = $1 AND holder = $2 AND expires_at > clock_timestamp() FOR UPDATE;
-
 -- name: zones
 -- The zones that this server knows: a device in another one would break every query on days.
 SELECT name FROM pg_timezone_names;
@@ -156,16 +141,16 @@ WHERE (kept.provider_id, kept.name, kept.active, kept.deleted_at IS NULL)
 
 -- name: upsert_sensors
 -- The dictionary as the registry has it.
-INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, fault, rollover)
+INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, rollover)
 SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::double precision[], $8::double precision[], $9::double precision[], $10::double precision[])
+    $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[])
 ON CONFLICT (id) DO UPDATE
 SET position = excluded.position, name = excluded.name, alias = excluded.alias, unit = excluded.unit,
-    kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, fault = excluded.fault,
+    kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, faults = excluded.faults,
     rollover = excluded.rollover, deleted_at = NULL
-WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.fault,
+WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.faults,
     kept.rollover, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
-    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.fault, excluded.rollover, true);
+    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.faults, excluded.rollover, true);
 
 -- name: upsert_device
 -- A device as the registry has it; one at a time, since its lists are of different lengths.
@@ -194,6 +179,22 @@ UPDATE sensor SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1:
 -- name: mark_deleted_devices
 -- What is absent from the registry: all but the given ones.
 UPDATE device SET deleted_at = now() WHERE deleted_at IS NULL AND id <> ALL ($1::integer[]);
+
+-- name: mark_removed_providers
+-- These providers the registry no longer has.
+UPDATE provider SET deleted_at = now() WHERE deleted_at IS NULL AND id = ANY ($1::integer[]);
+
+-- name: mark_removed_gateways
+-- These gateways the registry no longer has.
+UPDATE gateway SET deleted_at = now() WHERE deleted_at IS NULL AND id = ANY ($1::integer[]);
+
+-- name: mark_removed_sensors
+-- These sensors the registry no longer has.
+UPDATE sensor SET deleted_at = now() WHERE deleted_at IS NULL AND id = ANY ($1::smallint[]);
+
+-- name: mark_removed_devices
+-- These devices the registry no longer has.
+UPDATE device SET deleted_at = now() WHERE deleted_at IS NULL AND id = ANY ($1::integer[]);
 
 -- name: records_to_replay
 -- Records of a device with something refused, or with values not taken, that no replay has validated again yet.

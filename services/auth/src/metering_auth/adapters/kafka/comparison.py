@@ -13,7 +13,7 @@ from metering_auth.adapters.postgres.documents import QUERIES, all_documents
 from metering_auth.adapters.postgres.rows import one_row
 from metering_auth.metrics import RegistryMetrics
 from metering_common.contract.topics import REGISTRY
-from metering_common.kafka import clients as kafka
+from metering_common.kafka.consumers import open_consumer
 from metering_common.postgres.pool import UNAVAILABLE, TimedPool
 from metering_common.registry.documents import document_key, encode_document
 from metering_common.service.settings import KafkaSettings
@@ -96,12 +96,8 @@ class Comparison:
 
 async def _read_topic(settings: KafkaSettings) -> Digests:
     """A digest of the newest value of each key; a tombstone is no entry."""
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with open_consumer(settings) as consumer:
         return await _read_to_end(consumer)
-    finally:
-        await consumer.stop()
 
 
 async def _read_to_end(consumer: AIOKafkaConsumer) -> Digests:

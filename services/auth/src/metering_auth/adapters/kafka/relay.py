@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from uuid import uuid4
 
 import asyncpg
 import structlog
@@ -18,6 +17,8 @@ from metering_auth.adapters.postgres.rows import one_row
 from metering_auth.metrics import RegistryMetrics
 from metering_common.contract.topics import REGISTRY
 from metering_common.kafka import clients as kafka
+from metering_common.kafka.consumers import open_consumer
+from metering_common.postgres.lease import Lease, LeaseLostError
 from metering_common.postgres.pool import UNAVAILABLE, TimedPool
 from metering_common.service.settings import KafkaSettings
 
@@ -26,7 +27,9 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 TRANSACTIONAL_ID = "auth-registry-relay"
 BATCH_ENTRIES = 1_000
 IDLE_SECONDS = 0.1  # between looks into an empty outbox
-RENEW_SECONDS = 2.0  # the lease lasts 10 s
+LEASE = "relay"
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 2.0
 CANDIDATE_SECONDS = 1.0  # between looks at another's lease
 RETRY_SECONDS = 1.0
 KAFKA_SECONDS = 8.0  # one transaction; less than the lease
@@ -38,10 +41,6 @@ timestamp, by which every reader can tell how late it came.
 """
 
 
-class LeaseLostError(Exception):
-    """Another process relays now."""
-
-
 class Relay:
     """Runs in every auth process; only the one that holds the lease publishes."""
 
@@ -49,9 +48,8 @@ class Relay:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
-        self._holder = uuid4()
+        self._lease = Lease(pool, LEASE, seconds=LEASE_SECONDS, renew_seconds=RENEW_SECONDS, monotonic=time.monotonic)
         self._comparison = Comparison(pool, settings, metrics)
-        self._renewed_at = 0.0
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -78,12 +76,12 @@ class Relay:
         self._stopping = True
         with suppress(*UNAVAILABLE):
             await asyncio.wait_for(self._idle.wait(), KAFKA_SECONDS)
-            await self._pool.execute(QUERIES.give_lease_up, self._holder)
+            await self._lease.give_back()
 
     async def _wait_for_lease(self) -> None:
         while not self._stopping:
-            if await self._renew():
-                log.info("relay.lease_taken", holder=str(self._holder))
+            if await self._lease.take():
+                log.info("relay.lease_taken", holder=str(self._lease.holder))
                 return
             await asyncio.sleep(CANDIDATE_SECONDS)
 
@@ -96,7 +94,8 @@ class Relay:
             self._metrics.relaying.set(1)
             async with self._comparison.running():
                 while not self._stopping:
-                    await self._keep_lease()
+                    if await self._lease.keep():
+                        await self._watch_outbox()
                     if not await self._publish_next(producer):
                         await asyncio.sleep(IDLE_SECONDS)
 
@@ -148,21 +147,7 @@ class Relay:
         self._comparison.note_published(batch)
         before = await self._pool.fetchval(done, ids, position)
         if position <= before:
-            raise LeaseLostError  # the topic was recreated under us: begin again with its check
-
-    async def _keep_lease(self) -> None:
-        if asyncio.get_running_loop().time() - self._renewed_at < RENEW_SECONDS:
-            return
-        if not await self._renew():
-            raise LeaseLostError
-        await self._watch_outbox()
-
-    async def _renew(self) -> bool:
-        asked_at = asyncio.get_running_loop().time()
-        if await self._pool.fetchrow(QUERIES.lease, self._holder) is None:
-            return False
-        self._renewed_at = asked_at
-        return True
+            raise LeaseLostError(LEASE)  # the topic was recreated under us: begin again with its check
 
     async def _watch_outbox(self) -> None:
         depth = {row["lane"]: row for row in await self._pool.fetch(QUERIES.outbox_depth)}
@@ -194,14 +179,10 @@ async def _publish(producer: AIOKafkaProducer, batch: Batch) -> int:
 
 
 async def _end_position(settings: KafkaSettings) -> int:
-    consumer = kafka.consumer(settings, REGISTRY)
-    await consumer.start()
-    try:
-        partition = TopicPartition(REGISTRY, 0)
+    partition = TopicPartition(REGISTRY, 0)
+    async with open_consumer(settings, REGISTRY) as consumer:
         ends: dict[TopicPartition, int] = await consumer.end_offsets([partition])
         return ends[partition]
-    finally:
-        await consumer.stop()
 
 
 @asynccontextmanager

@@ -1,8 +1,5 @@
 """The audit: who did what, when, from where, and what it was before and after; written with the act, never changed."""
 
-import getpass
-import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +9,7 @@ import orjson
 
 from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.domain.actor import Actor
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 
 QUERIES = load_queries("metering_auth", "sql/audit.sql")
 
@@ -31,12 +28,6 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 100
-
-
-def operator() -> Actor:
-    """Who runs a command on this machine: the login behind sudo if there is one."""
-    name = os.environ.get("SUDO_USER") or getpass.getuser()
-    return Actor(name=name, origin=socket.gethostname())
 
 
 async def record(

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import asyncpg
+import msgspec
 
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_common.registry.documents import (
     Device,
+    FaultRanges,
     Gateway,
     KeyState,
     Meta,
@@ -49,7 +51,7 @@ def sensor_from(row: asyncpg.Record) -> Sensor:
         alias=row["alias"],
         minimum=row["minimum"],
         maximum=row["maximum"],
-        fault=row["fault"],
+        faults=msgspec.json.decode(row["faults"], type=FaultRanges),
         rollover=row["rollover"],
     )
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.domain.tokens import SigningMaterial
-from metering_common.postgres.pool import load_queries
+from metering_common.postgres.queries import load_queries
 from metering_common.registry.documents import KeyState
 from metering_common.service.sealed import Keyring, SealedError
 

@@ -6,8 +6,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from metering_common.contract.metadata import MalformedHeadersError
-from metering_common.contract.topics import ECL_ANSWERS
-from metering_common.kafka import clients as kafka
+from metering_common.contract.topics import ECL_ANSWERS, open_admin
+from metering_common.kafka.consumers import open_consumer
 from metering_common.service.settings import KafkaSettings
 from metering_ecl_poller.adapters.kafka.answers import from_record
 from metering_ecl_poller.domain.portal.answer import ArchivedAnswer
@@ -24,9 +24,7 @@ async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgr
 
     Raises `UnknownSchemaVersionError` on what a newer release wrote; what no release can read is logged and left out.
     """
-    consumer = kafka.consumer(settings)
-    await consumer.start()
-    try:
+    async with open_consumer(settings) as consumer:
         spans = await _spans(consumer, await _partitions(settings), since_ms)
         done, total = 0, sum(end - start for start, end in spans.values())
         for partition, (start, end) in spans.items():
@@ -41,8 +39,6 @@ async def kept_answers(settings: KafkaSettings, since_ms: int, progress: OnProgr
                 position = await consumer.position(partition)
                 progress(done + min(position, end) - start, total)
             done += end - start
-    finally:
-        await consumer.stop()
 
 
 async def _spans(
@@ -59,12 +55,8 @@ async def _spans(
 
 
 async def _partitions(settings: KafkaSettings) -> list[TopicPartition]:
-    admin = kafka.admin_client(settings)
-    await admin.start()
-    try:
+    async with open_admin(settings) as admin:
         (topic,) = await admin.describe_topics([ECL_ANSWERS])
-    finally:
-        await admin.close()
     return [TopicPartition(ECL_ANSWERS, number) for number in sorted(one["partition"] for one in topic["partitions"])]
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import asyncpg
 import msgspec
 
+from metering_common.postgres.instants import instant_of, unix_ms_of
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.sealed import Keyring
-from metering_ecl_poller.adapters.postgres.moments import moment, unix_ms
 from metering_ecl_poller.adapters.postgres.poll_store import QUERIES, open_account, sealed_context
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion
 from metering_ecl_poller.domain.portal.account import PortalAccount
@@ -33,13 +33,13 @@ class ControllerStore:
             self._keyring.seal(secret.get_secret_value().encode(), sealed_context(account.serial, what))
             for secret, what in ((account.server_code, "server"), (account.access_code, "access"))
         )
-        due = moment(self._due(account.serial, now_ms))
+        due = instant_of(self._due(account.serial, now_ms))
         values = (account.serial, account.portal, server_code, access_code, due)
         return bool(await self._pool.fetchval(QUERIES.add_controller, *values))
 
     async def enable(self, serial: str, now_ms: int) -> None:
         """Raises `UnknownControllerError`."""
-        if await self._pool.fetchval(QUERIES.enable, serial, moment(self._due(serial, now_ms))) is None:
+        if await self._pool.fetchval(QUERIES.enable, serial, instant_of(self._due(serial, now_ms))) is None:
             raise UnknownControllerError(serial)
 
     async def disable(self, serial: str) -> None:
@@ -71,7 +71,7 @@ class ControllerStore:
 
     async def readmit(self, serial: str, now_ms: int) -> None:
         """After its codes were seen to open it: asked again soon."""
-        await self._pool.execute(QUERIES.readmit, serial, moment(self._due(serial, now_ms)))
+        await self._pool.execute(QUERIES.readmit, serial, instant_of(self._due(serial, now_ms)))
 
     async def controllers(self, serial: str | None = None) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.controllers, serial)
@@ -95,10 +95,12 @@ class ControllerStore:
             for mapping in mappings:
                 document = msgspec.json.encode(mapping).decode()
                 if await connection.fetchrow(QUERIES.mapping, mapping.serial) is None:
-                    due = moment(self._due(mapping.serial, now_ms))
+                    due = instant_of(self._due(mapping.serial, now_ms))
                     await connection.execute(QUERIES.begin_again, mapping.serial, due)
                 try:
-                    await connection.execute(QUERIES.apply_mapping, mapping.serial, version, moment(now_ms), document)
+                    await connection.execute(
+                        QUERIES.apply_mapping, mapping.serial, version, instant_of(now_ms), document
+                    )
                 except asyncpg.ForeignKeyViolationError:
                     raise UnknownControllerError(mapping.serial) from None
         return version
@@ -107,7 +109,7 @@ class ControllerStore:
         """Oldest first."""
         times: dict[int, list[tuple[int, int]]] = {}
         for row in await self._pool.fetch(QUERIES.remapped, serial):
-            times.setdefault(row["version"], []).append((unix_ms(row["from_at"]), unix_ms(row["to_at"])))
+            times.setdefault(row["version"], []).append((unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"])))
         return [
             MappingVersion(
                 row["version"],
@@ -118,4 +120,4 @@ class ControllerStore:
         ]
 
     async def note_remapped(self, serial: str, version: int, from_ms: int, to_ms: int) -> None:
-        await self._pool.execute(QUERIES.note_remapped, serial, version, moment(from_ms), moment(to_ms))
+        await self._pool.execute(QUERIES.note_remapped, serial, version, instant_of(from_ms), instant_of(to_ms))

@@ -6,9 +6,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from metering_common.postgres.pool import TimedPool, load_queries
+from metering_common.postgres.instants import instant_of, unix_ms_of
+from metering_common.postgres.pool import TimedPool
+from metering_common.postgres.queries import load_queries
 from metering_common.service.sealed import Keyring
-from metering_ecl_poller.adapters.postgres.moments import moment, moment_or_none, unix_ms
 from metering_ecl_poller.domain.job import (
     ControllerLeaseLostError,
     DeviceProgress,
@@ -35,7 +36,7 @@ class PostgresPollStore:
         """Controllers that are due, held by this process from now on."""
         lease = (self._holder, self.lease_seconds)
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(QUERIES.claim, *lease, moment(now_ms), most, list(except_portals))
+            rows = await connection.fetch(QUERIES.claim, *lease, instant_of(now_ms), most, list(except_portals))
             return [await self._job(connection, row) for row in rows]
 
     async def claim_one(self, serial: str) -> PollJob | None:
@@ -48,7 +49,7 @@ class PostgresPollStore:
         mapping = await connection.fetchrow(QUERIES.mapping, row["serial"])
         cursors: dict[str, dict[str, Cursor]] = {}
         for cursor in await connection.fetch(QUERIES.cursors, row["serial"]):
-            reached = Cursor(unix_ms(cursor["received_at"]), unix_ms(cursor["stamp"]))
+            reached = Cursor(unix_ms_of(cursor["received_at"]), unix_ms_of(cursor["stamp"]))
             cursors.setdefault(cursor["device"], {})[cursor["channel"]] = reached
         return PollJob(
             account=open_account(self._keyring, row["serial"], row),
@@ -71,7 +72,14 @@ class PostgresPollStore:
     async def note_master(self, job: PollJob, master: MasterData, now_ms: int) -> list[str]:
         """Devices that are gone from the portal since the last time."""
         devices = [
-            (job.serial, one.id, one.type, one.name, one.active, moment_or_none(one.last_read_ms))
+            (
+                job.serial,
+                one.id,
+                one.type,
+                one.name,
+                one.active,
+                (None if one.last_read_ms is None else instant_of(one.last_read_ms)),
+            )
             for one in master.devices
         ]
         async with self._pool.acquire() as connection, connection.transaction():
@@ -80,7 +88,7 @@ class PostgresPollStore:
             await connection.execute(QUERIES.note_master, job.serial, *facts)
             await connection.executemany(QUERIES.note_device, devices)
             named = [device.id for device in master.devices]
-            gone = await connection.fetch(QUERIES.note_gone, job.serial, named, moment(now_ms))
+            gone = await connection.fetch(QUERIES.note_gone, job.serial, named, instant_of(now_ms))
         return [row["device"] for row in gone]
 
     async def note_clock(self, job: PollJob, state: str, offset_ms: int) -> None:
@@ -93,7 +101,7 @@ class PostgresPollStore:
         """Raises `ControllerLeaseLostError`."""
         key = (job.serial, progress.device)
         moved = [
-            (*key, channel, moment(cursor.received_ms), moment(cursor.timestamp_ms))
+            (*key, channel, instant_of(cursor.received_ms), instant_of(cursor.timestamp_ms))
             for channel, cursor in progress.cursors.items()
         ]
         async with self._pool.acquire() as connection, connection.transaction():
@@ -109,13 +117,13 @@ class PostgresPollStore:
         if progress.window is None:
             return []
         channels = [gap.channel for gap in progress.gaps]
-        starts = [moment(gap.from_ms) for gap in progress.gaps]
-        ends = [moment(gap.to_ms) for gap in progress.gaps]
-        window = (moment(progress.window[0]), moment(progress.window[1]))
+        starts = [instant_of(gap.from_ms) for gap in progress.gaps]
+        ends = [instant_of(gap.to_ms) for gap in progress.gaps]
+        window = (instant_of(progress.window[0]), instant_of(progress.window[1]))
         await connection.execute(QUERIES.forget_gaps, *key, *window, channels, starts, ends)
         found = []
         for gap, start, end in zip(progress.gaps, starts, ends, strict=True):
-            noticed = (gap.channel, start, end, gap.reason, moment(now_ms))
+            noticed = (gap.channel, start, end, gap.reason, instant_of(now_ms))
             found.append(await connection.fetchval(QUERIES.record_gap, *key, *noticed))
         return [reason for reason in found if reason is not None]
 
@@ -128,12 +136,12 @@ class PostgresPollStore:
             result.state,
             result.reason,
             result.attempts,
-            moment(result.next_due_ms),
-            moment_or_none(result.polled_at_ms),
+            instant_of(result.next_due_ms),
+            (None if result.polled_at_ms is None else instant_of(result.polled_at_ms)),
         )
 
     async def counts(self, now_ms: int) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, moment(now_ms))
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, instant_of(now_ms))
         return rows
 
     async def _hold(self, connection: Any, job: PollJob) -> None:

@@ -1,14 +1,18 @@
 """Builders of registry documents, elements and records for the validator's tests."""
 
 import json
+from functools import cache
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from metering_common.contract.metadata import RecordHeaders, RecordPosition, RegistryVersion, encode_headers
 from metering_common.contract.topics import RAW
 from metering_common.registry.documents import Device, Meta, RegistryDocument, Sensor, SensorKind
 from metering_validator.domain.context import Context, Limits
 from metering_validator.domain.dictionary import Dictionary
+from metering_validator.domain.examples import Example, Sender
 from metering_validator.record_results import RawRecord
 
 EPOCH = "6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11"
@@ -24,10 +28,21 @@ SENSORS = (
     sensor(1, "Corriente A"),
     sensor(2, "Corriente B", alias="CB"),
     sensor(3, "Energía activa acumulada", alias="EACTIVE", minimum=0.0),
-    sensor(4, "Temperatura", minimum=-50.0, maximum=100.0, fault=192.0),
+    sensor(4, "Temperatura", minimum=-50.0, maximum=100.0, faults=((192.0, None), (-300.0, -300.0), (-128.0, -127.0))),
     sensor(5, "Corriente C"),
 )
 DEVICE = Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4))
+
+
+def context_of(example: Example) -> Context:
+    """What an example of a rule takes for granted."""
+    device = {
+        Sender.REGISTERED: DEVICE,
+        Sender.UNKNOWN: None,
+        Sender.OF_ANOTHER: msgspec.structs.replace(DEVICE, provider=2),
+        Sender.INACTIVE: msgspec.structs.replace(DEVICE, active=False),
+    }[example.sender]
+    return context(device, clock_doubtful=example.clock_doubtful)
 
 
 def documents(*devices: Device) -> list[RegistryDocument]:
@@ -50,6 +65,12 @@ def headers(**changes: Any) -> RecordHeaders:
     return RecordHeaders(**fields | changes)
 
 
+@cache
+def dictionary_of(sensors: tuple[Sensor, ...]) -> Dictionary:
+    """One for all tests that ask for it: what it remembers must not matter."""
+    return Dictionary(sensors)
+
+
 def context(
     device: Device | None = DEVICE,
     sensors: tuple[Sensor, ...] = SENSORS,
@@ -57,7 +78,7 @@ def context(
     **header_changes: Any,
 ) -> Context:
     return Context(
-        headers(**header_changes), RecordPosition(RAW, 3, 1234), device, Dictionary(sensors), limits or Limits()
+        headers(**header_changes), RecordPosition(RAW, 3, 1234), device, dictionary_of(sensors), limits or Limits()
     )
 
 

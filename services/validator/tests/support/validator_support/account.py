@@ -14,7 +14,7 @@ from metering_common.contract.metadata import RecordPosition, RegistryVersion, e
 from metering_common.kafka import clients
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import EPOCH, NOW, RECEIVED_AT_MS, headers
+from validator_support.builders import EPOCH, NOW, RECEIVED_AT_MS, headers
 
 DEVICES = 60
 
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 async def publish_load(publisher: Publisher, count: int, seed: int, registry_position: int = 0) -> None:
     """`count` records of one small measure each, over all partitions; some of their values are refused."""
-    random = Random(seed)  # noqa: S311  no secret
+    random = Random(seed)
     records = [_record(random, seed * 1_000_000 + number, registry_position) for number in range(count)]
     for start in range(0, count, 500):
         await publisher.publish(records[start : start + 500])

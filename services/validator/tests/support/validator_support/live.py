@@ -17,7 +17,7 @@ from metering_common.kafka import clients
 from metering_common.kafka.publisher import Publisher, Record
 from metering_common.registry.documents import RegistryDocument, document_key, encode_document
 from metering_common.service.settings import KafkaSettings
-from metering_validator.testing.builders import documents
+from validator_support.builders import documents
 
 VALIDATOR = [sys.executable, "-m", "metering_validator"]
 WAIT_SECONDS = 90.0
@@ -40,7 +40,7 @@ class Replica:
             **environment,
         }
         with log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603  our own programs, without a shell
+            self.process = subprocess.Popen(
                 command,
                 env={"PATH": os.environ["PATH"], **variables},
                 stdout=output,
