@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MILLISECONDS_FROM
+from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS, MAX_VALUES, MILLISECONDS_FROM
 from metering_common.http.problems import Fault, Problem
 from metering_ingest_api.domain.elements import Document, Element
-
-MAX_VALUES = 10_000  # per request, whatever they are
 
 
 def check(document: Document) -> None:
