@@ -4,8 +4,10 @@ BIN := .venv/bin
 LOCAL := $(BIN)/metering-local
 # Every folder with a pyproject.toml of its own is a package; make-venv.sh and the tests find them the same way.
 PACKAGES := $(patsubst %/pyproject.toml,%,$(sort $(wildcard deploy/*/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)))
+# What tests and benchmarks share.
+SUPPORT := $(subst $(eval ) ,:,$(wildcard libs/*/tests/support services/*/tests/support))
 # What needs more than Python packages, or more time, is deselected; pytest's closing line counts it.
-APART := not docker and not promtool and not kubernetes and not chaos and not wire
+APART := not toolchains and not docker and not promtool and not kubernetes and not chaos and not wire
 # Where `make check` has just run, its tests are not run again.
 SLOW := $(if $(CHECKED), and not fast)
 T ?=
@@ -53,7 +55,7 @@ lock: .venv/.made ## Resolve all packages again into requirements.lock
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file requirements.lock $(LOCK) > /dev/null
 
 bench: .venv/.made ## Run the benchmarks, each a ratio to a limit taken in the same run; make bench NAME=writer for one
-	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=.:services/auth/tests/support:services/ingest-api/tests/support:services/validator/tests/support $(BIN)/python -u $$bench || exit 1; done
+	@for bench in bench/bench_$(or $(NAME),*).py; do echo "== $$bench"; PYTHONPATH=.:$(SUPPORT) $(BIN)/python -u $$bench || exit 1; done
 
 contracts: .venv/.made ## Write contracts/schemas, docs/rules.md and docs/metrics.md again from the code they describe
 	@$(BIN)/metering-topics schemas --write

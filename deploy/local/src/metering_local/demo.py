@@ -22,7 +22,7 @@ from metering_local.demo_account import QUERIES, read_account
 from metering_local.demo_heat import Heat, poll_controllers
 from metering_local.demo_house import BAD_MEASURES, FILE, METERS, House, read_house, today_at_the_house
 from metering_local.demo_report import Told
-from metering_local.demo_site import Site, ToolError, register_site, store_bad_measures
+from metering_local.demo_site import REFUSED_BY_RULE, Site, ToolError, register_site, store_bad_measures
 from metering_local.local_env import exports
 from metering_local.stack import Stack
 from metering_local.up import bring_up
@@ -90,7 +90,7 @@ async def _send_and_wait(
     try:
         deadline = time.monotonic() + STORED_SECONDS
         while not await _is_stored(site, values, connection, progress, bar):
-            if gateway.poll() not in (None, 0):
+            if gateway.poll() not in (None, 0, REFUSED_BY_RULE):
                 raise ToolError("metering-gateway could not send everything; its words stand above")
             if time.monotonic() > deadline:
                 raise ToolError(

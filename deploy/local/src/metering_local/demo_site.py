@@ -72,6 +72,9 @@ def store_bad_measures(site: Site, step: Callable[[str], None]) -> None:
 LEFT_IN_OUTBOX = 3
 """metering-gateway's exit status when something waits: here it is meant to."""
 
+REFUSED_BY_RULE = 4
+"""Its exit status when all was sent and the platform refused some of it: the bad measures of the demo are."""
+
 
 def run_tool(command: list[str], environment: dict[str, str], text: str = "", accepted: tuple[int, ...] = (0,)) -> str:
     """What the tool printed; ToolError with its last line if it failed."""

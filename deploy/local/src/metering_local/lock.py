@@ -19,12 +19,14 @@ def main() -> None:
 
 
 def external_requirements(root: Path) -> Iterator[str]:
-    """Each requirement of the root's development group and of each package, less the packages themselves."""
+    """Each requirement of each package, its extras and groups included, less the packages themselves."""
     documents = [tomllib.loads(file.read_text()) for file in project_files(root)]
     ours = {document["project"]["name"] for document in documents}
     for document in documents:
         groups = document.get("dependency-groups", {}).values()
-        asked = [*document["project"].get("dependencies", []), *(line for group in groups for line in group)]
+        extras = document["project"].get("optional-dependencies", {}).values()
+        lists = (document["project"].get("dependencies", []), *extras, *groups)
+        asked = [line for requirements in lists for line in requirements]
         yield from (line for line in asked if _name(line) not in ours)
 
 

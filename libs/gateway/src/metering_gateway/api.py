@@ -2,6 +2,7 @@
 
 import gzip
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,15 +23,30 @@ class InvalidUrlError(ValueError):
 
 class InputApi:
     """`url` is the platform's base URL without a path. `answer_seconds` bounds one call, the connection included.
-    `ca_file` names an authority to trust besides the system's (PEM).
 
-    Raises InvalidUrlError.
+    `ca_file` names an authority to trust besides the system's (PEM). `proxy` is the URL of an HTTP proxy, with its
+    user and password if it wants them. `client_certificate` (PEM, with the key unless `client_key` names it) is shown
+    to a server that asks for one.
+
+    Raises InvalidUrlError, and OSError (also ssl.SSLError) for a file that cannot be used.
     """
 
-    def __init__(self, url: str, answer_seconds: float, ca_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        answer_seconds: float,
+        ca_file: Path | None = None,
+        *,
+        proxy: str | None = None,
+        client_certificate: Path | None = None,
+        client_key: Path | None = None,
+    ) -> None:
         self._url = _base(url)
-        timeout = aiohttp.ClientTimeout(total=answer_seconds, connect=min(CONNECT_SECONDS, answer_seconds))
-        connector = aiohttp.TCPConnector(ssl=_believing(ca_file))
+        self._proxy = proxy
+        self._answer_seconds = answer_seconds
+        connect = min(CONNECT_SECONDS, 0.9 * answer_seconds)  # below the total: which of the two ended it is seen
+        timeout = aiohttp.ClientTimeout(total=answer_seconds, connect=connect)
+        connector = aiohttp.TCPConnector(ssl=_context(ca_file, client_certificate, client_key))
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, headers={"Accept": "application/json"}
         )
@@ -73,15 +89,27 @@ class InputApi:
         self, method: str, url: str, headers: Mapping[str, str], *, data: bytes | None = None, json: object = None
     ) -> Answer:
         """Redirects are not followed: a POST would become a GET, and the token would go elsewhere."""
+        began = time.monotonic()
         try:
             async with self._session.request(
-                method, url, headers=headers, data=data, json=json, allow_redirects=False
+                method, url, headers=headers, data=data, json=json, allow_redirects=False, proxy=self._proxy
             ) as response:
                 body = await response.read()
                 found = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, body.decode("utf-8", "replace"), found)
+                return Answer(response.status, body.decode("utf-8", "replace"), found, time.monotonic() - began)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Answer(NO_ANSWER, f"{type(error).__name__}: {error}".rstrip(": "))
+            seconds = time.monotonic() - began
+            text = f"{type(error).__name__}: {error}".rstrip(": ")
+            return Answer(NO_ANSWER, text, seconds=seconds, timed_out=self._timed_out(error, seconds))
+
+    def _timed_out(self, error: Exception, seconds: float) -> bool:
+        """Whether the line carried the request and was too slow for it; a server that is not reached is no such case.
+
+        Many proxies cut a connection that takes long, without a word: a cut after half of the time counts too.
+        """
+        if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+            return False
+        return isinstance(error, TimeoutError) or seconds >= self._answer_seconds / 2
 
 
 def _base(url: str) -> str:
@@ -91,10 +119,12 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _believing(ca_file: Path | None) -> ssl.SSLContext:
+def _context(ca_file: Path | None, client_certificate: Path | None, client_key: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         context.load_verify_locations(ca_file)
+    if client_certificate is not None:
+        context.load_cert_chain(client_certificate, client_key)
     return context
 
 

@@ -49,8 +49,13 @@ class Line:
         self._trouble: str | None = None
         self.repeats = 0
 
-    async def ask(self, call: Call, settled: Callable[[Answer], bool]) -> Answer:
-        """The first answer that is `settled`; `call` gets the access token. Without end if need be.
+    async def ask(
+        self, call: Call, settled: Callable[[Answer], bool], hopeless: Callable[[Answer], bool] = lambda _: False
+    ) -> Answer:
+        """Returns the first answer that is `settled`; `call` gets the access token. Repeats without end if need be.
+
+        `hopeless`: a failure that the same call would meet again (a request too large for the line). It counts as a
+        failure and is returned, for the caller to ask otherwise.
 
         Raises NoTokenError and CredentialsRefusedError.
         """
@@ -65,6 +70,8 @@ class Line:
                 self._succeeded()
                 return answer
             self._failed(answer)
+            if hopeless(answer):
+                return answer
 
     async def ask_once(self, call: Call) -> Answer:
         """One try, for what may as well be asked later: it neither waits nor makes the measures wait."""

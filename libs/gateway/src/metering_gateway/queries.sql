@@ -75,6 +75,10 @@ ON CONFLICT (name) DO UPDATE SET count = count + excluded.count;
 -- All figures counted since the outbox was made.
 SELECT name, count FROM account ORDER BY name;
 
+-- name: figure
+-- One figure counted since the outbox was made.
+SELECT count FROM account WHERE name = :name;
+
 -- name: waiting
 -- Measures that are neither sent nor refused, and those among them of unknown devices.
 SELECT COUNT(*) AS waiting, COALESCE(SUM(d.retry_at_ms IS NOT NULL), 0) AS unknown
@@ -128,3 +132,33 @@ UPDATE replay SET rows_stored = :rows_stored WHERE source = :source;
 -- name: replay_finished
 -- Stored and sent: the next replay of this file starts again.
 UPDATE replay SET finished = 1 WHERE source = :source;
+
+-- name: drop_oldest
+-- The outbox is at its limit: the oldest measures go.
+DELETE FROM measure WHERE id IN (SELECT id FROM measure ORDER BY id LIMIT :count);
+
+-- name: drop_newest
+-- The outbox is at its limit: the measures that came last go.
+DELETE FROM measure WHERE id IN (SELECT id FROM measure ORDER BY id DESC LIMIT :count);
+
+-- name: drop_older
+-- Measures that waited longer than they may.
+DELETE FROM measure WHERE timestamp < :before AND boot IS NULL;
+
+-- name: used_bytes
+-- What the outbox's rows need on the disk, without pages that are free again.
+SELECT (c.page_count - f.freelist_count) * s.page_size
+FROM pragma_page_count() AS c, pragma_freelist_count() AS f, pragma_page_size() AS s;
+
+-- name: free_pages
+-- Pages that could be given back to the disk.
+SELECT freelist_count FROM pragma_freelist_count();
+
+-- name: remember
+-- A number that the next process of this gateway begins with.
+INSERT INTO memory (name, number) VALUES (:name, :number)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number WHERE number <> excluded.number;
+
+-- name: remembered
+-- A number that an earlier process left.
+SELECT number FROM memory WHERE name = :name;

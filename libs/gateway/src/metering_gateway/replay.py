@@ -1,17 +1,17 @@
 """Replays a CSV file as if its meters stood here: stored row by row in the outbox, resumable after any kill."""
 
 import asyncio
-import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 from metering_gateway.domain.csv_mapping import FileMapping, MappingError, read_mapping
-from metering_gateway.domain.csv_rows import Row, RowError, RowMeasures, days_to_move, local_time, measures_of
+from metering_gateway.domain.csv_rows import FileFormat, RowError, RowMeasures, days_to_move, look_at, measures_of
 from metering_gateway.outbox import Outbox
+from metering_gateway.tables import Table, open_table
 
 ROWS_AT_ONCE = 200  # per transaction at full speed
 
@@ -22,45 +22,58 @@ Progress = Callable[[int], None]
 class CsvFile:
     """A file and its mapping, read once over: `source` tells it from others by its content and its mapping."""
 
-    path: Path
+    table: Table
     mapping: FileMapping
+    form: FileFormat
     source: str
-    row_count: int
-    last_day: date
 
-    def rows(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file, delimiter=self.mapping.delimiter)
+    def rows(self, shift_days: int = 0) -> Iterator[RowMeasures]:
+        """Raises RowError and TableError."""
+        return measures_of(self.table.rows(), self.mapping, self.form, shift_days)
+
+    def description(self) -> dict[str, object]:
+        """How the file was understood, for people to check."""
+        return {
+            "encoding": self.table.encoding,
+            "delimiter": self.table.delimiter,
+            "decimal": self.form.numbers.decimal,
+            "thousands": self.form.numbers.thousands,
+            "zone": str(self.mapping.zone) if self.mapping.zone else None,
+            "rows": self.form.row_count,
+        }
 
 
-def open_csv(path: Path, mapping_path: Path, end: str) -> CsvFile:
-    """`end` belongs to the file's identity: moved otherwise, it is another replay.
+def open_csv(path: Path, mapping_path: Path, end: str = "as-is") -> CsvFile:
+    """Reads the whole file, so that a row that cannot be read is reported before anything is stored.
 
-    Raises OSError, MappingError and RowError; each says in one line what is wrong.
+    `end` belongs to the file's identity: moved otherwise, it is another replay.
+    Raises OSError, MappingError, TableError and RowError; each says in one line what is wrong.
     """
     mapping_text = mapping_path.read_bytes()
+    mapping = load_mapping(mapping_path)
+    table = open_table(path, mapping.delimiter)
+    table.require(mapping.columns())
     try:
-        mapping = read_mapping(json.loads(mapping_text))
+        file = CsvFile(table, mapping, look_at(table.rows(), mapping), _source(path, mapping_text, end))
+        for _ in file.rows():
+            pass
+    except RowError as error:
+        raise RowError(f"{path}: {error}") from error
+    return file
+
+
+def load_mapping(path: Path) -> FileMapping:
+    """Raises OSError and MappingError."""
+    try:
+        return read_mapping(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise MappingError(f"{mapping_path}: {error}") from error
+        raise MappingError(f"{path}: {error}") from error
+
+
+def _source(path: Path, mapping_text: bytes, end: str) -> str:
     with path.open("rb") as content:
         parts = (hashlib.file_digest(content, "sha256").digest(), hashlib.sha256(mapping_text).digest(), end.encode())
-    digest = hashlib.sha256(b"".join(parts)).hexdigest()
-    row_count, last = 0, datetime.min  # noqa: DTZ901  # compared with times of the file's wall only
-    for row in CsvFile(path, mapping, digest, 0, last.date()).rows():
-        if row_count == 0:
-            _require_columns(row, mapping, path)
-        last = max(last, local_time(row, mapping, row_count + 2))
-        row_count += 1
-    if row_count == 0:
-        raise RowError(f"{path}: no row after the header")
-    return CsvFile(path, mapping, digest, row_count, last.date())
-
-
-def _require_columns(row: Row, mapping: FileMapping, path: Path) -> None:
-    missing = sorted(mapping.columns() - set(row))
-    if missing:
-        raise MappingError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, row))}")
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 class Replay:
@@ -75,7 +88,7 @@ class Replay:
         """How many rows are stored already. An interrupted replay keeps its days, also past midnight."""
         held = self._outbox.replay(self._file.source)
         if held is None or held.finished:
-            self._outbox.replay_begins(self._file.source, days_to_move(self._file.last_day, end))
+            self._outbox.replay_begins(self._file.source, days_to_move(self._file.form.last_day, end))
             return 0
         return held.rows_stored
 
@@ -84,8 +97,7 @@ class Replay:
         held = self._outbox.replay(self._file.source)
         if held is None:
             raise RuntimeError("begin comes first")
-        rows = measures_of(self._file.rows(), self._file.mapping, held.shift_days)
-        waiting = (row for row in rows if row.number >= held.rows_stored)
+        waiting = (row for row in self._file.rows(held.shift_days) if row.number >= held.rows_stored)
         self._progress(held.rows_stored)
         if speed is None:
             await self._store_fast(waiting)

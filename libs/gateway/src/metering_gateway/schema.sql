@@ -1,6 +1,6 @@
 -- The outbox of one gateway. A measure stands in `measure` from before it is first sent until the platform's 201,
 -- or in `refused` with the answer if it alone was at fault. Invariant of the file, true after every transaction:
--- stored = sent + measure + refused + forgotten.
+-- stored = sent + measure + refused + forgotten + dropped.
 
 CREATE TABLE IF NOT EXISTS device (
     id INTEGER PRIMARY KEY,
@@ -19,6 +19,9 @@ CREATE TABLE IF NOT EXISTS measure (
     sensor_values TEXT NOT NULL,
     value_count INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX IF NOT EXISTS measure_uncorrected ON measure (id) WHERE boot IS NOT NULL;
+CREATE INDEX IF NOT EXISTS measure_timestamp ON measure (timestamp);
 
 CREATE TABLE IF NOT EXISTS refused (
     id INTEGER PRIMARY KEY,
@@ -47,4 +50,9 @@ CREATE TABLE IF NOT EXISTS replay (
     shift_days INTEGER NOT NULL,
     rows_stored INTEGER NOT NULL,
     finished INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS memory (
+    name TEXT PRIMARY KEY,
+    number INTEGER NOT NULL
 ) STRICT;

@@ -7,8 +7,19 @@ from urllib.parse import urlsplit
 from metering_gateway.api import BASE_PATH, InputApi
 from metering_gateway.clock import GatewayClock
 from metering_gateway.domain import packing
-from metering_gateway.domain.answers import AT_FAULT, Answer, Delivered, Halve, Refuse, TakeOut, decide
+from metering_gateway.domain.answers import (
+    AT_FAULT,
+    Answer,
+    Delivered,
+    Halve,
+    Refuse,
+    Smaller,
+    TakeOut,
+    decide,
+    too_slow,
+)
 from metering_gateway.domain.measures import StoredMeasure
+from metering_gateway.domain.request_size import RequestSize
 from metering_gateway.domain.server_clock import Offset, best, measured_offset, server_time_ms
 from metering_gateway.findings import Findings
 from metering_gateway.line import Line
@@ -39,6 +50,7 @@ class Sender:
         wait_seconds: int,
         follow: bool,
         unknown_retry_seconds: float,
+        answer_seconds: float,
     ) -> None:
         self._outbox = outbox
         self._api = api
@@ -50,6 +62,7 @@ class Sender:
         self._follow = follow
         self._unknown_retry_ms = round(unknown_retry_seconds * 1000)
         self._clock_due = clock.steady_seconds()
+        self._size = RequestSize(answer_seconds, outbox.request_bytes() or packing.MAX_BODY_BYTES)
         self.requests = self.sent = 0
 
     async def drain(self) -> None:
@@ -59,8 +72,8 @@ class Sender:
         """
         while self._outbox.has_uncorrected() or self._outbox.due(self._clock.local_ms(), limit=1):
             await self.keep_clock()
-            packed = packing.pack(self._outbox.due(self._clock.local_ms()))
-            await self._send_all(packed)
+            due = self._outbox.due(self._clock.local_ms())
+            await self._send_all(packing.pack(due, max_body_bytes=self._size.body_bytes))
 
     async def keep_clock(self) -> None:
         """Measures the offset if it is due, and corrects what was stored before it was known."""
@@ -98,12 +111,18 @@ class Sender:
         while parts:
             part = parts.pop()
             numbers = packing.device_numbers(part)
-            answer = await self._post(packing.body(part))
+            body = packing.body(part)
+            answer = await self._post(body, len(part))
             match decide(answer, len(part), numbers):
                 case Delivered():
                     self._delivered(part, answer)
+                    self._size.delivered(len(body), answer.seconds)
+                    self._outbox.remember_request_bytes(self._size.body_bytes)
                 case Refuse():
                     self._refuse(part[0], answer)
+                case Smaller():
+                    self._make_smaller(len(body), len(part))
+                    return
                 case Halve():
                     first, second = packing.halves(part)
                     parts += [second, first]
@@ -112,10 +131,21 @@ class Sender:
                     rest = [measure for measure in part if measure.device_number not in devices]
                     parts += [rest] if rest else []
 
-    async def _post(self, body: bytes) -> Answer:
-        answer = await self._line.ask(lambda access: self._api.send(access, body, self._wait_seconds), _about_measures)
+    async def _post(self, body: bytes, measure_count: int) -> Answer:
+        answer = await self._line.ask(
+            lambda access: self._api.send(access, body, self._wait_seconds),
+            _about_measures,
+            hopeless=lambda answer: measure_count > 1 and too_slow(answer),
+        )
         self.requests += 1
         return answer
+
+    def _make_smaller(self, sent_bytes: int, measure_count: int) -> None:
+        """What is left of the request is packed again, by the size that is remembered."""
+        self._size.too_slow(sent_bytes)
+        self._outbox.remember_request_bytes(self._size.body_bytes)
+        text = f"{measure_count} measures in one request are too many for it: now at most {self._size.body_bytes} bytes"
+        self._notify(Notice("slow-line", f"{text} of JSON, until it carries more"))
 
     def _delivered(self, part: Sequence[StoredMeasure], answer: Answer) -> None:
         location = _result_path(answer) if self._follow else None

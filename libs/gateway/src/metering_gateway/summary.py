@@ -32,8 +32,9 @@ class Summary:
     """`run`: since this process began (`run_refused` too). `total`: since the outbox was made. The rest: measures that
     stand in the outbox now, and values whose result is awaited.
 
-    Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten; `waiting` includes those of
-    unknown devices (`unknown`). `refused` here are measures that a request was refused for; they never got in.
+    Always: total.stored_measures = total.sent_measures + waiting + refused + forgotten + dropped. `waiting` includes
+    those of unknown devices (`unknown`), `dropped` are those over the outbox's limits. `refused` here are measures
+    that a request was refused for; they never got in.
     """
 
     run: Figures
@@ -43,6 +44,7 @@ class Summary:
     refused: int
     run_refused: int
     forgotten: int
+    dropped: int
     awaiting_result: int
     requests: int
     repeats: int
@@ -50,7 +52,7 @@ class Summary:
     @property
     def closes(self) -> bool:
         """Whether the account above holds."""
-        kept = self.waiting + self.refused + self.forgotten
+        kept = self.waiting + self.refused + self.forgotten + self.dropped
         return self.total.stored_measures == self.total.sent_measures + kept
 
     def document(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def summarise(before: Counter[str], now: Counter[str], requests: int, repeats: i
         refused=now["refused"],
         run_refused=max(0, now["refused"] - before["refused"]),
         forgotten=now["forgotten_measures"],
+        dropped=now["dropped_measures"],
         awaiting_result=now["awaiting_result"],
         requests=requests,
         repeats=repeats,

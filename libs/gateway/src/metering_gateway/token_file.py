@@ -33,8 +33,9 @@ class TokenFile:
             return TokenPair(str(document["refreshToken"]), document.get("accessToken"))
         except FileNotFoundError as error:
             raise NoTokenError(f"no token yet in {self._path}: import the issued one first") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise NoTokenError(f"{self._path} holds no token: import the issued one again") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            text = f"{self._path} is damaged: have a new token issued, and import it (an old one ends the whole family)"
+            raise NoTokenError(text) from error
 
     def write(self, pair: TokenPair) -> None:
         document = {"refreshToken": pair.refresh} | ({"accessToken": pair.access} if pair.access else {})

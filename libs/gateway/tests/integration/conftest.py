@@ -9,9 +9,9 @@ import pytest
 
 from metering_gateway import BackOff, Gateway, GatewayConfig, Notice
 from metering_gateway.clock import LocalTime
+from metering_gateway.conformance import Platform
 from metering_gateway.domain.claims import read_claims
 from metering_gateway.gateway import TOKEN_FILE
-from metering_gateway.testing import Platform
 from metering_gateway.token_file import TokenFile, TokenPair
 
 Open = Callable[..., AbstractAsyncContextManager[Gateway]]

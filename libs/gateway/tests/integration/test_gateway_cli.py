@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metering_gateway.testing import Fault, Platform, running
+from metering_gateway.conformance import Fault, Platform, running
 
 
 class Cli:
@@ -65,7 +65,7 @@ async def test_one_measure_by_hand(cli: Cli) -> None:
 async def test_the_outbox_shows_what_waits_and_what_was_refused(cli: Cli) -> None:
     cli.platform.devices, cli.platform.poison = {"29"}, {("29", 7)}
     await cli.import_token()
-    await cli.json(*SEND, "--timestamp", "7", code=3)
+    await cli.json(*SEND, "--timestamp", "7", code=4)
     await cli.json("send", "--device", "31", "--sensor", "x", "--value", "1", "--timestamp", "8", code=3)
     shown = await cli.json("outbox")
     assert shown["account"] | {"stored_values": 2} == {

@@ -6,7 +6,6 @@ and the platform never had to refuse a refresh token.
 """
 
 import asyncio
-import csv
 import json
 import os
 import random
@@ -16,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from metering_gateway.domain.csv_mapping import read_mapping
-from metering_gateway.domain.csv_rows import measures_of
-from metering_gateway.testing import Platform, random_faults, running
+from metering_gateway.conformance import Platform, random_faults, running
+from metering_gateway.replay import open_csv
 
 DATA = Path(__file__).parents[4] / "data"
 CSV, MAPPING = DATA / "household_power_2007-02-01_02.csv", DATA / "household_mapping.json"
@@ -27,10 +25,8 @@ REPLAY = ["replay", str(CSV), "--mapping", str(MAPPING), "--end", "2026-03-10", 
 
 
 def expected() -> dict[tuple[str, int, str], object]:
-    mapping = read_mapping(json.loads(MAPPING.read_text()))
-    with CSV.open(newline="") as file:
-        rows = measures_of(csv.DictReader(file, delimiter=";"), mapping, (date(2026, 3, 10) - date(2007, 2, 2)).days)
-        measures = [m for row in rows for m in row.measures]
+    rows = open_csv(CSV, MAPPING).rows((date(2026, 3, 10) - date(2007, 2, 2)).days)
+    measures = [m for row in rows for m in row.measures]
     return {(m.device_number, m.timestamp, name): value for m in measures for name, value in m.values.items()}
 
 

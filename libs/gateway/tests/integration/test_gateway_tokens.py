@@ -10,7 +10,7 @@ import pytest
 from metering_gateway import NoTokenError
 from metering_gateway.api import InputApi
 from metering_gateway.clock import GatewayClock
-from metering_gateway.testing import Fault, Platform, running, scripted
+from metering_gateway.conformance import Fault, Platform, running, scripted
 from metering_gateway.token_file import TokenFile, TokenPair
 from metering_gateway.tokens import RefreshFailedError, Tokens
 

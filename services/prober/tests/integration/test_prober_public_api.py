@@ -12,8 +12,8 @@ from pathlib import Path
 from aiohttp import web
 
 from metering_gateway.api import InputApi
+from metering_gateway.conformance import Fault, Platform, running, scripted
 from metering_gateway.domain.answers import NO_ANSWER
-from metering_gateway.testing import Fault, Platform, running, scripted
 from metering_prober.adapters.public_api import GatewayClient
 from metering_prober.domain.series import value_at
 

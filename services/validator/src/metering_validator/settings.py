@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from metering_common.contract.limits import MAX_VALUES
 from metering_common.service.settings import ServiceSettings
 from metering_validator.domain.context import DAY_SECONDS, Limits, Window
 
@@ -30,7 +31,7 @@ class Settings(ServiceSettings):
     ecl_past_window_days: int = Field(400, ge=1, description="the same for what comes from the ECL portal")
     max_measures: int = Field(100, ge=1, description="measures that are validated of one record; the rest is refused")
     max_values: int = Field(
-        10_000, ge=1, description="values that are validated of one record; measures beyond are counted and refused"
+        MAX_VALUES, ge=1, description="values that are validated of one record; measures beyond are counted and refused"
     )
     max_span_seconds: int = Field(DAY_SECONDS, ge=1, description="how far the measures of one record may lie apart")
 

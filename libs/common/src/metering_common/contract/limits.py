@@ -3,7 +3,7 @@
 MAX_MEASURES = 100
 """Of a request, all devices together, and of an element."""
 MAX_VALUES = 10_000
-"""Of a request, all devices together: whatever stands in `sensorValues`."""
+"""Of a request, whatever they are, and of an element."""
 DAY_SECONDS = 86_400
 MAX_SPAN_SECONDS = DAY_SECONDS
 """Between the first and the last timestamp of a request, and of an element; both ends included."""

@@ -17,11 +17,16 @@ _ELEMENT = re.compile(r"/(\d{1,6})(/.*)?")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status` 0 means that nothing did, and `text` then says why. Header names are lower case."""
+    """What came back: `status` 0 means that nothing did, and `text` then says why. Header names are lower case.
+
+    `seconds`: how long the call took. `timed_out`: it was given up while the line was still carrying it.
+    """
 
     status: int
     text: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    timed_out: bool = False
 
     def document(self) -> dict[str, Any]:
         """The body as a JSON object; empty if it is none (a proxy's page, a broken answer)."""
@@ -64,6 +69,11 @@ class TakeOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Smaller:
+    """The line did not carry the request in time: send fewer measures at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """The access token is not taken: refresh and send again."""
 
@@ -75,7 +85,7 @@ class Later:
     retry_after: float | None
 
 
-Decision = Delivered | Halve | Refuse | TakeOut | Renew | Later
+Decision = Delivered | Halve | Refuse | TakeOut | Smaller | Renew | Later
 
 
 def decide(answer: Answer, measure_count: int, devices: Sequence[str]) -> Decision:
@@ -93,7 +103,16 @@ def decide(answer: Answer, measure_count: int, devices: Sequence[str]) -> Decisi
         if unknown:
             return TakeOut(unknown)
         return Halve() if measure_count > 1 else Refuse()
+    if too_slow(answer) and measure_count > 1:
+        return Smaller()
     return Later(retry_after_seconds(answer.headers))
+
+
+def too_slow(answer: Answer) -> bool:
+    """Whether the line was too slow for the request: the client's time ran out while it was sent or awaited, or the
+    server's did (408).
+    """
+    return answer.timed_out or answer.status == HTTPStatus.REQUEST_TIMEOUT
 
 
 def unknown_devices(answer: Answer, devices: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ SPAN_SECONDS = 86_400  # between the earliest and the latest timestamp of a requ
 MAX_BODY_BYTES = 900_000  # of JSON; ingest-api takes 1 MiB after decompression
 
 
-def pack(outbox: Iterable[StoredMeasure], max_measures: int = MAX_MEASURES) -> list[StoredMeasure]:
+def pack(
+    outbox: Iterable[StoredMeasure], max_measures: int = MAX_MEASURES, max_body_bytes: int = MAX_BODY_BYTES
+) -> list[StoredMeasure]:
     """The next request's measures, in the order of the outbox.
 
     The oldest always goes. One that would stretch the request over a day is left for the next; since the span only
@@ -29,7 +31,7 @@ def pack(outbox: Iterable[StoredMeasure], max_measures: int = MAX_MEASURES) -> l
         else:
             low = high = measure.timestamp
         size += _size(measure)
-        if packed and size > MAX_BODY_BYTES:
+        if packed and size > max_body_bytes:
             break
         packed.append(measure)
         if len(packed) == max_measures:

@@ -15,9 +15,12 @@ class Fault(enum.Enum):
     CUT_LANDED = "connection cut, all taken"
     TIMEOUT = "408"
     BAD_GATEWAY = "502 with a page of HTML"
-    TOO_MANY = "429 with Retry-After: 0"
+    TOO_MANY = "429 with Retry-After"
     FORBIDDEN_BY_PROXY = "403 with a page of HTML"
     CAPTIVE_PORTAL = "200 with a page of HTML"
+    REDIRECT = "302 to elsewhere"
+    SLOW = "201 after some seconds"
+    EXPIRED = "401, the access token has expired"
 
 
 Faults = Callable[[], Fault]
@@ -36,5 +39,5 @@ def scripted(faults: Iterable[Fault]) -> Faults:
 def random_faults(seed: int, share: float) -> Faults:
     """Any of them, in `share` of the requests."""
     rng = random.Random(seed)  # noqa: S311  # a fixed seed is the point
-    kinds = [fault for fault in Fault if fault is not Fault.NONE]
+    kinds = [fault for fault in Fault if fault not in {Fault.NONE, Fault.SLOW, Fault.EXPIRED}]
     return lambda: rng.choice(kinds) if rng.random() < share else Fault.NONE

@@ -6,16 +6,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from metering_gateway.testing.faults import Fault, Faults, no_faults
-from metering_gateway.testing.token_family import TokenFamily
+from metering_gateway.conformance.faults import Fault, Faults, no_faults
+from metering_gateway.conformance.token_family import TokenFamily
 
-_LANDING = frozenset({Fault.NONE, Fault.UNAVAILABLE_LANDED, Fault.CUT_LANDED})
+_LANDING = frozenset({Fault.NONE, Fault.UNAVAILABLE_LANDED, Fault.CUT_LANDED, Fault.SLOW})
 _MAX_MEASURES, _SPAN = 100, 86_400
+_CODE = "X-Problem-Code"  # for our own record of the calls
 Key = tuple[str, int, str]
 
 
@@ -23,13 +25,35 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@dataclass(slots=True)
+class Call:
+    """One request as the platform saw it; `began` and `ended` in seconds of a steady clock.
+
+    `keys`: (device, timestamp) of each measure in it. `code`: of the problem that was answered.
+    """
+
+    path: str
+    began: float
+    content_type: str = ""
+    fault: Fault = Fault.NONE
+    keys: tuple[tuple[str, int], ...] = ()
+    status: int = 0
+    code: str = ""
+    ended: float = 0.0
+    cut_by_client: bool = False
+
+
+_CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
+
+
 class Platform:
     """`arrivals`: every value that was taken, per (device, timestamp, sensor), in the order of its arrival.
 
     `devices`: the numbers that are registered, None for all. `poison`: a measure of these (device, timestamp) is
-    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A result is
-    pending for `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the
-    most at one time. `on_call` is told the path of each request as it arrives.
+    answered by 422. `refused_sensors`: which sensor is refused by which rule, value by value. A result is pending for
+    `pending_polls` more questions. `statuses` counts the answers of POST /measurements, `concurrent` the most at one
+    time. A request of more measures than `times_out_above` is answered by 408. `on_call` is told the path of each
+    request as it arrives.
     """
 
     def __init__(
@@ -43,6 +67,8 @@ class Platform:
         time_faults: Faults = no_faults,
         access_seconds: int = 10_800,
         now_ms: Callable[[], int] = wall_ms,
+        retry_after_seconds: int = 0,
+        slow_seconds: float = 0.05,
     ) -> None:
         self.url = ""
         self.devices = devices
@@ -58,10 +84,14 @@ class Platform:
         self.refused_sensors: dict[str, str] = {}
         self.pending_polls = 0
         self.forgets_batches = False
+        self.times_out_above: int | None = None
         self.statuses: Counter[int] = Counter()
         self.prefers: list[str] = []
         self.concurrent = 0
         self.on_call: Callable[[str], object] = lambda _: None
+        self.calls: list[Call] = []
+        self._retry_after = {"Retry-After": str(retry_after_seconds)}
+        self._slow_seconds = slow_seconds
         self._under_way = 0
         self._max_body_bytes = max_body_bytes
         self._now_ms = now_ms
@@ -84,10 +114,21 @@ class Platform:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.on_call(request.path)
-        return await handler(request)
+        call = request[_CALL] = Call(request.path, time.monotonic(), request.headers.get("Content-Type", ""))
+        self.calls.append(call)
+        try:
+            answer = await handler(request)
+        except asyncio.CancelledError:
+            call.cut_by_client = True
+            raise
+        finally:
+            call.ended = time.monotonic()
+        call.status = answer.status
+        call.code = answer.headers.get(_CODE, "")
+        return answer
 
     async def _refresh(self, request: web.Request) -> web.StreamResponse:
-        fault = self.refresh_faults()
+        fault = request[_CALL].fault = self.refresh_faults()
         token = (await request.json())["refreshToken"]
         pair = self.family.rotate(token, self._now()) if fault in _LANDING else None
         if fault is not Fault.NONE:
@@ -127,15 +168,22 @@ class Platform:
 
     async def _validate(self, request: web.Request) -> web.StreamResponse:
         self.prefers.append(request.headers.get("Prefer", ""))
-        fault = self.faults()
+        fault = request[_CALL].fault = self.faults()
+        if fault is Fault.EXPIRED:
+            self.family.withdraw_access()
         if not self._authorised(request):
             return _problem(401, "token_expired", "the token has expired")
         body = await request.read()
+        request[_CALL].keys = _keys(body)
+        if self.times_out_above is not None and body.count(b'"timestamp"') > self.times_out_above:
+            return _failed(request, Fault.TIMEOUT)
         refusal = self._refusal(body)
         if refusal is None and fault in _LANDING:
             self._take(json.loads(body))
-        if fault is not Fault.NONE:
-            return _failed(request, fault)
+        if fault is Fault.SLOW:
+            await asyncio.sleep(self._slow_seconds)
+        elif fault is not Fault.NONE:
+            return _failed(request, fault, self._retry_after)
         location = {"Location": f"/api/v1/measurements/batches/{len(self.requests)}"}
         document = {"success": True, "warnings": self.warnings}
         return refusal or web.json_response(document, status=201, headers=location)
@@ -189,11 +237,11 @@ class Platform:
 
 
 @asynccontextmanager
-async def running(platform: Platform) -> AsyncIterator[Platform]:
-    """Serves it on a free port of 127.0.0.1; its `url` is set."""
-    runner = web.AppRunner(platform.application(), access_log=None)
+async def running(platform: Platform, port: int = 0) -> AsyncIterator[Platform]:
+    """Serves it on a port of 127.0.0.1, a free one by default; its `url` is set."""
+    runner = web.AppRunner(platform.application(), access_log=None, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     host, port = runner.addresses[0][:2]
     platform.url = f"http://{host}:{port}"
@@ -203,23 +251,34 @@ async def running(platform: Platform) -> AsyncIterator[Platform]:
         await runner.cleanup()
 
 
-def _failed(request: web.Request, fault: Fault) -> web.StreamResponse:
+def _keys(body: bytes) -> tuple[tuple[str, int], ...]:
+    """(device, timestamp) of each measure; none of what is not the published JSON."""
+    try:
+        return tuple((e["deviceNumber"], m["timestamp"]) for e in json.loads(body) for m in e["measures"])
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
+_NO_WAIT = {"Retry-After": "0"}
+_PAGES = {Fault.BAD_GATEWAY: 502, Fault.FORBIDDEN_BY_PROXY: 403, Fault.CAPTIVE_PORTAL: 200}
+
+
+def _failed(request: web.Request, fault: Fault, retry_after: dict[str, str] = _NO_WAIT) -> web.StreamResponse:
     if fault in {Fault.CUT, Fault.CUT_LANDED} and request.transport is not None:
         request.transport.abort()
-    page = "<html>proxy</html>"
+    if fault in _PAGES:
+        return web.Response(status=_PAGES[fault], text="<html>proxy</html>", content_type="text/html")
     match fault:
         case Fault.TOO_MANY:
-            return _problem(429, "rate_requests", "too many requests", headers={"Retry-After": "0"})
+            return _problem(429, "rate_requests", "too many requests", headers=retry_after)
         case Fault.TIMEOUT:
             return web.Response(status=408, text="too slow")
-        case Fault.BAD_GATEWAY:
-            return web.Response(status=502, text=page, content_type="text/html")
-        case Fault.FORBIDDEN_BY_PROXY:
-            return web.Response(status=403, text=page, content_type="text/html")
-        case Fault.CAPTIVE_PORTAL:
-            return web.Response(status=200, text=page, content_type="text/html")
+        case Fault.REDIRECT:
+            return web.Response(status=302, headers={"Location": "/login"})
+        case Fault.EXPIRED:
+            return _problem(401, "token_expired", "the token has expired")
         case _:
-            return _problem(503, "kafka_late", "not acknowledged in time", headers={"Retry-After": "0"})
+            return _problem(503, "kafka_late", "not acknowledged in time", headers=retry_after)
 
 
 def _problem(
@@ -233,4 +292,5 @@ def _problem(
     if errors:
         document["errors"] = errors
     text = json.dumps(document)
-    return web.Response(status=status, text=text, content_type="application/problem+json", headers=headers)
+    named = {_CODE: code} | (headers or {})
+    return web.Response(status=status, text=text, content_type="application/problem+json", headers=named)

@@ -97,6 +97,43 @@ def outbox(box: Outbox, *, as_json: bool) -> None:
         _OUTPUT.print(f"refused: {escape(str(row['device_number']))} at {row['timestamp']}: {escape(answer)}")
 
 
+def table_check(description: dict[str, object], measures: list[dict[str, object]], *, as_json: bool) -> None:
+    """How a file of comma-separated values was understood."""
+    if as_json:
+        _write({"file": description, "measures": measures})
+        return
+    for name, found in description.items():
+        _OUTPUT.print(f"{name}: {escape(repr(found))}")
+    for measure in measures:
+        values = json.dumps(measure["values"], ensure_ascii=False)
+        at = f"{_moment(int(str(measure['timestamp'])))} ({measure['timestamp']})"
+        _OUTPUT.print(f"{escape(str(measure['deviceNumber']))} at {at}: {escape(values)}")
+
+
+def health(health: dict[str, object], *, as_json: bool) -> None:
+    """How the daemon does."""
+    if as_json:
+        _write(health)
+        return
+    state = "runs" if health["running"] else f"does not answer since {health['age_seconds']} s"
+    _OUTPUT.print(f"the daemon {state}; {health['trouble'] or 'it can send'}")
+    sources = health["sources"]
+    for name, trouble in sources.items() if isinstance(sources, dict) else ():
+        _OUTPUT.print(f"{escape(name)}: {escape(trouble or 'is read')}")
+    figures = ("sent", "waiting", "unknown", "refused", "dropped")
+    _OUTPUT.print(", ".join(f"{health[name]} {name}" for name in figures))
+
+
+def findings(found: list[tuple[str, str, str]], *, as_json: bool) -> None:
+    """(rule, outcome, detail) of each check of a client."""
+    if as_json:
+        _write([{"rule": rule, "outcome": outcome, "detail": detail} for rule, outcome, detail in found])
+        return
+    for rule, outcome, detail in found:
+        style = {"right": "green", "wrong": "red"}.get(outcome, "dim")
+        _OUTPUT.print(f"[{style}]{outcome:8}[/] {escape(rule)}{escape(f': {detail}') if detail else ''}")
+
+
 def token(claims: Claims, *, as_json: bool) -> None:
     if as_json:
         _write({"provider": claims.provider, "gateway": claims.gateway, "expiresAt": claims.expires_at})
