@@ -122,20 +122,19 @@ wide_contexts = st.fixed_dictionaries(
 )
 wide_numbers = st.integers(-400, 400).map(str) | near.map(json.dumps)
 wide_times = st.integers(0, 300).map(lambda back: str(NOW - back)) | st.just(str(NOW - 60))
-wounded_times = st.sampled_from(
-    [
-        str(NOW + 900),
-        str(NOW + 901),
-        str(NOW + 5_000),
-        str(10**11 - 1),
-        str(NOW - 500 * DAY_SECONDS),
-        str(NOW - DAY_SECONDS),
-        str(NOW - 400 * DAY_SECONDS),
-        str(NOW * 1_000),
-        "1.0",
-        '"1"',
-    ]
-)
+WOUNDED_TIMES = [
+    str(NOW + 900),
+    str(NOW + 901),
+    str(NOW + 5_000),
+    str(10**11 - 1),
+    str(NOW - 500 * DAY_SECONDS),
+    str(NOW - DAY_SECONDS),
+    str(NOW - 400 * DAY_SECONDS),
+    str(NOW * 1_000),
+    "1.0",
+    '"1"',
+]
+wounded_times = st.sampled_from(WOUNDED_TIMES)
 
 
 @st.composite
