@@ -95,7 +95,7 @@ def _dictionary(random: Random) -> tuple[Sensor, ...]:
             minimum=random.choice([None, -50.0, 0.0]),
             maximum=random.choice([None, 100.0, 1e6]),
             faults=tuple(random.choices(closed, k=random.choice([0, 0, 1, 2]))),
-            rollover=random.choice([None, 1e5]),
+            capacity=random.choice([None, 1e5]),
         )
         for known in SENSORS
     )
