@@ -104,7 +104,10 @@ CREATE TABLE sensor (
     minimum double precision,
     maximum double precision,
     faults jsonb NOT NULL DEFAULT '[]',
-    rollover double precision,
+    capacity double precision,
+    resolution double precision,
+    interval_seconds integer,
+    maximum_rate double precision,
     deleted_at timestamptz
 );
 CREATE TABLE device (
@@ -120,6 +123,23 @@ CREATE TABLE device (
 );
 CREATE INDEX device_number ON device (number, provider_id);
 COMMENT ON TABLE device IS 'Kept from the registry topic by one writer; what left the registry carries deleted_at';
+
+CREATE TABLE device_maximum_rate (
+    device_id integer NOT NULL,
+    sensor_id smallint NOT NULL,
+    maximum_rate double precision NOT NULL,
+    PRIMARY KEY (device_id, sensor_id)
+);
+COMMENT ON TABLE device_maximum_rate IS 'The most that this meter''s register counts in an hour, where sensor.maximum_rate does not hold';
+CREATE TABLE meter_exchange (
+    device_id integer NOT NULL,
+    sensor_id smallint NOT NULL,
+    at timestamptz NOT NULL,
+    closing double precision,
+    opening double precision,
+    PRIMARY KEY (device_id, sensor_id, at)
+);
+COMMENT ON TABLE meter_exchange IS 'Per register: when the meter was exchanged, the old one''s last and the new one''s first reading';
 
 CREATE TABLE consumer_offset (
     topic text NOT NULL,
@@ -152,11 +172,13 @@ INSERT INTO storage_retention (relation, time_column, keep) VALUES
 GRANT SELECT, INSERT, UPDATE ON
     measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, lease
     TO storage_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON device_maximum_rate, meter_exchange TO storage_writer;
 GRANT SELECT ON storage_retention TO storage_writer;
 GRANT SELECT ON
-    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, consumer_offset, storage_retention
+    measurement, ingest_batch, rejected_measure, provider, gateway, sensor, device, device_maximum_rate, meter_exchange,
+    consumer_offset, storage_retention
     TO storage_reader;
 
 -- migrate:down
-DROP TABLE storage_retention, lease, consumer_offset, device, sensor, gateway, provider,
+DROP TABLE storage_retention, lease, consumer_offset, meter_exchange, device_maximum_rate, device, sensor, gateway, provider,
     rejected_measure, ingest_batch, measurement;

@@ -46,7 +46,7 @@ async def write_rows(
         if staged:
             await _write_over(session, staged, sql.upsert_staged if hypertables or via_staging else sql.update_staged)
     if to_copy:
-        await _copy(session, "measurement", to_copy)
+        await copy_binary(session, "measurement", to_copy)
     return write_results
 
 
@@ -99,12 +99,15 @@ async def _read_existing(session: Session, keys: Keys) -> ExistingRows:
 async def _write_over(session: Session, rows: Sequence[bytes], statement: str) -> None:
     """Through the staging table; the statement says how the rows go on from there."""
     await session.execute(sql.make_staging)
-    await _copy(session, "measurement_staging", rows)
+    await copy_binary(session, "measurement_staging", rows)
     await session.execute(statement)
 
 
-async def _copy(session: Session, table: str, rows: Sequence[bytes]) -> None:
-    await session.copy_to_table(table, source=_stream(rows), columns=COPY_COLUMNS, format="binary")
+async def copy_binary(
+    session: Session, table: str, rows: Sequence[bytes], columns: Sequence[str] = COPY_COLUMNS
+) -> None:
+    """Rows of binary COPY, without its header and trailer."""
+    await session.copy_to_table(table, source=_stream(rows), columns=columns, format="binary")
 
 
 async def _stream(rows: Sequence[bytes]) -> AsyncIterator[bytes]:

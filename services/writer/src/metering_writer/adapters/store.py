@@ -11,6 +11,7 @@ from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters import ledger, offset_rows
 from metering_writer.adapters.measurement_rows import write_rows
 from metering_writer.adapters.offset_rows import OffsetLocks, Owns
+from metering_writer.adapters.register_notes import append_notes
 from metering_writer.adapters.session import Session
 from metering_writer.application import OffsetsBehindError, StoredBatch
 from metering_writer.domain import offsets
@@ -103,9 +104,11 @@ class PostgresStore:
     async def _write(self, session: Session, fresh: Sequence[Record], *, via_staging: bool) -> StoredBatch:
         await session.execute(sql.plan_by_keys)
         records = await ledger.without_known(session, first_of_each(fresh))
+        blocks = blocks_of(records)
         write_results = await write_rows(
-            session, blocks_of(records), len(records), hypertables=self._hypertables, via_staging=via_staging
+            session, blocks, len(records), hypertables=self._hypertables, via_staging=via_staging
         )
+        await append_notes(session, blocks, records)
         await ledger.write_ledger(session, records, write_results)
         await ledger.close_replayed(session, records)
         return StoredBatch(records, write_results, len(fresh) - len(records), 0)

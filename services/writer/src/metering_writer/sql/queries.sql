@@ -141,16 +141,16 @@ WHERE (kept.provider_id, kept.name, kept.active, kept.deleted_at IS NULL)
 
 -- name: upsert_sensors
 -- The dictionary as the registry has it.
-INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, rollover)
+INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, capacity)
 SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[],
     $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[])
 ON CONFLICT (id) DO UPDATE
 SET position = excluded.position, name = excluded.name, alias = excluded.alias, unit = excluded.unit,
     kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, faults = excluded.faults,
-    rollover = excluded.rollover, deleted_at = NULL
+    capacity = excluded.capacity, deleted_at = NULL
 WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.faults,
-    kept.rollover, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
-    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.faults, excluded.rollover, true);
+    kept.capacity, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
+    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.faults, excluded.capacity, true);
 
 -- name: upsert_device
 -- A device as the registry has it; one at a time, since its lists are of different lengths.
