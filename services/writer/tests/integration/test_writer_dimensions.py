@@ -108,7 +108,7 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
         assert await pool.fetchval("SELECT zone FROM device WHERE id = 30") == "UTC"
         assert await pool.fetchval("SELECT deleted_at FROM device WHERE id = 5") is not None
         assert await pool.fetchval("SELECT name FROM gateway WHERE id = 2") == "Casa"
-        assert await pool.fetchval("SELECT (kind, rollover) = ('accumulating', 1e6) FROM sensor WHERE id = 7")
+        assert await pool.fetchval("SELECT (kind, capacity) = ('accumulating', 1e6) FROM sensor WHERE id = 7")
 
         await topic.put(Provider(id=1, name="Norte"))
         await topic.remove("device:29")
