@@ -109,7 +109,7 @@ async def _is_stored(
     if row is None:
         return False
     progress.update(bar, completed=row["values"])
-    return bool(row["values"] >= values and row["devices"] == len(METERS))
+    return bool(row["values"] >= values and row["devices"] == len(METERS) and not row["notes"])
 
 
 if __name__ == "__main__":

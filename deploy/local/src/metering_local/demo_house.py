@@ -88,8 +88,11 @@ class House:
 
 
 def read_house(today: date, file: Path = FILE) -> House:
-    """Reckon from the file alone what the platform must come to. `today` is the day in the house's zone."""
-    rows = list(_rows(file))
+    """Reckon from the file alone what the platform must come to. `today` is the day in the house's zone.
+
+    A row says what was used in the minute before it: the first one belongs to the day before.
+    """
+    rows = [((at - timedelta(seconds=INTERVAL_SECONDS)).date(), row) for at, row in _rows(file)]
     shift = today - timedelta(days=1) - max(day for day, _ in rows)
     energy: dict[tuple[str, date], Decimal] = {}
     for number, columns in METERS.items():
@@ -106,7 +109,7 @@ def today_at_the_house() -> date:
     return datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date()
 
 
-def _rows(file: Path) -> Iterator[tuple[date, dict[str, str]]]:
+def _rows(file: Path) -> Iterator[tuple[datetime, dict[str, str]]]:
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines, delimiter=";"):
-            yield datetime.strptime(row["Date"], "%d/%m/%Y").date(), row  # noqa: DTZ007  a day, no instant
+            yield datetime.strptime(f"{row['Date']} {row['Time']}", "%d/%m/%Y %H:%M:%S"), row  # noqa: DTZ007  the house's own
