@@ -79,6 +79,44 @@ def mapping() -> str:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """An hour in which a meter is not heard; its register goes on, so that the next row has it all."""
+
+    number: str = "water-heater"
+    column: str = "Sub_metering_3"
+    day: str = "1/2/2007"
+    hour: str = "09"
+    measures: int = 60
+
+
+@dataclass(frozen=True)
+class Dip:
+    """A single 0 that a register shows for a moment at noon of the last day, between two readings."""
+
+    number: str = "kitchen"
+    sensor: str = ENERGY
+    before_midnight: timedelta = timedelta(hours=12) - timedelta(seconds=30)
+
+
+SILENCE, DIP = Silence(), Dip()
+
+
+def disturbed(file: Path = FILE) -> str:
+    """The file as the platform gets it: with the silent hour, and with what was used in it in the row after it."""
+    header, *lines = file.read_text("utf-8").splitlines()
+    place = header.split(";").index(SILENCE.column)
+    unheard, sent = Decimal(0), [header]
+    for line in lines:
+        cells = line.split(";")
+        if cells[0] == SILENCE.day and cells[1].startswith(f"{SILENCE.hour}:"):
+            unheard, cells[place] = unheard + Decimal(cells[place]), "?"
+        elif unheard:
+            unheard, cells[place] = Decimal(0), str(unheard + Decimal(cells[place]))
+        sent.append(";".join(cells))
+    return "\n".join(sent) + "\n"
+
+
+@dataclass(frozen=True)
 class House:
     """What the file says: kWh per meter and day (the file's days moved to end yesterday), and how much is sent."""
 
@@ -102,7 +140,8 @@ def read_house(today: date, file: Path = FILE) -> House:
             energy[place] = energy.get(place, Decimal(0)) + Decimal(row[register.name]) / register.divide
     columns_per_row = sum(len(columns) for columns in METERS.values())
     starts = len(METERS)
-    return House(energy, len(rows) * len(METERS) + starts, len(rows) * columns_per_row + starts)
+    others = starts + 1 - SILENCE.measures  # the dip is one measure of one value
+    return House(energy, len(rows) * len(METERS) + others, len(rows) * columns_per_row + others)
 
 
 def today_at_the_house() -> date:

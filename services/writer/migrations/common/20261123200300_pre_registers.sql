@@ -75,11 +75,18 @@ CREATE FUNCTION note_registers(of_device integer, of_sensors smallint[]) RETURNS
 $$;
 CREATE FUNCTION note_sensor() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND (OLD.kind, OLD.capacity, OLD.resolution, OLD.interval_seconds, OLD.maximum_rate)
+        IS NOT DISTINCT FROM (NEW.kind, NEW.capacity, NEW.resolution, NEW.interval_seconds, NEW.maximum_rate) THEN
+        RETURN NULL;
+    END IF;
     PERFORM note_registers(device_id, ARRAY[NEW.id]) FROM device_activity WHERE NEW.id = ANY (sensors);
     RETURN NULL;
 END $$;
 CREATE FUNCTION note_device() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.interval_seconds IS NOT DISTINCT FROM NEW.interval_seconds THEN
+        RETURN NULL;
+    END IF;
     PERFORM note_registers(device_id, '{}') FROM device_activity WHERE device_id = NEW.id;
     RETURN NULL;
 END $$;

@@ -3,6 +3,11 @@
 SET LOCAL lock_timeout = '4s';
 SET LOCAL statement_timeout = '30s';
 
+CREATE FUNCTION measurements_kept_since() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT coalesce((SELECT now() - keep FROM storage_retention WHERE relation = 'measurement'), '-infinity')
+$$;
+COMMENT ON FUNCTION measurements_kept_since() IS 'Before it rows may be dropped already, so that no figure is known';
+
 CREATE FUNCTION register_at(of_device integer, of_sensor smallint, instant timestamptz)
     RETURNS TABLE (adjusted double precision) LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE
@@ -43,7 +48,9 @@ CREATE FUNCTION register_consumption(of_device integer, of_sensor smallint, sinc
         CASE WHEN expected.seconds IS NOT NULL THEN events.estimated_time END,
         events.adjusted, events.provisional
     FROM register AS r
-    CROSS JOIN LATERAL (SELECT greatest(since, r.first_at) AS since, least(upto, r.last_at) AS upto) AS span
+    CROSS JOIN LATERAL (
+        SELECT greatest(since, r.first_at, measurements_kept_since()) AS since, least(upto, r.last_at) AS upto
+    ) AS span
     CROSS JOIN LATERAL register_at(of_device, of_sensor, span.since) AS at_start
     CROSS JOIN LATERAL register_at(of_device, of_sensor, span.upto) AS at_end
     CROSS JOIN LATERAL (
@@ -67,7 +74,7 @@ CREATE FUNCTION register_consumption(of_device integer, of_sensor smallint, sinc
                 ORDER BY p.since DESC LIMIT 1
             ), '-infinity')
     ) AS events
-    WHERE r.device_id = of_device AND r.sensor_id = of_sensor AND since < r.last_at AND upto >= r.first_at
+    WHERE r.device_id = of_device AND r.sensor_id = of_sensor AND since < r.last_at AND upto >= greatest(r.first_at, measurements_kept_since())
 $$;
 COMMENT ON FUNCTION register_consumption IS
     'What a register counted between two instants; no row where it was not read between them nor on both sides';
@@ -138,7 +145,8 @@ CREATE FUNCTION figures(unit text) RETURNS TABLE (bucket timestamptz, bucket_end
         SELECT coalesce(device.zone, 'UTC') AS zone,
             make_interval(secs => 3 * coalesce(sensor.interval_seconds, device.interval_seconds)) AS hold
     ) AS own
-    CROSS JOIN LATERAL periods($1, own.zone, coalesce(r.first_at, activity.first_at),
+    CROSS JOIN LATERAL periods($1, own.zone,
+        greatest(coalesce(r.first_at, activity.first_at), measurements_kept_since()),
         coalesce(r.last_at, activity.last_at)) AS period
     LEFT JOIN LATERAL measured_facts(activity.device_id, measured.sensor_id, period.since, period.upto, own.hold,
         activity.last_at) AS facts ON true
@@ -187,4 +195,4 @@ GRANT SELECT ON measurement_quarter, measurement_hourly, measurement_daily, meas
 DROP VIEW demand_monthly, demand_daily;
 DROP FUNCTION demand;
 DROP VIEW measurement_monthly, measurement_daily, measurement_hourly, measurement_quarter;
-DROP FUNCTION figures, periods, measured_facts, register_consumption, register_at;
+DROP FUNCTION figures, periods, measured_facts, register_consumption, register_at, measurements_kept_since;

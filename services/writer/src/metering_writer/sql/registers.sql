@@ -140,10 +140,10 @@ FROM (
     JOIN device ON device.id = one.device_id AND device.interval_seconds IS NOT NULL
     JOIN device_activity AS activity ON activity.device_id = one.device_id
 ) AS touched
-CROSS JOIN LATERAL generate_series(touched.since, touched.upto - INTERVAL '1 hour', INTERVAL '1 hour') AS each (hour)
+CROSS JOIN LATERAL generate_series(greatest(touched.since, date_trunc('hour', now()) - INTERVAL '31 days'), touched.upto - INTERVAL '1 hour', INTERVAL '1 hour') AS each (hour)
 LEFT JOIN LATERAL intervals_filled(touched.device_id, touched.seconds, each.hour, each.hour + INTERVAL '1 hour') AS filled
     ON true
-WHERE touched.upto > now() - INTERVAL '32 days'
+WHERE touched.upto > now() - INTERVAL '31 days'
 GROUP BY touched.device_id, each.hour
 ON CONFLICT (device_id, hour) DO UPDATE SET filled = excluded.filled WHERE kept.filled <> excluded.filled;
 
