@@ -3,9 +3,10 @@
     python bench/bench_figures.py [--devices N] [--turns N]
 
 Plain PostgreSQL of its own, vacuumed, everything in memory. A year of one device at 15 minutes (8 sensors, 2 of them
-registers) by day and by month; a month of N devices with 2 registers at 15 minutes by day; the status of 50,000 devices;
-and the look-up of a register that is read once a day among 29 sensors that are read every minute, at 200 midnights.
-The median of the turns counts. Bare is count and sum of the same readings by the table's key.
+registers) by day and by month; a month of N devices with 2 registers at 15 minutes by day; the status of 50,000
+devices; and the look-up, at 200 midnights, of a register that is read once a day among 29 sensors that are read every
+minute: with its steps stored as spans, and without. The median of the turns counts. Bare is count and sum of the same
+readings by the table's key.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from metering_local.postgres import SUPERUSER
 from metering_writer.testing_flavours import migrate
 
 CREATE = "CREATE DATABASE bench; ALTER DATABASE bench OWNER TO storage_owner;"
-YEAR, FLEET, DAILY, STATES = 1, 100_000, 2, 500_000
+YEAR, FLEET, DAILY, UNKEPT, STATES = 1, 100_000, 2, 3, 500_000
 BOUNDS = {"year_by_day": 0.3, "year_by_month": 0.1, "month_of_fleet_by_day": 5.0, "device_status": 1.0}
 """Seconds."""
 ROW = "INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)"
@@ -52,14 +53,20 @@ READINGS = {
             generate_series(2, 30) AS sensor
         UNION ALL SELECT ts, extract(epoch FROM ts), 1, {DAILY}, 1, 0
         FROM generate_series('2025-01-01 04:30'::timestamptz, '2025-03-01', '1 day') AS ts""",
+    "unkept": f"""{ROW} SELECT ts, value, rev, {UNKEPT}, sensor_id, quality FROM measurement
+        WHERE device_id = {DAILY}""",
     "states": f"""{ROW} SELECT now() - INTERVAL '1 minute', 1, 1, {STATES} + n, 1, 0
         FROM generate_series(1, 50000) AS n""",
 }
-KEPT = """
+KEPT = f"""
     INSERT INTO register SELECT device_id, sensor_id, min(ts), max(ts) FROM measurement
         WHERE sensor_id <= 2 GROUP BY 1, 2;
     INSERT INTO device_activity (device_id, first_at, last_at, sensors) SELECT device_id, min(ts), max(ts),
         array_agg(DISTINCT sensor_id) FROM measurement GROUP BY 1;
+    INSERT INTO register_event SELECT ts, next_ts, value, next_value, value, next_value - value, 0, device_id, sensor_id,
+        false, false, 'gap'
+        FROM (SELECT *, lead(ts) OVER (ORDER BY ts) AS next_ts, lead(value) OVER (ORDER BY ts) AS next_value
+            FROM measurement WHERE device_id = {DAILY} AND sensor_id = 1) AS step WHERE next_ts IS NOT NULL;
     UPDATE device_activity SET completeness_at = date_trunc('hour', now()), completeness_day = 1, completeness_week = 1,
         completeness_month = 1, last_received_at = now();
 """
@@ -74,8 +81,10 @@ QUESTIONS = {
         "sensor_id = 1",
     ),
     "year_by_day_all_columns": (
-        f"SELECT sum(length(day::text || mean || mean_by_time || minimum || last_value || consumption)) "
-        f"FROM measurement_daily WHERE device_id = {YEAR} AND sensor_id = 1",
+        (
+            f"SELECT sum(length(day::text || mean || mean_by_time || minimum || last_value || consumption)) "
+            f"FROM measurement_daily WHERE device_id = {YEAR} AND sensor_id = 1"
+        ),
         YEAR,
         "sensor_id = 1",
     ),
@@ -89,10 +98,20 @@ QUESTIONS = {
         None,
         f"device_id > {STATES}",
     ),
-    "daily_register_among_minutes_200_edges": (
-        f"SELECT sum(r.adjusted) FROM generate_series(1, 200) AS n CROSS JOIN LATERAL "
-        f"register_at({DAILY}, 1::smallint, '2025-01-02'::timestamptz + n % 55 * INTERVAL '1 day') AS r",
+    "daily_register_200_edges_spans": (
+        (
+            f"SELECT sum(r.adjusted) FROM generate_series(1, 200) AS n CROSS JOIN LATERAL "
+            f"register_at({DAILY}, 1::smallint, '2025-01-02'::timestamptz + n % 55 * INTERVAL '1 day') AS r"
+        ),
         DAILY,
+        "sensor_id = 1",
+    ),
+    "daily_register_200_edges_readings": (
+        (
+            f"SELECT sum(r.adjusted) FROM generate_series(1, 200) AS n CROSS JOIN LATERAL "
+            f"register_at({UNKEPT}, 1::smallint, '2025-01-02'::timestamptz + n % 55 * INTERVAL '1 day') AS r"
+        ),
+        UNKEPT,
         "sensor_id = 1",
     ),
 }

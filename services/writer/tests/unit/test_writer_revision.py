@@ -1,7 +1,7 @@
 """Looking only at a window around a change ends where classifying everything would."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metering_writer.domain.registers import Event, Exchange, Readings, RegisterRules, classify_register
@@ -72,6 +72,7 @@ def registers(draw: st.DrawFn) -> tuple[RegisterRules, dict[int, float]]:
     return rules, values
 
 
+@settings(max_examples=25, deadline=None)
 @given(registers(), st.data())
 def test_order_late_doubled_and_corrected_readings_change_nothing(
     known: tuple[RegisterRules, dict[int, float]], data: st.DataObject

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metering_writer.domain.registers.meter import MeterCourse, run_meter
-from metering_writer.domain.registers.model import Event, EventKind, Readings, RegisterRules
+from metering_writer.domain.registers.model import STORED_STEP, Event, EventKind, Readings, RegisterRules
 
 
 class RegisterCourse(NamedTuple):
@@ -156,7 +156,7 @@ def _remarkable(
     marked = (np.diff(points.place) > 1) | clamped[1:] | clamped[:-1] | (points.place[1:] > open_from)
     marked |= np.diff(points.offset) != 0
     marked |= np.isin(points.place[1:], list(course.segments))
-    marked |= np.diff(points.at) > rules.long_step
+    marked |= (np.diff(points.at) > rules.long_step) | (np.diff(points.at) >= STORED_STEP)
     if len(marked) and meter.opened:
         marked[0] = True
     if len(marked) and meter.closed:

@@ -18,6 +18,8 @@ TOLERANCE_SHARE = 0.001
 """Of the base: what a fall may be for jitter where no resolution is known."""
 SMALL_SHARE = 0.1
 """Of the base or the capacity: a restart or a roll-over may count so much where no rate is known."""
+STORED_STEP = HOUR
+"""Steps of this length and more are stored: the readings of a slow register lie far apart in the table's key."""
 LONG_INTERVALS = 1.5
 """A step longer than so many intervals is estimated."""
 
@@ -33,7 +35,7 @@ class EventKind(StrEnum):
     RESET = "reset"
     JUMP = "jump"
     GAP = "gap"
-    """A step longer than 1.5 intervals: nothing is adjusted, but what lies in it is estimated."""
+    """A long step: nothing is adjusted. What lies in it is estimated if it is longer than 1.5 intervals."""
 
 
 class Exchange(NamedTuple):
