@@ -63,7 +63,8 @@ KEPT = f"""
         WHERE sensor_id <= 2 GROUP BY 1, 2;
     INSERT INTO device_activity (device_id, first_at, last_at, sensors) SELECT device_id, min(ts), max(ts),
         array_agg(DISTINCT sensor_id) FROM measurement GROUP BY 1;
-    INSERT INTO register_event SELECT ts, next_ts, value, next_value, value, next_value - value, 0, device_id, sensor_id,
+    INSERT INTO register_event
+        SELECT ts, next_ts, value, next_value, value, next_value - value, 0, device_id, sensor_id,
         false, false, 'gap'
         FROM (SELECT *, lead(ts) OVER (ORDER BY ts) AS next_ts, lead(value) OVER (ORDER BY ts) AS next_value
             FROM measurement WHERE device_id = {DAILY} AND sensor_id = 1) AS step WHERE next_ts IS NOT NULL;
