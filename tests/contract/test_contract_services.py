@@ -58,8 +58,12 @@ def read_by_the_writer(record: ConsumedRecord) -> list[ValidatedEntry]:
 def test_ingest_api_would_enqueue_these_very_bytes(topic: str, example: dict[str, Any]) -> None:
     assert topic == RAW
     values = [value for _, value in entries(example)]
-    document = elements.split(b"[" + b",".join(values) + b"]", int)
+    document = elements.split(b"[" + b",".join(values) + b"]", uncharged)
     assert [element.value for element in document.elements] == values
+
+
+def uncharged(_bytes: int) -> None:
+    """What a body costs is no matter here."""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_ingest_api_refuses_what_is_no_element(topic: str, example: dict[str, An
     assert topic == RAW
     (packed,) = entries(example)
     with pytest.raises(elements.ShapeError):
-        elements.split(b"[" + packed.value + b"]", int)
+        elements.split(b"[" + packed.value + b"]", uncharged)
 
 
 @pytest.mark.parametrize(("topic", "example"), examples("valid", RAW))

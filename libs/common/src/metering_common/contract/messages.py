@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from metering_common.contract.metadata import EntryPosition, Int2
 
-MAX_REFUSAL_GROUPS = 1_000
+MAX_REFUSAL_GROUPS = 100
 MAX_RAW_TEXT = 200
 MAX_OUTCOME_FINDINGS = 100
 
@@ -109,7 +109,7 @@ class Validated(Message, frozen=True, kw_only=True):
     rows: list[Rows] = []
     refusals: list[Refusal] = []
     refusals_beyond: int = 0
-    """Findings whose group found no place: beyond 1,000, or beyond the bytes that an entry's refusals may take."""
+    """Findings whose group found no place: beyond 100, or beyond the bytes that an entry's refusals may take."""
     not_taken: list[NotTaken] = []
     error: str | None = None
     """Why a dead entry is dead, at most 4 KiB."""

@@ -129,7 +129,7 @@ def decode(record: ConsumerRecord, wanted: Collection[str]) -> list[Outcome]:
     """Those of the wanted batches. A record that cannot be read hurts only those whose outcomes it holds."""
     try:
         return list(outcomes_of(record.value, wanted))
-    except (msgspec.DecodeError, UnreadableFrameError) as error:
+    except (msgspec.DecodeError, RecursionError, UnreadableFrameError) as error:
         log.error("outcomes.unreadable", partition=record.partition, offset=record.offset, error=str(error))  # noqa: TRY400  the trace says nothing
         return []
 

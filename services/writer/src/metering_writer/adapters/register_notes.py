@@ -43,7 +43,7 @@ def _of_block(block: Block) -> bytes:
 
 
 def _of_refused(entry: ValidatedEntry) -> bytes:
-    received = int(timestamps_of_ms(np.int64(entry.metadata.received_at_ms)))
+    received = int(timestamps_of_ms(np.array([entry.metadata.received_at_ms]))[0])
     return b"".join(_fields(_big(received), None, None, _integer(entry.metadata.device_id), _smallints(())))
 
 
