@@ -19,6 +19,8 @@ SQL = {"type": "grafana-postgresql-datasource", "uid": "${sql}"}
 COLUMNS = 24
 HEIGHT = 8
 SCHEMA_VERSION = 39
+UNIT = "Unit"
+"""The query that answers with a panel's unit."""
 
 Kind = Literal["timeseries", "stat", "table", "barchart"]
 
@@ -38,12 +40,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """`description` says how to read it, `unit` is Grafana's name of one, `limit` draws a line not to be crossed."""
+    """`description` says how to read it, `unit` is Grafana's name of one, `limit` draws a line not to be crossed.
+
+    Where the unit follows from what was chosen, `unit_sql` asks for it. A bar chart's query begins with a column of
+    text or of times, without which Grafana draws nothing; `bars` draws a time series so.
+    """
 
     title: str
     description: str
-    unit: str
     queries: Sequence[Query]
+    unit: str = "none"
+    unit_sql: str | None = None
+    bars: bool = False
     kind: Kind = "timeseries"
     width: int = 8
     limit: float | None = None
@@ -152,11 +160,13 @@ def _placed(panels: Sequence[Panel]) -> list[dict[str, Any]]:
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit}
+    if panel.bars:
+        defaults["custom"] = {"drawStyle": "bars", "fillOpacity": 60, "lineWidth": 1}
     if panel.limit is not None:
         steps = [{"color": "green", "value": None}, {"color": "red", "value": panel.limit}]
         defaults["thresholds"] = {"mode": "absolute", "steps": steps}
         defaults["custom"] = {"thresholdsStyle": {"mode": "line"}} if panel.kind == "timeseries" else {}
-    return {
+    document = {
         "id": number,
         "title": panel.title,
         "description": panel.description,
@@ -166,6 +176,17 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {},
         "targets": [_target(query, chr(ord("A") + index), panel.kind) for index, query in enumerate(panel.queries)],
+    }
+    return document if panel.unit_sql is None else _with_unit(document, panel.unit_sql)
+
+
+def _with_unit(document: dict[str, Any], unit_sql: str) -> dict[str, Any]:
+    """Grafana's *config from query results*: the answer's column `unit` becomes the unit of all numbers."""
+    target = _target(Query(unit_sql, "", sql=True), UNIT, "table")
+    options = {"configRefId": UNIT, "mappings": [{"fieldName": "unit", "handlerKey": "unit"}]}
+    return document | {
+        "targets": [*document["targets"], target],
+        "transformations": [{"id": "configFromData", "options": options}],
     }
 
 

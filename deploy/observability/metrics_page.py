@@ -23,7 +23,7 @@ from metering_ecl_poller.metrics import PollerMetrics
 from metering_ingest_api.metrics import IngestMetrics
 from metering_prober.metrics import InspectionMetrics, ProbeMetrics
 from metering_validator.metrics import Metrics as ValidatorMetrics
-from metering_writer.metrics import WriterMetrics
+from metering_writer.metrics import RegistersMetrics, WriterMetrics
 
 Declares = Callable[[CollectorRegistry], object]
 
@@ -37,6 +37,7 @@ GROUPS: tuple[tuple[str, str, Sequence[Declares]], ...] = (
     ("ingest-api", "services/ingest-api", (IngestMetrics,)),
     ("validator", "services/validator", (ValidatorMetrics,)),
     ("writer", "services/writer", (WriterMetrics,)),
+    ("registers, the writer's second program", "services/writer", (RegistersMetrics,)),
     ("auth", "services/auth", (IdentityMetrics, RegistryMetrics)),
     ("ecl-poller", "services/ecl-poller", (PollerMetrics,)),
     ("prober", "services/prober", (ProbeMetrics, InspectionMetrics)),

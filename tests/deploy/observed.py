@@ -29,7 +29,7 @@ RULES = ROOT / "deploy/observability/prometheus/rules"
 CONFIGURATION = ROOT / "deploy/observability/prometheus/prometheus.yml"
 WAIT_SECONDS = 600
 UP_TRIES = 5  # on a machine that does much else `up` gives up before it is ready; repeated it goes on
-SERVICES = ("ingest-api", "validator", "writer", "auth", "ecl-poller")
+SERVICES = ("ingest-api", "validator", "writer", "registers", "auth", "ecl-poller")
 
 
 @dataclass(frozen=True)

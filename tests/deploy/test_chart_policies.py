@@ -91,7 +91,7 @@ def test_every_component_is_there_as_what_it_must_be() -> None:
         manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest["kind"]
         for manifest in of_kind(load("production"), "Deployment", "StatefulSet")
     }
-    stateless = dict.fromkeys(("ingest-api", "auth", "ecl-poller", "prober"), "Deployment")
+    stateless = dict.fromkeys(("ingest-api", "auth", "registers", "ecl-poller", "prober"), "Deployment")
     assert kinds == stateless | dict.fromkeys(("validator", "writer"), "StatefulSet")
 
 

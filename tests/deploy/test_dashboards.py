@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import barchart, common
+from grafana_foundation_sdk.models import dashboard as grafana
+from grafana_foundation_sdk.models import units as units_of_grafana
 
 from deploy.observability import dashboards, metrics_page
 from deploy.observability.dashboards import FOLDER, Dashboard, Panel
@@ -41,6 +45,57 @@ def test_the_files_are_what_the_boards_say() -> None:
     assert {file.name: file.read_text() for file in FOLDER.glob("*.json")} == {
         f"{board.uid}.json": dashboards.text(board) for board in BOARDS
     }, "run make dashboards"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_grafana_knows_every_field_of_a_dashboard(board: Dashboard) -> None:
+    """Read and written again by Grafana's own types, nothing is lost and nothing becomes something else."""
+    document = json.loads((FOLDER / f"{board.uid}.json").read_text())
+    again = json.loads(JSONEncoder().encode(grafana.Dashboard.from_json(document)))
+    assert lost(document, again) == []
+    for panel in document["panels"]:
+        assert panel["type"] in {"timeseries", "stat", "table", "barchart"}
+        custom = panel["fieldConfig"]["defaults"].get("custom", {})
+        kind: Any = {"timeseries": common.GraphFieldConfig, "barchart": barchart.FieldConfig}.get(panel["type"])
+        if kind is not None:
+            assert lost(custom, json.loads(JSONEncoder().encode(kind.from_json(custom)))) == []
+        assert panel["fieldConfig"]["defaults"]["unit"] in vars(units_of_grafana).values()
+
+
+def lost(before: Any, after: Any, path: str = "") -> list[str]:
+    """Where the second differs from the first, apart from what it has more."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            fault
+            for name, value in before.items()
+            for fault in (lost(value, after[name], f"{path}/{name}") if name in after else [f"{path}/{name}"])
+        ]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = zip(before, after, strict=True)
+        return [fault for place, pair in enumerate(pairs) for fault in lost(*pair, f"{path}/{place}")]
+    return [] if before == after else [path]
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS, ids=name_of)
+def test_a_unit_that_follows_from_the_choice_is_asked_for(board: Dashboard, panel: Panel) -> None:
+    """By Grafana's *config from query results*, whose rule names the query and the column that it takes."""
+    document = json.loads((FOLDER / f"{board.uid}.json").read_text())
+    (drawn,) = (one for one in document["panels"] if one["title"] == panel.title)
+    if panel.unit_sql is None:
+        assert "transformations" not in drawn
+        return
+    (rule,) = drawn["transformations"]
+    (asked,) = (target for target in drawn["targets"] if target["refId"] == rule["options"]["configRefId"])
+    assert (rule["id"], asked["rawSql"], asked["format"]) == ("configFromData", panel.unit_sql, "table")
+    assert rule["options"]["mappings"] == [{"fieldName": "unit", "handlerKey": "unit"}]
+    assert panel.unit_sql.startswith("SELECT unit ")
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS, ids=name_of)
+def test_what_chooses_a_device_chooses_it_by_id(board: Dashboard, panel: Panel) -> None:
+    """Numbers and names are unique per provider only."""
+    for query in panel.queries:
+        assert not query.sql or not re.search(r"(number|name)\s*(=|IN)", query.text), (board.uid, panel.title)
 
 
 def test_the_uids_stay() -> None:
@@ -103,6 +158,7 @@ def test_every_variable_in_a_query_is_offered() -> None:
         for query in panel.queries:
             used = set(re.findall(r"\$\{?(\w+)", query.text)) - {"__timeFilter", "__timeFrom", "__timeTo"}
             assert used <= offered, (board.uid, panel.title)
+        assert set(re.findall(r"\$(\w+)", panel.unit_sql or "")) <= offered, (board.uid, panel.title)
 
 
 def test_provisioning_names_the_sources_and_the_folder() -> None:

@@ -55,10 +55,13 @@ def filled_in(text: str, observed: Observed) -> str:
     [(gateway,)] = observed.select(
         "SELECT gateway_id FROM ingest_batch WHERE refused > 0 AND gateway_id IS NOT NULL LIMIT 1"
     )
+    [(device,)] = observed.select("SELECT id FROM device WHERE number = 'house'")
+    [(register,)] = observed.select("SELECT id FROM sensor WHERE name = 'Energía activa acumulada'")
+    [(sensor,)] = observed.select("SELECT id FROM sensor WHERE name = 'Voltaje A-N'")
     chosen = {
-        "${device:sqlstring}": "'house'",
-        "${register:sqlstring}": "'Energía activa acumulada'",
-        "${sensor:sqlstring}": "'Voltaje A-N'",
+        "$device": str(device),
+        "$register": str(register),
+        "$sensor": str(sensor),
         "$gateway": str(gateway),
         "$__timeFrom()": "'2026-01-01T00:00:00Z'",
         "$__timeTo()": "'2100-01-01T00:00:00Z'",

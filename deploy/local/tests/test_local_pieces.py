@@ -120,9 +120,9 @@ def test_a_disk_that_fills_up_later_is_told_in_one_line(capsys: pytest.CaptureFi
 
 def test_the_house_is_reckoned_from_its_file() -> None:
     house = read_house(date(2026, 3, 12))
-    assert {day for _, day in house.energy} == {date(2026, 3, 10), date(2026, 3, 11)}
-    assert house.values == 2880 * 8 + 4
-    assert house.measures == 2880 * 4 + 4
+    assert {day for _, day in house.energy} == {date(2026, 3, 9), date(2026, 3, 10), date(2026, 3, 11)}
+    assert house.values == 2880 * 8 + 4 - 60 + 1
+    assert house.measures == 2880 * 4 + 4 - 60 + 1
     assert round(house.energy["kitchen", date(2026, 3, 10)], 6) == Decimal("1.170000")
 
 

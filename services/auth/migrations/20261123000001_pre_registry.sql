@@ -26,14 +26,18 @@ CREATE TABLE sensor (
     name      text NOT NULL UNIQUE,
     alias     text UNIQUE,
     unit      text NOT NULL,
-    kind      text NOT NULL CHECK (kind IN ('instantaneous', 'accumulating')),
+    kind      text NOT NULL CHECK (kind IN ('instantaneous', 'accumulating', 'net')),
     minimum   double precision,
     maximum   double precision,
     faults    jsonb NOT NULL DEFAULT '[]',
-    rollover  double precision,
-    CHECK (minimum <= maximum),
-    CHECK (rollover > 0)
+    capacity  double precision CHECK (capacity > 0),
+    resolution double precision CHECK (resolution > 0),
+    interval_seconds integer CHECK (interval_seconds > 0),
+    maximum_rate double precision CHECK (maximum_rate > 0),
+    CHECK (minimum <= maximum)
 );
+COMMENT ON COLUMN sensor.capacity IS 'after it an accumulating register starts at 0 again';
+COMMENT ON COLUMN sensor.maximum_rate IS 'the most that a register can count in an hour';
 COMMENT ON COLUMN sensor.faults IS 'closed ranges [low, high] whose values say that it is broken; null is an open end';
 
 CREATE TABLE device (
@@ -43,12 +47,14 @@ CREATE TABLE device (
     sensors          smallint[] NOT NULL,
     zone             text NOT NULL DEFAULT 'America/Santiago',
     interval_seconds integer CHECK (interval_seconds > 0),
-    meter_exchanges  bigint[] NOT NULL DEFAULT '{}',
+    maximum_rates    jsonb NOT NULL DEFAULT '{}',
+    exchanges        jsonb NOT NULL DEFAULT '[]',
     active           boolean NOT NULL DEFAULT true,
     UNIQUE (provider_id, number)
 );
 COMMENT ON COLUMN device.sensors IS 'dictionary ids in the dictionary''s order: what is taken from its measurements';
-COMMENT ON COLUMN device.meter_exchanges IS 'Unix seconds at which the meter was exchanged';
+COMMENT ON COLUMN device.maximum_rates IS 'by sensor id, the most that this meter can count in an hour';
+COMMENT ON COLUMN device.exchanges IS 'of its registers: sensor, at (Unix seconds), closing and opening reading where known';
 
 -- Lane 0 is published first: keys, providers and gateways, so that a revocation never waits behind an import.
 -- One key belongs to one lane only, so the order of a key's documents is kept.
@@ -88,7 +94,8 @@ CREATE UNLOGGED TABLE device_import_line (
     sensors          smallint[] NOT NULL,
     zone             text NOT NULL,
     interval_seconds integer,
-    meter_exchanges  bigint[] NOT NULL,
+    maximum_rates    jsonb NOT NULL,
+    exchanges        jsonb NOT NULL,
     active           boolean NOT NULL,
     staged_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (import_id, line)

@@ -26,6 +26,8 @@ from metering_writer.testing_flavours import (
     ROLES,
     Storage,
     as_json,
+    catch_up_at,
+    in_thread,
     migrate,
     migrations,
     up_script,
@@ -39,6 +41,16 @@ def storage(database: FreshDatabase) -> FreshDatabase:
     migrate(database.owner_dsn)
     database.sql(KEEP_EVERYTHING)
     return database
+
+
+@pytest.fixture(scope="module")
+def module_storage(postgres_server: PostgresServer) -> Iterator[FreshDatabase]:
+    """As `storage`, for all tests of a file that use devices of their own."""
+    database = make_database(postgres_server)
+    migrate(database.owner_dsn)
+    database.sql(KEEP_EVERYTHING)
+    yield database
+    postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
 
 
 @pytest.fixture
@@ -88,9 +100,9 @@ def server_flavour() -> str:
 class ServerStorage:
     """A flavour on a PostgreSQL server, as whoever may do everything there."""
 
-    def __init__(self, flavour: str, sql: Callable[[str], str]) -> None:
+    def __init__(self, flavour: str, sql: Callable[[str], str], dsn: SecretStr) -> None:
         self.flavour = flavour
-        self._sql = sql
+        self._sql, self._dsn = sql, dsn
 
     def execute(self, script: str) -> None:
         self._sql(f"SET client_min_messages = warning;\n{script};")
@@ -99,9 +111,7 @@ class ServerStorage:
         return list(json.loads(self._sql(f"{as_json(query)};")))
 
     def refresh(self) -> None:
-        """A view is always up to date; a continuous aggregate is told to be."""
-        if self.flavour == "timescale":
-            self._sql("CALL refresh_continuous_aggregate('measurement_hourly_facts', NULL, NULL);")
+        in_thread(catch_up_at(self._dsn))
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +119,7 @@ def server_storage(postgres_server: PostgresServer) -> Iterator[Storage]:
     """One for the session: its tests use devices of their own. As `storage`, of the server's flavour."""
     database = make_database(postgres_server)
     migrate(database.owner_dsn)
-    yield ServerStorage(server_flavour(), database.sql)
+    yield ServerStorage(server_flavour(), database.sql, database.dsn_for("storage_writer"))
     postgres_server.sql(f"DROP DATABASE {database.name} WITH (FORCE);")
 
 
@@ -125,7 +135,7 @@ def docker_storage(timescaledb_image: str) -> Iterator[Storage]:
 
         sql("".join(f"CREATE ROLE {role} LOGIN;" for role in ROLES) + "CREATE EXTENSION IF NOT EXISTS timescaledb;")
         migrate(SecretStr(dsn), "timescale")
-        yield ServerStorage("timescale", sql)
+        yield ServerStorage("timescale", sql, SecretStr(dsn))
 
 
 @pytest.fixture(scope="session")

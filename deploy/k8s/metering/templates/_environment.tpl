@@ -5,7 +5,7 @@
 {{- $name := index . 1 -}}
 {{- $component := index $root.Values.components $name -}}
 {{- $prefix := get (include "metering.prefixes" $root | fromYaml) $name -}}
-{{- if ne $name "prober" }}
+{{- if not (has $name (list "prober" "registers")) }}
 {{ include "metering.kafkaEnvironment" . }}
 {{- end }}
 - {name: {{ $prefix }}_ADMIN_PORT, value: "9090"}
@@ -26,7 +26,7 @@
 - name: {{ $prefix }}_GROUP_INSTANCE_ID
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- end }}
-{{- with get (dict "auth" (list "auth_service" "auth") "writer" (list "storage_writer" "storage") "ecl-poller" (list "ecl_service" "ecl") "prober" (list "storage_reader" "storage")) $name }}
+{{- with get (dict "auth" (list "auth_service" "auth") "writer" (list "storage_writer" "storage") "registers" (list "storage_writer" "storage") "ecl-poller" (list "ecl_service" "ecl") "prober" (list "storage_reader" "storage")) $name }}
 {{ include "metering.databaseEnvironment" (list $root (printf "%s_DATABASE_URL" $prefix) (index . 0) (index . 1) (include "metering.secret" (list $root $name)) "database-password") }}
 {{- end }}
 {{- if has $name (list "auth" "ecl-poller") }}
@@ -57,7 +57,7 @@
 {{- end }}
 
 {{- define "metering.prefixes" -}}
-{ingest-api: INGEST, auth: AUTH, validator: VALIDATOR, writer: WRITER, ecl-poller: ECL, prober: PROBER}
+{ingest-api: INGEST, auth: AUTH, validator: VALIDATOR, writer: WRITER, registers: REGISTERS, ecl-poller: ECL, prober: PROBER}
 {{- end }}
 
 {{- /* (list $ "principal's component") */ -}}

@@ -94,10 +94,10 @@ volumes:
 {{- $values := (index . 0).Values -}}
 {{- $name := index . 1 -}}
 {{- if eq (index . 2) "kafka" -}}
-{{- if not (has $name (list "migrations" "prober")) }}{{ $values.kafka.tls.caSecret.name }}{{ end -}}
+{{- if not (has $name (list "migrations" "prober" "registers")) }}{{ $values.kafka.tls.caSecret.name }}{{ end -}}
 {{- else if eq (index . 2) "public API" -}}
 {{- if eq $name "prober" }}{{ $values.components.prober.caSecret.name }}{{ end -}}
-{{- else if has $name (list "auth" "writer" "ecl-poller" "migrations" "prober") -}}
+{{- else if has $name (list "auth" "writer" "registers" "ecl-poller" "migrations" "prober") -}}
 {{- $values.postgresql.caSecret.name -}}
 {{- end -}}
 {{- end }}
@@ -110,6 +110,9 @@ volumes:
 {{- $name := index . 1 -}}
 {{- $component := index $root.Values.components $name -}}
 {{- $http := has $name (list "ingest-api" "auth") -}}
+{{- if eq $name "registers" }}
+args: [registers]
+{{- end }}
 env:
 {{ include "metering.environment" . | trim | indent 2 }}
 ports:

@@ -20,9 +20,16 @@ from metering_local import demo_report
 from metering_local.cli import progress_display, run_command
 from metering_local.demo_account import QUERIES, read_account
 from metering_local.demo_heat import Heat, poll_controllers
-from metering_local.demo_house import BAD_MEASURES, FILE, METERS, House, read_house, today_at_the_house
+from metering_local.demo_house import BAD_MEASURES, METERS, House, read_house, today_at_the_house
 from metering_local.demo_report import Told
-from metering_local.demo_site import REFUSED_BY_RULE, Site, ToolError, register_site, store_bad_measures
+from metering_local.demo_site import (
+    REFUSED_BY_RULE,
+    Site,
+    ToolError,
+    register_site,
+    store_bad_measures,
+    store_dip,
+)
 from metering_local.local_env import exports
 from metering_local.stack import Stack
 from metering_local.up import bring_up
@@ -61,6 +68,7 @@ def _register(stack: Stack, progress: Progress) -> Site:
 
     site = register_site(stack.state / "demo", environment, step)
     store_bad_measures(site, step)
+    store_dip(site)
     progress.remove_task(bar)
     return site
 
@@ -85,7 +93,7 @@ async def _send_and_wait(
     bar = progress.add_task("storing the house's two days", total=values)
     mapping = str(site.folder / "mapping.json")
     options = ["--mapping", mapping, "--speed", "max", "--end", "yesterday", "--give-up-after", str(STORED_SECONDS)]
-    command = site.gateway("replay", str(FILE), *options)
+    command = site.gateway("replay", str(site.folder / "house.csv"), *options)
     gateway = subprocess.Popen(command, env=site.environment, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)  # noqa: S603, ASYNC220  ours; it runs beside
     try:
         deadline = time.monotonic() + STORED_SECONDS
@@ -109,7 +117,7 @@ async def _is_stored(
     if row is None:
         return False
     progress.update(bar, completed=row["values"])
-    return bool(row["values"] >= values and row["devices"] == len(METERS))
+    return bool(row["values"] >= values and row["devices"] == len(METERS) and not row["notes"])
 
 
 if __name__ == "__main__":

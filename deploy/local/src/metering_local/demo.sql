@@ -1,10 +1,12 @@
 -- What the demo asks the storage database, as the read-only role, about its own provider.
 
 -- name: progress
--- How much of what the provider sent is accounted for, and whether its meters are known by name and zone yet.
+-- How much of what the provider sent is accounted for, whether its meters are known by name and zone yet, and what the
+-- register program has still to look at.
 SELECT
     coalesce(sum("values"), 0)::bigint AS "values",
-    (SELECT count(*) FROM device WHERE provider_id = $1) AS devices
+    (SELECT count(*) FROM device WHERE provider_id = $1) AS devices,
+    (SELECT count(*) FROM register_note) AS notes
 FROM ingest_batch
 WHERE provider_id = $1;
 

@@ -79,6 +79,44 @@ def mapping() -> str:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """An hour in which a meter is not heard; its register goes on, so that the next row has it all."""
+
+    number: str = "water-heater"
+    column: str = "Sub_metering_3"
+    day: str = "1/2/2007"
+    hour: str = "09"
+    measures: int = 60
+
+
+@dataclass(frozen=True)
+class Dip:
+    """A single 0 that a register shows for a moment at noon of the last day, between two readings."""
+
+    number: str = "kitchen"
+    sensor: str = ENERGY
+    before_midnight: timedelta = timedelta(hours=12) - timedelta(seconds=30)
+
+
+SILENCE, DIP = Silence(), Dip()
+
+
+def disturbed(file: Path = FILE) -> str:
+    """The file as the platform gets it: with the silent hour, and with what was used in it in the row after it."""
+    header, *lines = file.read_text("utf-8").splitlines()
+    place = header.split(";").index(SILENCE.column)
+    unheard, sent = Decimal(0), [header]
+    for line in lines:
+        cells = line.split(";")
+        if cells[0] == SILENCE.day and cells[1].startswith(f"{SILENCE.hour}:"):
+            unheard, cells[place] = unheard + Decimal(cells[place]), "?"
+        elif unheard:
+            unheard, cells[place] = Decimal(0), str(unheard + Decimal(cells[place]))
+        sent.append(";".join(cells))
+    return "\n".join(sent) + "\n"
+
+
+@dataclass(frozen=True)
 class House:
     """What the file says: kWh per meter and day (the file's days moved to end yesterday), and how much is sent."""
 
@@ -88,8 +126,11 @@ class House:
 
 
 def read_house(today: date, file: Path = FILE) -> House:
-    """Reckon from the file alone what the platform must come to. `today` is the day in the house's zone."""
-    rows = list(_rows(file))
+    """Reckon from the file alone what the platform must come to. `today` is the day in the house's zone.
+
+    A row says what was used in the minute before it: the first one belongs to the day before.
+    """
+    rows = [((at - timedelta(seconds=INTERVAL_SECONDS)).date(), row) for at, row in _rows(file)]
     shift = today - timedelta(days=1) - max(day for day, _ in rows)
     energy: dict[tuple[str, date], Decimal] = {}
     for number, columns in METERS.items():
@@ -99,14 +140,15 @@ def read_house(today: date, file: Path = FILE) -> House:
             energy[place] = energy.get(place, Decimal(0)) + Decimal(row[register.name]) / register.divide
     columns_per_row = sum(len(columns) for columns in METERS.values())
     starts = len(METERS)
-    return House(energy, len(rows) * len(METERS) + starts, len(rows) * columns_per_row + starts)
+    others = starts + 1 - SILENCE.measures  # the dip is one measure of one value
+    return House(energy, len(rows) * len(METERS) + others, len(rows) * columns_per_row + others)
 
 
 def today_at_the_house() -> date:
     return datetime.now(UTC).astimezone(ZoneInfo(ZONE)).date()
 
 
-def _rows(file: Path) -> Iterator[tuple[date, dict[str, str]]]:
+def _rows(file: Path) -> Iterator[tuple[datetime, dict[str, str]]]:
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines, delimiter=";"):
-            yield datetime.strptime(row["Date"], "%d/%m/%Y").date(), row  # noqa: DTZ007  a day, no instant
+            yield datetime.strptime(f"{row['Date']} {row['Time']}", "%d/%m/%Y %H:%M:%S"), row  # noqa: DTZ007  the house's own

@@ -4,12 +4,22 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from metering_local.checkout import PROGRAMS
-from metering_local.demo_house import BAD_MEASURES, INTERVAL_SECONDS, METERS, ZONE, mapping
+from metering_local.demo_house import (
+    BAD_MEASURES,
+    DIP,
+    INTERVAL_SECONDS,
+    METERS,
+    ZONE,
+    disturbed,
+    mapping,
+    today_at_the_house,
+)
 
 
 class ToolError(Exception):
@@ -56,6 +66,7 @@ def register_site(folder: Path, environment: dict[str, str], step: Callable[[str
     site = Site(provider, name, devices, folder, environment)
     run_tool(site.gateway("token", "import"), environment, json.dumps(token))
     (folder / "mapping.json").write_text(mapping())
+    (folder / "house.csv").write_text(disturbed())
     return site
 
 
@@ -67,6 +78,15 @@ def store_bad_measures(site: Site, step: Callable[[str], None]) -> None:
         value = ["--sensor", bad.sensor, "--value", bad.value, "--timestamp", str(at)]
         command = site.gateway("send", "--store-only", "--device", "house", *value)
         run_tool(command, site.environment, accepted=(0, LEFT_IN_OUTBOX))
+
+
+def store_dip(site: Site) -> None:
+    """Put the register's dip into the gateway's outbox: a good value to every rule, and no consumption."""
+    midnight = datetime.combine(today_at_the_house(), time(), ZoneInfo(ZONE))
+    at = str(int((midnight - DIP.before_midnight).timestamp()))
+    value = ["--sensor", DIP.sensor, "--value", "0", "--timestamp", at]
+    command = site.gateway("send", "--store-only", "--device", DIP.number, *value)
+    run_tool(command, site.environment, accepted=(0, LEFT_IN_OUTBOX))
 
 
 LEFT_IN_OUTBOX = 3

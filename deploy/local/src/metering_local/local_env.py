@@ -13,7 +13,7 @@ from metering_local.programs import (
 )
 from metering_local.stack import Stack, write_private
 
-SERVICES = ("auth", "ingest-api", "validator", "writer", "ecl-poller")
+SERVICES = ("auth", "ingest-api", "validator", "writer", "registers", "ecl-poller")
 
 
 def exports(stack: Stack) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """Every process of the local platform with its command and its environment: what a measure passes, as a table."""
 
 import os
-import pwd
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from metering_local.checkout import PROGRAMS
 from metering_local.kafka import java_command, java_environment
+from metering_local.login import login_name
 from metering_local.postgres import server_command, server_environment
 from metering_local.postgres_user import server_user
 from metering_local.process import HOST
@@ -56,6 +56,7 @@ def services(stack: Stack) -> list[Program]:
         *(_ingest(stack, number, host) for number, host in enumerate((HOST, SECOND_HOST), start=1)),
         _service(stack, "validator", "VALIDATOR", (HOST, ports.validator_admin), validator),
         _service(stack, "writer", "WRITER", (HOST, ports.writer_admin), writer),
+        _registers(stack),
         _service(stack, "ecl-poller", "ECL", (HOST, ports.ecl_admin), ecl_tool_environment(stack)),
         Program("caddy", caddy, _caddy(stack)),
     ]
@@ -70,7 +71,7 @@ def auth_tool_environment(stack: Stack) -> dict[str, str]:
     return {
         "AUTH_DATABASE_URL": stack.dsn("auth_service", "auth"),
         "AUTH_KEY_ENCRYPTION_KEY": stack.secrets.auth_master_key,
-        "METERING_OPERATOR": pwd.getpwuid(os.getuid()).pw_name,
+        "METERING_OPERATOR": login_name(),
         "AUTH_KEY_PUBLISH_SECONDS": "5",  # both ingest-api replicas are on this machine and know a new key within one
     }
 
@@ -94,6 +95,20 @@ def admin_urls(programs: Iterable[Program], service: str) -> list[str]:
 def _ingest(stack: Stack, number: int, host: str) -> Program:
     listening = {"INGEST_HTTP_HOST": host, "INGEST_HTTP_PORT": str(stack.ports.ingest_http)}
     return _service(stack, f"ingest-api-{number}", "INGEST", (host, stack.ports.ingest_admin), listening)
+
+
+def _registers(stack: Stack) -> Program:
+    """The writer's second program."""
+    port = stack.ports.registers_admin
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONUNBUFFERED": "1",
+        "REGISTERS_ADMIN_HOST": HOST,
+        "REGISTERS_ADMIN_PORT": str(port),
+        "REGISTERS_DATABASE_URL": stack.dsn("storage_writer", "storage"),
+    }
+    command = [sys.executable, "-m", "metering_writer", "registers"]
+    return Program("registers", command, environment, admin=f"http://{HOST}:{port}")
 
 
 def _service(stack: Stack, name: str, prefix: str, admin: tuple[str, int], own: dict[str, str]) -> Program:

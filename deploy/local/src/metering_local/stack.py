@@ -34,6 +34,7 @@ class Ports:
         self.kafka, self.kafka_controller, self.postgres = base + 10, base + 11, base + 12
         self.auth_admin, self.ingest_admin = base + 20, base + 21
         self.validator_admin, self.writer_admin, self.ecl_admin = base + 22, base + 23, base + 24
+        self.registers_admin = base + 25
 
     def listeners(self) -> dict[str, tuple[str, int]]:
         """Every address that the stack needs, by what it is for."""
@@ -51,6 +52,7 @@ class Ports:
             "the validator's health": (HOST, self.validator_admin),
             "the writer's health": (HOST, self.writer_admin),
             "ecl-poller's health": (HOST, self.ecl_admin),
+            "the register program's health": (HOST, self.registers_admin),
         }
 
 

@@ -24,6 +24,7 @@ from metering_common.registry.documents import (
     Gateway,
     KeyState,
     Meta,
+    MeterExchange,
     Provider,
     RegistryDocument,
     Sensor,
@@ -92,6 +93,7 @@ outcomes = st.builds(
     findings=st.lists(findings, max_size=3),
 )
 limits = st.none() | finite
+exchanges = st.builds(MeterExchange, sensor=small, at=numbers, closing=limits, opening=limits)
 documents: st.SearchStrategy[RegistryDocument] = st.one_of(
     st.builds(Meta, epoch=text, created_at=numbers),
     st.builds(Provider, id=small, name=text, active=st.booleans(), revoked_at=st.none() | numbers),
@@ -107,7 +109,10 @@ documents: st.SearchStrategy[RegistryDocument] = st.one_of(
         minimum=limits,
         maximum=limits,
         faults=st.lists(st.tuples(limits, limits), max_size=3).map(tuple),
-        rollover=limits,
+        capacity=limits,
+        resolution=limits,
+        interval_seconds=st.none() | numbers,
+        maximum_rate=limits,
     ),
     st.builds(
         Device,
@@ -117,7 +122,8 @@ documents: st.SearchStrategy[RegistryDocument] = st.one_of(
         sensors=st.lists(small, max_size=30).map(tuple),
         zone=text,
         interval_seconds=st.none() | small,
-        meter_exchanges=st.lists(numbers, max_size=3).map(tuple),
+        maximum_rates=st.none() | st.dictionaries(numbers, st.floats(0, 1e6), max_size=3),
+        exchanges=st.lists(exchanges, max_size=3).map(tuple),
         active=st.booleans(),
     ),
     st.builds(SigningKey, kid=text, public_key=text, state=st.sampled_from(KeyState), accept_until=st.none() | numbers),

@@ -45,13 +45,54 @@ async def test_lists_are_lines_and_nothing_of_them_is_cut(
     assert audited.splitlines()[-1].rstrip().endswith("zone: America/Santiago → UTC")
 
 
+@pytest.fixture
+def meter(admin: Callable[..., Any], site: Site) -> int:
+    """A device with one register and one other sensor."""
+    for name, kind in (("Energía", "accumulating"), ("Corriente", "instantaneous")):
+        admin("sensor", "add", "--name", name, "--unit", "x", "--kind", kind)
+    return int(admin("device", "add", "--provider", site.provider, "--number", "29")["id"])
+
+
+def test_exchanges_are_noted_listed_and_taken_back(admin: Callable[..., Any], meter: int) -> None:
+    at = ("--sensor", "Energía", "--at", "2026-03-11T15:00:00-03:00")
+    noted = admin("device", "exchange", "add", meter, *at, "--closing", "801", "--opening", "12345")
+    assert noted["exchanges"] == [{"sensor": 1, "at": 1_773_252_000, "closing": 801.0, "opening": 12345.0}]
+    shown = {"sensor": "Energía", "at": "2026-03-11T18:00:00+00:00", "closing": 801.0, "opening": 12345.0}
+    assert admin("device", "exchange", "list", meter) == [shown]
+    assert admin("device", "exchange", "remove", meter, *at)["exchanges"] == []
+    assert [event["action"] for event in admin("audit", "--subject", f"device:{meter}")][1:] == ["device.changed"] * 2
+
+
+def test_an_exchange_that_cannot_be_says_why(told: Callable[..., tuple[int, str]], meter: int) -> None:
+    add = ("device", "exchange", "add", meter, "--at", "2026-03-11T15:00:00Z", "--sensor")
+    assert told(*add, "Energía")[0] == 0
+    for command, words in (
+        ((*add, "Energía"), "exchanged twice at the same time"),
+        ((*add, "Corriente"), "only registers have exchanges"),
+        ((*add, "Nadie"), "is not in the dictionary"),
+        (("device", "exchange", "remove", meter, "--at", "2026-03-12T00:00Z", "--sensor", "Energía"), "no exchange of"),
+        (("device", "exchange", "list", 77), "device 77 is not registered"),
+    ):
+        status, text = told(*command)
+        assert (status, words in text) == (1, True), text
+
+
+def test_a_device_has_maximum_rates_of_its_own(admin: Callable[..., Any], meter: int) -> None:
+    assert admin("device", "set", meter, "--maximum-rate", "Energía=12.5")["maximumRates"] == {"1": 12.5}
+    assert admin("device", "set", meter, "--zone", "UTC")["maximumRates"] == {"1": 12.5}
+    assert admin("device", "set", meter, "--maximum-rate", "Energía=")["maximumRates"] is None
+
+
 async def test_what_is_wrong_is_told_in_a_sentence(
     told: Callable[..., tuple[int, str]], auth: AuthClient, site: Site
 ) -> None:
     assert auth.base_url  # it has made the first key
     assert told("gateway", "revoke", 77) == (1, "metering-admin: gateway 77 is not registered\n")
     status, refused = told("device", "set", 1)
-    assert (status, refused) == (1, "metering-admin: nothing to change: give --zone, --interval-seconds or both\n")
+    assert (status, refused) == (
+        1,
+        "metering-admin: nothing to change: give --zone, --interval-seconds or --maximum-rate\n",
+    )
     status, refused = told("provider", "list", AUTH_DATABASE_URL="postgresql://nobody:hunter2@127.0.0.1:1/auth")
     assert status == 1
     assert refused.startswith("metering-admin: the database of auth cannot be used: ")
@@ -75,7 +116,8 @@ async def test_what_is_wrong_is_told_in_a_sentence(
         (["audit", "--limit", "0"], "is no whole number"),
         (["audit", "--since", "yesterday"], "is no time with its zone"),
         (["restore", "open", "--backup-at", "2026-03-11T15:00:00"], "is no time with its zone"),
-        (["device", "exchange", "1", "--at", "2026-03-11"], "is no time with its zone"),
+        (["device", "exchange", "add", "1", "--sensor", "EACTIVE", "--at", "2026-03-11"], "is no time with its zone"),
+        (["device", "set", "1", "--maximum-rate", "EACTIVE"], "SENSOR=RATE"),
         (["sensor", "add", "--name", "x", "--unit", "y", "--kind", "wrong"], "instantaneous"),
     ],
 )

@@ -106,7 +106,10 @@ def test_what_is_exported_imports_as_it_was(admin: Callable[..., Any], site: Sit
     exported = tmp_path / "out.csv"
     assert admin("device", "import", "--provider", site.provider, devices)["added"] == 2
     first = admin("device", "list", "--provider", site.provider)[0]
-    admin("device", "exchange", first["id"], "--at", "2026-03-11T15:00:00-03:00")
+    exchanged = ("device", "exchange", "add", first["id"], "--sensor", "EACTIVE")
+    admin(*exchanged, "--at", "2026-03-11T15:00:00-03:00", "--closing", "801.3", "--opening", "12345")
+    admin(*exchanged, "--at", "2026-05-01T00:00Z")
+    admin("device", "set", first["id"], "--maximum-rate", "EACTIVE=12.5")
     before = admin("device", "list", "--provider", site.provider)
     assert admin("device", "export", "--provider", site.provider, exported) == {"exported": 2}
     again = admin("device", "import", "--provider", site.provider, exported)

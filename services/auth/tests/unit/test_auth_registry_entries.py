@@ -4,17 +4,18 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering_auth.domain import sensor_entries
-from metering_auth.domain.device_lines import DeviceLine, check_header, read_line
+from metering_auth.domain.device_lines import DeviceLine, Dictionary, check_header, read_line
 from metering_auth.domain.sensor_entries import SensorEntry, check_entry
 from metering_auth.domain.texts import InvalidEntryError, normalised
 from metering_auth.domain.zones import checked_zone
-from metering_common.registry.documents import Sensor, SensorKind
+from metering_common.registry.documents import MeterExchange, Sensor, SensorKind
 
 pytestmark = pytest.mark.fast
 
@@ -24,6 +25,8 @@ DICTIONARY = [
         id=3, position=2, name="Energía activa acumulada", unit="kWh", kind=SensorKind.ACCUMULATING, alias="EACTIVE"
     ),
 ]
+
+LINES = Dictionary(DICTIONARY)
 
 
 def resolve(named: Sequence[Any]) -> tuple[int, ...]:
@@ -52,14 +55,56 @@ def test_a_normalised_text_stays_as_it_is(text: str) -> None:
     assert unicodedata.is_normalized("NFC", once)
 
 
-@pytest.mark.parametrize("zone", ["America/Santiago", "Etc/GMT-1", "UTC", "Europe/Paris"])
+OF_BROKEN_HOURS = [
+    "America/St_Johns",
+    "Asia/Calcutta",
+    "Asia/Colombo",
+    "Asia/Kabul",
+    "Asia/Kathmandu",
+    "Asia/Katmandu",
+    "Asia/Kolkata",
+    "Asia/Rangoon",
+    "Asia/Tehran",
+    "Asia/Yangon",
+    "Australia/Adelaide",
+    "Australia/Broken_Hill",
+    "Australia/Darwin",
+    "Australia/Eucla",
+    "Australia/LHI",
+    "Australia/Lord_Howe",
+    "Australia/North",
+    "Australia/South",
+    "Australia/Yancowinna",
+    "Canada/Newfoundland",
+    "Indian/Cocos",
+    "Iran",
+    "NZ-CHAT",
+    "Pacific/Chatham",
+    "Pacific/Marquesas",
+]
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/Santiago", "Etc/GMT-1", "UTC", "Europe/Paris", "America/Caracas", "Pacific/Norfolk"]
+)
 def test_zones_of_whole_hours_are_taken(zone: str) -> None:
     assert checked_zone(zone) == zone
 
 
-@pytest.mark.parametrize(
-    "zone", ["Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "Mars/Olympus", "../etc", ""]
-)
+def test_exactly_these_zones_are_refused() -> None:
+    """Wherever a day begins at a half or a quarter of an hour UTC, in summer or in winter."""
+    assert {zone for zone in available_timezones() if _is_refused(zone)} == set(OF_BROKEN_HOURS)
+
+
+def _is_refused(zone: str) -> bool:
+    try:
+        checked_zone(zone)
+    except InvalidEntryError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc", ""])
 def test_other_zones_are_refused(zone: str) -> None:
     with pytest.raises(InvalidEntryError):
         checked_zone(zone)
@@ -78,7 +123,14 @@ def test_the_kind_follows_from_the_name_unless_given(name: str, kind: SensorKind
     "changed",
     [
         {"minimum": 2.0, "maximum": 1.0},
-        {"rollover": 0.0},
+        {"capacity": 1e6},
+        {"resolution": 0.01},
+        {"maximum_rate": 5.0},
+        {"kind": SensorKind.ACCUMULATING, "capacity": 0.0},
+        {"kind": SensorKind.ACCUMULATING, "capacity": 100.0, "resolution": 100.0},
+        {"kind": SensorKind.ACCUMULATING, "maximum_rate": math.inf},
+        {"kind": SensorKind.NET, "capacity": 1e6},
+        {"interval_seconds": 0},
         {"unit": " "},
         {"alias": ""},
         {"faults": ((math.nan, None),)},
@@ -90,6 +142,19 @@ def test_the_kind_follows_from_the_name_unless_given(name: str, kind: SensorKind
 def test_a_dictionary_entry_that_contradicts_itself_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(InvalidEntryError):
         check_entry(SensorEntry(**{"name": "Corriente A", "unit": "A", **changed}))
+
+
+@pytest.mark.parametrize("kind", [SensorKind.ACCUMULATING, SensorKind.NET])
+def test_a_register_has_a_resolution_an_interval_and_a_maximum_rate(kind: SensorKind) -> None:
+    entry = SensorEntry(
+        name="Energía", unit="kWh", kind=kind, resolution=0.01, interval_seconds=86_400, maximum_rate=12.5
+    )
+    assert check_entry(entry) == entry
+
+
+def test_a_term_that_the_dictionary_does_not_know_is_not_passed_over() -> None:
+    with pytest.raises(InvalidEntryError, match="rollover"):
+        sensor_entries.read_dictionary(b'[{"name": "EACTIVE", "unit": "kWh", "rollover": 1000000}]')
 
 
 def test_a_device_names_sensors_by_name_alias_or_object_in_any_order() -> None:
@@ -109,9 +174,8 @@ def test_a_list_of_sensors_is_a_json_list(text: bytes) -> None:
 
 
 def test_a_line_with_only_a_number_takes_the_defaults() -> None:
-    whole = (7, 3)
-    assert read_line({"number": " 29 "}, whole, resolve) == DeviceLine(
-        "29", whole, "America/Santiago", None, (), active=True
+    assert read_line({"number": " 29 "}, LINES) == DeviceLine(
+        "29", (7, 3), "America/Santiago", None, None, (), active=True
     )
 
 
@@ -122,10 +186,22 @@ def test_a_full_line_is_read() -> None:
         "interval_seconds": "900",
         "active": "False",
         "sensors": "EACTIVE| Corriente A",
-        "meter_exchanges": "1770000000|1760000000",
+        "maximum_rates": "EACTIVE; 12.5",
+        "exchanges": "EACTIVE;2026-03-11T15:00:00-03:00;801.0;12345.5"
+        " | EACTIVE;2026-01-01T00:00Z | EACTIVE;2026-02-01T00:00Z;;7",
     }
-    assert read_line(cells, (), resolve) == DeviceLine(
-        "29", (7, 3), "Etc/GMT-1", 900, (1760000000, 1770000000), active=False
+    assert read_line(cells, LINES) == DeviceLine(
+        "29",
+        (7, 3),
+        "Etc/GMT-1",
+        900,
+        {3: 12.5},
+        (
+            MeterExchange(sensor=3, at=1_767_225_600),
+            MeterExchange(sensor=3, at=1_769_904_000, opening=7.0),
+            MeterExchange(sensor=3, at=1_773_252_000, closing=801.0, opening=12345.5),
+        ),
+        active=False,
     )
 
 
@@ -139,8 +215,20 @@ def test_a_full_line_is_read() -> None:
         {"interval_seconds": "9" * 60},
         {"active": "perhaps"},
         {"sensors": "Voltaje"},
-        {"meter_exchanges": "-1"},
-        {"meter_exchanges": "2026-01-01"},
+        {"exchanges": "EACTIVE"},
+        {"exchanges": "EACTIVE;2026-01-01"},
+        {"exchanges": "EACTIVE;1770000000"},
+        {"exchanges": "EACTIVE;2026-01-01T00:00Z;1;2;3"},
+        {"exchanges": "EACTIVE;2026-01-01T00:00Z;much"},
+        {"exchanges": "EACTIVE;2026-01-01T00:00Z;nan"},
+        {"exchanges": "EACTIVE;2026-01-01T00:00Z;1|EACTIVE;2026-01-01T00:00Z;2"},
+        {"exchanges": "Corriente A;2026-01-01T00:00Z"},
+        {"exchanges": "Nadie;2026-01-01T00:00Z"},
+        {"maximum_rates": "EACTIVE"},
+        {"maximum_rates": "EACTIVE;0"},
+        {"maximum_rates": "EACTIVE;inf"},
+        {"maximum_rates": "Corriente A;5"},
+        {"maximum_rates": "EACTIVE;5|EACTIVE;6"},
         {"zone": None},
         {None: ["one cell too many"]},
     ],
@@ -148,7 +236,7 @@ def test_a_full_line_is_read() -> None:
 def test_a_bad_line_says_why(changed: dict[str | None, Any]) -> None:
     cells: dict[Any, Any] = {"number": "29", **changed}
     with pytest.raises(InvalidEntryError, match=r"\w+ \w+"):
-        read_line(cells, (), resolve)
+        read_line(cells, LINES)
 
 
 @pytest.mark.parametrize("columns", [None, ["name"], ["number", "colour"], ["number", "number"]])

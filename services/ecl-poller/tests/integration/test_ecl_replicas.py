@@ -107,7 +107,7 @@ def assert_holes_in_sql(station: Station, storage: Storing, begin_ms: int) -> No
             every = [row.stamp_ms for row in world.rows(controller, device, station.now_ms, 0)]
             stamps = [stamp for stamp in every if stamp >= begin_ms]
             true = [
-                (last + step, following) for last, following in itertools.pairwise(stamps) if following - last > step
+                (last, following - step) for last, following in itertools.pairwise(stamps) if following - last > step
             ]
             assert (storage.holes(station.ids[number], stamps[0], stamps[-1]) if stamps else []) == true
             seen += len(true)
@@ -213,7 +213,13 @@ async def test_who_lost_the_lease_moves_no_cursor_and_writes_no_result(
         time_passes(ecl_database, LEASE_SECONDS)
         (taken,) = await two.claim(later, 1)
         progress = DeviceProgress(
-            device="d", cursors={"1": Cursor(later, later)}, gaps=[], window=(NOON_MS, later), problem=None
+            device="d",
+            cursors={"1": Cursor(later, later)},
+            gaps=[],
+            window=(NOON_MS, later),
+            holds={},
+            trusted=(),
+            problem=None,
         )
         with pytest.raises(ControllerLeaseLostError):
             await one.advance(job, progress, later)

@@ -52,8 +52,8 @@ class House:
     def device(self, number: int, *, interval: int | None = 60) -> None:
         every = "NULL" if interval is None else interval
         self.storage.sql(
-            "INSERT INTO device (id, provider_id, number, zone, interval_seconds, sensors, meter_exchanges, active)"
-            f" VALUES ({number}, 1, '{number}', 'UTC', {every}, '{{}}', '{{}}', true)"
+            "INSERT INTO device (id, provider_id, number, zone, interval_seconds, sensors, active)"
+            f" VALUES ({number}, 1, '{number}', 'UTC', {every}, '{{}}', true)"
         )
 
 

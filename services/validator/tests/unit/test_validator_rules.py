@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from validator_support.builders import NOW, RECEIVED_AT_MS, context, element, measure
 
+from metering_common.contract.limits import DAY_SECONDS
 from metering_common.contract.messages import Counts, FindingKind, NotTaken, Quality
 from metering_common.registry.documents import Device
-from metering_validator.domain.context import DAY_SECONDS, Context, Limits, Window
+from metering_validator.domain.context import Context, Limits, Window
 from metering_validator.domain.result import Result
 from metering_validator.domain.rule_table import Effect
 from metering_validator.domain.rules import TABLE

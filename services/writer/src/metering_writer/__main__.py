@@ -1,8 +1,11 @@
-"""Settings, bootstrap, run: `python -m metering_writer`."""
+"""Settings, bootstrap, run: `python -m metering_writer`, or its second program with `registers` behind it."""
+
+import sys
 
 from metering_common.service.lifecycle import serve
 from metering_common.service.settings import load_settings
 from metering_writer.bootstrap import build
+from metering_writer.commands import registers
 from metering_writer.settings import WriterSettings
 
 
@@ -11,4 +14,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(registers.main() if sys.argv[1:] == ["registers"] else main())

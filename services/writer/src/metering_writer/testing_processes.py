@@ -16,19 +16,19 @@ STARTED_SECONDS = 180
 
 
 class WriterProcess:
-    """One writer; `start` again after `kill` or `terminate`."""
+    """One writer, or its second program; `start` again after `kill` or `terminate`."""
 
-    def __init__(self, settings: WriterSettings, log: Path, name: str) -> None:
+    def __init__(self, settings: WriterSettings, log: Path, name: str, program: str | None = None) -> None:
         self._environment = _environment(settings)
         self._log, self._name = log, name
+        self._command = [sys.executable, "-m", "metering_writer", *([program] if program else [])]
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
     def start(self) -> None:
         self._starts = self.log().count('"service.started"') + 1
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "metering_writer"]
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)  # noqa: S603  our own
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)  # noqa: S603  our own
 
     async def started(self) -> None:
         """Waits until it takes records."""
@@ -69,8 +69,23 @@ class WriterProcess:
 @contextmanager
 def writer_processes(settings: WriterSettings, folder: Path, count: int) -> Iterator[list[WriterProcess]]:
     """Not yet started; whatever still runs at the end is killed."""
+    with _processes(settings, folder, "writer", count, None) as processes:
+        yield processes
+
+
+@contextmanager
+def register_processes(settings: WriterSettings, folder: Path, count: int) -> Iterator[list[WriterProcess]]:
+    """The second program of those writers, as `writer_processes`."""
+    with _processes(settings, folder, "registers", count, "registers") as processes:
+        yield processes
+
+
+@contextmanager
+def _processes(
+    settings: WriterSettings, folder: Path, name: str, count: int, program: str | None
+) -> Iterator[list[WriterProcess]]:
     chosen = settings.model_copy(update={"admin_port": 0})
-    processes = [WriterProcess(chosen, folder / f"writer-{number}.log", str(number)) for number in range(count)]
+    processes = [WriterProcess(chosen, folder / f"{name}-{one}.log", str(one), program) for one in range(count)]
     try:
         yield processes
     finally:
@@ -89,6 +104,11 @@ def _environment(settings: WriterSettings) -> dict[str, str]:
         | own
         | {
             "WRITER_DATABASE_URL": settings.database_url.get_secret_value(),
+            "REGISTERS_DATABASE_URL": settings.database_url.get_secret_value(),
+            "REGISTERS_ADMIN_HOST": settings.admin_host,
+            "REGISTERS_ADMIN_PORT": "0",
+            "REGISTERS_PAUSE_SECONDS": "0.05",
+            "REGISTERS_BATCH_NOTES": "20",
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
             "KAFKA_ENVIRONMENT": settings.kafka.environment,
         }

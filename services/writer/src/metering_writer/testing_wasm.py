@@ -33,7 +33,7 @@ class WasmSession:
 
     def remove_termination_listener(self, listener: object) -> None: ...
 
-    def transaction(self, *, isolation: str) -> "_Transaction":
+    def transaction(self, *, isolation: str = "read_committed") -> "_Transaction":
         return _Transaction(self._storage, isolation.replace("_", " "))
 
     async def execute(self, query: str, *arguments: object) -> None:

@@ -28,6 +28,12 @@ from metering_writer.testing_processes import WriterProcess, writer_processes
 PARTITIONS = 4
 SENSORS = tuple(range(1, 11))
 SECONDS = 180
+UNKEPT = """
+    SELECT b.batch_id, b.corrected + b.superseded AS gave_way, count(c.batch_id) AS kept
+    FROM ingest_batch AS b LEFT JOIN measurement_correction AS c ON c.batch_id = b.batch_id AND c.item = b.item
+    GROUP BY b.batch_id, b.item, b.corrected, b.superseded HAVING count(c.batch_id) <> b.corrected + b.superseded
+"""
+"""Records of which not every value that gave way is kept, or one of them twice."""
 Expected = dict[tuple[int, int, int], float]
 
 
@@ -113,6 +119,7 @@ async def exact(pool: TimedPool, traffic: Traffic) -> None:
     assert counts is not None
     assert (counts["records"], counts["missing"]) == (traffic.records, 0)
     assert counts["written"] == len(traffic.expected)
+    assert await pool.fetch(UNKEPT) == []
     assert await pool.fetchval("SELECT sum(next_offset) FROM consumer_offset") == traffic.records
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from metering_common.contract.topics import REGISTRY
@@ -15,6 +16,7 @@ from metering_common.registry.documents import (
     Device,
     Gateway,
     Meta,
+    MeterExchange,
     Provider,
     RegistryDocument,
     Sensor,
@@ -28,12 +30,24 @@ from metering_writer.adapters.dimensions import DimensionKeeper
 from metering_writer.metrics import WriterMetrics
 from metering_writer.testing import until
 
+METER = Device(
+    id=29,
+    provider=1,
+    number="29",
+    sensors=(7,),
+    zone="Europe/Madrid",
+    maximum_rates={7: 12.5},
+    exchanges=(
+        MeterExchange(sensor=7, at=1_600_000_000),
+        MeterExchange(sensor=7, at=1_700_000_000, closing=801.0, opening=12345.0),
+    ),
+)
 HOUSE = (
     Meta(epoch="6f1c2c7e-6a0f-4b7e-9a52-0d5f1f3a9b11", created_at=1),
     Provider(id=1, name="Sur"),
     Gateway(id=2, provider=1, name="Casa"),
-    Sensor(id=7, position=1, name="Energía", unit="kWh", kind=SensorKind.ACCUMULATING, rollover=1e6),
-    Device(id=29, provider=1, number="29", sensors=(7,), zone="Europe/Madrid", meter_exchanges=(1_700_000_000,)),
+    Sensor(id=7, position=1, name="Energía", unit="kWh", kind=SensorKind.ACCUMULATING, capacity=1e6),
+    METER,
     Device(id=30, provider=1, number="30", sensors=(7,), zone="Mars/Olympus"),
 )
 Publish = Callable[..., object]
@@ -92,7 +106,7 @@ async def kept(keeping: Keeping) -> None:
 
 
 async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic) -> None:
-    await pool.execute("INSERT INTO device VALUES (5, 1, 'gone', 'UTC', NULL, '{}', '{}', true)")
+    await pool.execute("INSERT INTO device VALUES (5, 1, 'gone', 'UTC', NULL, '{}', true)")
     keeping = Keeping(pool, kafka)
     async with keeping.running():
         await kept(keeping)
@@ -104,11 +118,10 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
             [7],
             None,
         )
-        assert device["meter_exchanges"][0].timestamp() == 1_700_000_000
         assert await pool.fetchval("SELECT zone FROM device WHERE id = 30") == "UTC"
         assert await pool.fetchval("SELECT deleted_at FROM device WHERE id = 5") is not None
         assert await pool.fetchval("SELECT name FROM gateway WHERE id = 2") == "Casa"
-        assert await pool.fetchval("SELECT (kind, rollover) = ('accumulating', 1e6) FROM sensor WHERE id = 7")
+        assert await pool.fetchval("SELECT (kind, capacity) = ('accumulating', 1e6) FROM sensor WHERE id = 7")
 
         await topic.put(Provider(id=1, name="Norte"))
         await topic.remove("device:29")
@@ -118,6 +131,40 @@ async def test_the_tables_are_as_the_registry_is(pool: TimedPool, kafka: KafkaSe
             return bool(removed) and await pool.fetchval("SELECT name FROM provider") == "Norte"
 
         await until(followed)
+
+
+async def exchanges(pool: TimedPool) -> list[tuple[object, ...]]:
+    query = "SELECT device_id, sensor_id, extract(epoch FROM at)::int, closing, opening FROM meter_exchange ORDER BY at"
+    return [tuple(row) for row in await pool.fetch(query)]
+
+
+async def test_exchanges_and_rates_follow_and_a_change_leaves_a_note(
+    pool: TimedPool, kafka: KafkaSettings, topic: RegistryTopic
+) -> None:
+    """What is as it was leaves none: else every start of a writer would have every register looked at."""
+    keeping = Keeping(pool, kafka)
+    async with keeping.running():
+        await kept(keeping)
+        assert await exchanges(pool) == [
+            (29, 7, 1_600_000_000, None, None), (29, 7, 1_700_000_000, 801.0, 12345.0)
+        ]  # fmt: skip
+        assert [tuple(row) for row in await pool.fetch("SELECT * FROM device_maximum_rate")] == [(29, 7, 12.5)]
+        await pool.execute("DELETE FROM register_note")
+        await topic.put(replace(METER, number="twenty-nine"))
+
+        async def is_renamed() -> bool:
+            return bool(await pool.fetchval("SELECT number = 'twenty-nine' FROM device WHERE id = 29"))
+
+        await until(is_renamed)
+        assert await pool.fetchval("SELECT count(*) FROM register_note WHERE sensors = '{7}'") == 0
+        await topic.put(replace(METER, maximum_rates=None, exchanges=METER.exchanges[:1]))
+
+        async def is_gone() -> bool:
+            return not await pool.fetchval("SELECT count(*) FROM device_maximum_rate")
+
+        await until(is_gone)
+        assert await exchanges(pool) == [(29, 7, 1_600_000_000, None, None)]
+        assert await pool.fetchval("SELECT count(*) FROM register_note WHERE device_id = 29 AND sensors = '{7}'") == 2
 
 
 async def test_a_removed_device_costs_no_other_a_look(

@@ -17,7 +17,7 @@ from metering_writer.testing_flavours import WasmTimescale
 from metering_writer.testing_wasm import WasmPool, filled
 
 YEAR_S = 365 * 86_400
-TABLES = "measurement, ingest_batch, rejected_measure, consumer_offset"
+TABLES = "measurement, measurement_correction, ingest_batch, rejected_measure, consumer_offset"
 
 
 class Hypertables:
@@ -42,6 +42,13 @@ class Hypertables:
 
     def values(self) -> list[float]:
         return [row["value"] for row in self._storage.rows("SELECT value FROM measurement ORDER BY ts, sensor_id")]
+
+    def values_as_of(self, instant: str) -> list[float]:
+        query = f"SELECT value FROM measurement_as_of('{instant}') ORDER BY time, sensor_id"
+        return [row["value"] for row in self._storage.rows(query)]
+
+    def now(self) -> str:
+        return str(self._storage.rows("SELECT clock_timestamp() AS now")[0]["now"])
 
     def count(self, condition: str) -> int:
         return int(self._storage.rows(f"SELECT count(*) FROM {condition}")[0]["count"])
@@ -86,6 +93,22 @@ async def test_late_values_go_into_compressed_chunks(hypertables: Hypertables) -
     )
     assert write_results == [WriteResult(corrected=1), WriteResult(superseded=1), WriteResult(written=1)]
     assert hypertables.values() == [3.0, 2.0, 5.0]
+    assert hypertables.count("measurement_correction WHERE stood AND (old_value, new_value) = (1, 3)") == 1
+    assert hypertables.count("measurement_correction WHERE NOT stood AND (old_value, new_value) = (4, 2)") == 1
+    assert hypertables.values_as_of("2030-01-01") == [3.0, 2.0, 5.0]
+
+
+async def test_what_stood_before_a_correction_can_be_read_again(hypertables: Hypertables) -> None:
+    """In chunks that are compressed and in chunks that are not."""
+    late = MEASURED_AT - YEAR_S
+    await hypertables.takes(version(1.0, 10, late), version(1.0, 10))
+    await hypertables.takes(version(1.0, 15, late), version(1.0, 15))
+    hypertables.compress()
+    before = hypertables.now()
+    await hypertables.takes(version(2.0, 20, late), version(2.0, 20))
+    assert hypertables.values_as_of(before) == [1.0, 1.0]
+    assert hypertables.values_as_of(hypertables.now()) == [2.0, 2.0]
+    assert hypertables.count("measurement WHERE first_rev >> 20 = " + str(RECEIVED_AT_MS + 10)) == 2
 
 
 async def test_a_record_delivered_twice_and_a_dead_one(hypertables: Hypertables) -> None:

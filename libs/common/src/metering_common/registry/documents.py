@@ -18,6 +18,9 @@ class SensorKind(StrEnum):
 
     INSTANTANEOUS = "instantaneous"
     ACCUMULATING = "accumulating"
+    """A register that only counts up."""
+    NET = "net"
+    """A register that may run both ways: its consumption is signed."""
 
 
 class KeyState(StrEnum):
@@ -76,12 +79,29 @@ class Sensor(Document, tag="sensor", tag_field="type", frozen=True, kw_only=True
     """Above it a value is implausible (quality 1)."""
     faults: FaultRanges = ()
     """Closed ranges whose values say that the sensor is broken (quality 3); null is an open end, `[v, v]` one value."""
-    rollover: float | None = None
-    """An accumulating register's capacity: after it the register starts at 0 again."""
+    capacity: float | None = None
+    """After it an accumulating register starts at 0 again."""
+    resolution: float | None = None
+    """The smallest step in which a register's readings are sent."""
+    interval_seconds: int | None = None
+    """How often a value is expected, where it is not the device's interval."""
+    maximum_rate: float | None = None
+    """The most that a register can count in an hour; a device may have one of its own."""
 
     def fault_value(self) -> float | None:
         """Returns a value that says that the sensor is broken; None where the dictionary names none."""
         return next((end for fault in self.faults for end in fault if end is not None), None)
+
+
+class MeterExchange(Document, frozen=True, kw_only=True):
+    """At `at` (Unix seconds) one register of a device was exchanged; a reading at that very time is the old meter's."""
+
+    sensor: int
+    at: int
+    closing: float | None = None
+    """The old meter's last reading, where somebody wrote it down."""
+    opening: float | None = None
+    """The new meter's first one; without it the new meter begins at its first reading, not at 0."""
 
 
 class Device(Document, tag="device", tag_field="type", frozen=True, kw_only=True):
@@ -96,8 +116,10 @@ class Device(Document, tag="device", tag_field="type", frozen=True, kw_only=True
     """IANA zone whose days its daily figures follow."""
     interval_seconds: int | None = None
     """How often a measure is expected; unknown when absent."""
-    meter_exchanges: tuple[int, ...] = ()
-    """Unix seconds at which the meter was exchanged: registers start again there."""
+    maximum_rates: dict[int, float] | None = None
+    """By sensor, the most that this meter can count in an hour, where it is not the dictionary's `maximum_rate`."""
+    exchanges: tuple[MeterExchange, ...] = ()
+    """In order of time and sensor."""
     active: bool = True
 
 

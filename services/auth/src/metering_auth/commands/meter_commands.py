@@ -8,8 +8,8 @@ import msgspec
 
 from metering_auth.adapters.postgres import devices, sensors
 from metering_auth.adapters.postgres.devices import DeviceChange, DeviceEntry
-from metering_auth.commands import device_files
-from metering_auth.commands.session import Answer, CommandError, Parsers, Session, add_command, instant, registry_id
+from metering_auth.commands import device_files, exchange_commands
+from metering_auth.commands.session import Answer, CommandError, Parsers, Session, add_command, registry_id
 from metering_auth.domain.device_lines import DEFAULT_ZONE
 from metering_auth.domain.plain import as_plain
 from metering_auth.domain.sensor_entries import SensorEntry, read_dictionary, read_sensor_list
@@ -28,6 +28,25 @@ def fault_range(text: str) -> tuple[float | None, float | None]:
     return (float(low) if low else None), (float(high) if high else None)
 
 
+def named_rate(text: str) -> tuple[str, float | None]:
+    """`EACTIVE=12.5`, or `EACTIVE=` for none; raises ValueError, of which argparse makes its message."""
+    name, separator, rate = text.rpartition("=")
+    if not separator:
+        raise ValueError(text)
+    return name, float(rate) if rate else None
+
+
+RATE = ("--maximum-rate",)
+RATE_TERMS: dict[str, Any] = {
+    "dest": "maximum_rates",
+    "action": "append",
+    "default": [],
+    "type": named_rate,
+    "metavar": "SENSOR=RATE",
+    "help": "the most that this register counts in an hour; again for more; without a rate the dictionary's holds",
+}
+
+
 def register(groups: Parsers) -> None:
     _register_sensor(groups.add_parser("sensor", help="the dictionary").add_subparsers(required=True))
     _register_device(groups.add_parser("device", help="the meters").add_subparsers(required=True))
@@ -42,10 +61,13 @@ def _register_sensor(commands: Parsers) -> None:
     for name, sentence in (
         ("--minimum", "below it a value is implausible"),
         ("--maximum", "above it a value is implausible"),
-        ("--rollover", "an accumulating register's capacity"),
+        ("--capacity", "after it an accumulating register starts at 0 again"),
+        ("--resolution", "the smallest step of a register's readings"),
+        ("--maximum-rate", "the most that a register counts in an hour"),
     ):
         add.add_argument(name, type=float, help=sentence)
     add.add_argument("--fault", dest="faults", action="append", default=[], type=fault_range, help=FAULT_HELP)
+    add.add_argument("--interval-seconds", type=int, help="how often a value is expected, if not as the device's")
     add_command(commands, "list", _list_sensors, "list the dictionary")
     add_command(commands, "export", _export_sensors, "print the dictionary as a file that `sensor import` reads")
     importing = add_command(commands, "import", _import_sensors, "add or change entries by name; safe to repeat")
@@ -72,13 +94,13 @@ def _register_device(commands: Parsers) -> None:
     change = add_command(commands, "set-sensors", _set_sensors, "set what is taken from its measurements")
     change.add_argument("id", type=registry_id)
     change.add_argument("--sensors", type=Path, required=True, help="JSON list of names or aliases")
-    terms = add_command(commands, "set", _set_terms, "change its zone or its expected interval")
+    add.add_argument(*RATE, **RATE_TERMS)
+    terms = add_command(commands, "set", _set_terms, "change its zone, its expected interval or a maximum rate")
     terms.add_argument("id", type=registry_id)
     terms.add_argument("--zone")
     terms.add_argument("--interval-seconds", type=int)
-    exchange = add_command(commands, "exchange", _exchange, "note that its meter was exchanged")
-    exchange.add_argument("id", type=registry_id)
-    exchange.add_argument("--at", type=instant, required=True, help="ISO 8601 with zone")
+    terms.add_argument(*RATE, **RATE_TERMS)
+    exchange_commands.register(commands)
     for name, run, sentence in (
         ("disable", _disable, "refuse its values by rule until it is enabled"),
         ("enable", _enable, "take its values again"),
@@ -87,8 +109,7 @@ def _register_device(commands: Parsers) -> None:
 
 
 async def _add_sensor(session: Session, given: argparse.Namespace) -> Answer:
-    names = ("name", "unit", "alias", "kind", "minimum", "maximum", "faults", "rollover")
-    terms = {name: getattr(given, name) for name in names}
+    terms = {name: getattr(given, name) for name in SensorEntry.__struct_fields__}
     entry = msgspec.convert(terms, SensorEntry)
     sensor = await sensors.add_sensor(session.connection, session.actor, entry)
     return Answer(as_plain(sensor), str(sensor.id))
@@ -120,6 +141,7 @@ async def _add_device(session: Session, given: argparse.Namespace) -> Answer:
         sensors=None if given.sensors is None else read_sensor_list(read_file(given.sensors)),
         zone=given.zone,
         interval_seconds=given.interval_seconds,
+        maximum_rates={name: rate for name, rate in given.maximum_rates if rate is not None},
     )
     device = await devices.add_device(session.connection, session.actor, entry)
     return Answer(as_plain(device), str(device.id))
@@ -136,13 +158,11 @@ async def _set_sensors(session: Session, given: argparse.Namespace) -> Answer:
 
 
 async def _set_terms(session: Session, given: argparse.Namespace) -> Answer:
-    if given.zone is None and given.interval_seconds is None:
-        raise CommandError("nothing to change: give --zone, --interval-seconds or both")
-    return await _change(session, given.id, DeviceChange(zone=given.zone, interval_seconds=given.interval_seconds))
-
-
-async def _exchange(session: Session, given: argparse.Namespace) -> Answer:
-    return await _change(session, given.id, DeviceChange(exchanged_at=int(given.at.timestamp())))
+    if given.zone is None and given.interval_seconds is None and not given.maximum_rates:
+        raise CommandError("nothing to change: give --zone, --interval-seconds or --maximum-rate")
+    rates = dict(given.maximum_rates)
+    wanted = DeviceChange(zone=given.zone, interval_seconds=given.interval_seconds, maximum_rates=rates)
+    return await _change(session, given.id, wanted)
 
 
 async def _disable(session: Session, given: argparse.Namespace) -> Answer:
@@ -168,5 +188,5 @@ def read_file(path: Path) -> bytes:
 
 def _exported(sensor: Sensor) -> dict[str, Any]:
     """Id and position are this platform's own: the order of the file keeps the order of the dictionary."""
-    kept = {"name", "alias", "unit", "kind", "minimum", "maximum", "faults", "rollover"}
-    return {name: value for name, value in as_plain(sensor).items() if name in kept and value not in (None, [])}
+    terms = {name: getattr(sensor, name) for name in SensorEntry.__struct_fields__}
+    return {name: value for name, value in terms.items() if value not in (None, ())}

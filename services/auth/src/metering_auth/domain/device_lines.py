@@ -1,23 +1,33 @@
 """A line of a device file, read and checked: pure, so that a file of 100,000 lines can be tried without a database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
-from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.domain.register_terms import LAST_SECOND, checked_exchanges, checked_rates, read_exchange, read_rate
+from metering_auth.domain.sensor_entries import resolve
+from metering_auth.domain.texts import InvalidEntryError, checked_interval, normalised
 from metering_auth.domain.zones import checked_zone
-from metering_common.contract.limits import DAY_SECONDS
+from metering_common.registry.documents import MeterExchange, Sensor
 
-COLUMNS = ("number", "zone", "interval_seconds", "active", "sensors", "meter_exchanges")
+COLUMNS = ("number", "zone", "interval_seconds", "active", "sensors", "maximum_rates", "exchanges")
 REQUIRED = "number"
 SEPARATOR = "|"
 DEFAULT_ZONE = "America/Santiago"
-LONGEST_INTERVAL = 366 * DAY_SECONDS
-LAST_SECOND = 253_402_300_799  # of the year 9999
 ACTIVE = {"": True, "true": True, "1": True, "false": False, "0": False}
 
-Resolve = Callable[[Sequence[Any]], tuple[int, ...]]
-"""Dictionary ids for names or aliases; raises `InvalidEntryError`."""
+
+class Dictionary:
+    """The sensors that a file's lines may name; each list of names is looked up once."""
+
+    def __init__(self, sensors: Sequence[Sensor]) -> None:
+        self.sensors = sensors
+        self.whole = tuple(sensor.id for sensor in sensors)
+        self._resolve = cache(lambda named: resolve(named, sensors))
+
+    def listed(self, named: Sequence[str]) -> tuple[int, ...]:
+        """Ids in the dictionary's order, all of them where none is named; raises `InvalidEntryError`."""
+        return self._resolve(tuple(named)) if named else self.whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,8 @@ class DeviceLine:
     sensors: tuple[int, ...]
     zone: str
     interval_seconds: int | None
-    meter_exchanges: tuple[int, ...]
+    maximum_rates: dict[int, float] | None
+    exchanges: tuple[MeterExchange, ...]
     active: bool
 
 
@@ -51,38 +62,32 @@ def check_header(columns: Sequence[str] | None) -> None:
         )
 
 
-def read_line(cells: Mapping[str, str | None], whole_dictionary: tuple[int, ...], resolve: Resolve) -> DeviceLine:
+def read_line(cells: Mapping[str, str | None], dictionary: Dictionary) -> DeviceLine:
     """The device of one line; an absent or empty cell takes its default. Raises `InvalidEntryError`."""
     if None in cells or None in cells.values():
         raise InvalidEntryError("the line has not as many cells as the header")
     given = {name: (text or "").strip() for name, text in cells.items()}
-    named = [name for name in given.get("sensors", "").split(SEPARATOR) if name.strip()]
-    interval, exchanges = given.get("interval_seconds", ""), given.get("meter_exchanges", "")
+    interval = given.get("interval_seconds", "")
     return DeviceLine(
         number=normalised(cells[REQUIRED] or "", "the number"),
-        sensors=resolve(named) if named else whole_dictionary,
+        sensors=dictionary.listed(_parts(given, "sensors")),
         zone=checked_zone(given.get("zone") or DEFAULT_ZONE),
         interval_seconds=checked_interval(_whole(interval, "interval_seconds")) if interval else None,
-        meter_exchanges=checked_exchanges([_whole(each, "meter_exchanges") for each in exchanges.split(SEPARATOR)])
-        if exchanges
-        else (),
+        maximum_rates=_rates(_parts(given, "maximum_rates"), dictionary),
+        exchanges=checked_exchanges(read_exchange(each, dictionary.sensors) for each in _parts(given, "exchanges")),
         active=_active(given.get("active", "")),
     )
 
 
-def checked_interval(seconds: int) -> int:
-    """Raises `InvalidEntryError`."""
-    if not 0 < seconds <= LONGEST_INTERVAL:
-        raise InvalidEntryError(f"an interval of {seconds} s is not between 1 s and a year")
-    return seconds
+def _parts(given: Mapping[str, str], column: str) -> list[str]:
+    return [part for part in given.get(column, "").split(SEPARATOR) if part.strip()]
 
 
-def checked_exchanges(instants: Sequence[int]) -> tuple[int, ...]:
-    """Unix seconds, each once, in order; raises `InvalidEntryError`."""
-    for instant in instants:
-        if not 0 <= instant <= LAST_SECOND:
-            raise InvalidEntryError(f"{instant} is no Unix time in seconds")
-    return tuple(sorted(set(instants)))
+def _rates(texts: Sequence[str], dictionary: Dictionary) -> dict[int, float] | None:
+    pairs = [read_rate(text, dictionary.sensors) for text in texts]
+    if len(dict(pairs)) != len(pairs):
+        raise InvalidEntryError("a register has two maximum rates")
+    return checked_rates(dict(pairs))
 
 
 def _whole(text: str, what: str) -> int:

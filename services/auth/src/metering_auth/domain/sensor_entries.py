@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 
-from metering_auth.domain.texts import InvalidEntryError, normalised
+from metering_auth.domain.texts import InvalidEntryError, checked_interval, normalised
 from metering_common.registry.documents import FaultRanges, Sensor, SensorKind
 
+_REGISTER_TERMS = {"capacity": "a capacity", "resolution": "a resolution", "maximum_rate": "a maximum rate"}
 ACCUMULATING_MARK = "acumulada"  # in a name it says that the register only counts up
 
 
-class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
+REGISTERS = {SensorKind.ACCUMULATING, SensorKind.NET}
+
+
+class SensorEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An entry as it is given: in a dictionary file, or by `sensor add`. Without a kind the name decides."""
 
     name: str
@@ -24,14 +28,17 @@ class SensorEntry(msgspec.Struct, frozen=True, kw_only=True):
     minimum: float | None = None
     maximum: float | None = None
     faults: FaultRanges = ()
-    rollover: float | None = None
+    capacity: float | None = None
+    resolution: float | None = None
+    interval_seconds: int | None = None
+    maximum_rate: float | None = None
 
 
 def read_dictionary(text: bytes) -> list[SensorEntry]:
     """A JSON list of entries; raises `InvalidEntryError`."""
     try:
         return msgspec.json.decode(text, type=list[SensorEntry])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEntryError(f"the dictionary cannot be read: {error}") from error
 
 
@@ -39,20 +46,38 @@ def check_entry(entry: SensorEntry) -> SensorEntry:
     """The entry as it is kept; raises `InvalidEntryError`."""
     name = normalised(entry.name, "the sensor's name")
     _check_faults(name, entry.faults)
-    for number in (entry.minimum, entry.maximum, entry.rollover, *chain.from_iterable(entry.faults)):
+    for number in (entry.minimum, entry.maximum, *chain.from_iterable(entry.faults)):
         if number is not None and not math.isfinite(number):
             raise InvalidEntryError(f"sensor {name!r}: {number} is no number that a value could be compared with")
     if entry.minimum is not None and entry.maximum is not None and entry.minimum > entry.maximum:
         raise InvalidEntryError(f"sensor {name!r}: the minimum is above the maximum")
-    if entry.rollover is not None and entry.rollover <= 0:
-        raise InvalidEntryError(f"sensor {name!r}: a register rolls over at a positive value")
+    kind = entry.kind or _kind_of(name)
+    check_register(name, kind, entry)
+    if entry.interval_seconds is not None:
+        checked_interval(entry.interval_seconds)
     return msgspec.structs.replace(
         entry,
         name=name,
         unit=normalised(entry.unit, f"the unit of {name!r}"),
         alias=None if entry.alias is None else normalised(entry.alias, f"the alias of {name!r}"),
-        kind=entry.kind or _kind_of(name),
+        kind=kind,
     )
+
+
+def check_register(name: str, kind: SensorKind, entry: SensorEntry) -> None:
+    """What only a register has, and only an accumulating one; raises `InvalidEntryError`."""
+    for term, what in _REGISTER_TERMS.items():
+        number = getattr(entry, term)
+        if number is None:
+            continue
+        if not (math.isfinite(number) and number > 0):
+            raise InvalidEntryError(f"sensor {name!r}: {what} of {number} is not above 0")
+        if kind not in REGISTERS:
+            raise InvalidEntryError(f"sensor {name!r}: only a register has {what}, and this is {kind.value}")
+    if entry.capacity is not None and kind is SensorKind.NET:
+        raise InvalidEntryError(f"sensor {name!r}: a net register knows no roll-over, so it has no capacity")
+    if entry.capacity is not None and entry.resolution is not None and entry.resolution >= entry.capacity:
+        raise InvalidEntryError(f"sensor {name!r}: the resolution is not below the capacity")
 
 
 def resolve(named: Sequence[Any], dictionary: Sequence[Sensor]) -> tuple[int, ...]:
@@ -73,7 +98,7 @@ def read_sensor_list(text: bytes) -> list[Any]:
     """A JSON list of names, aliases or objects with a `name`; raises `InvalidEntryError`."""
     try:
         named = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidEntryError(f"the list of sensors is not JSON: {error}") from error
     if not isinstance(named, list):
         raise InvalidEntryError("the list of sensors is not a JSON list")
@@ -90,7 +115,8 @@ def refuse_taken(others: Sequence[Sensor], entry: SensorEntry) -> None:
 
 def stored_terms(entry: SensorEntry) -> tuple[Any, ...]:
     kind, faults = entry.kind or _kind_of(entry.name), msgspec.json.encode(entry.faults).decode()
-    return (entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, faults, entry.rollover)
+    register = entry.capacity, entry.resolution, entry.interval_seconds, entry.maximum_rate
+    return entry.alias, entry.unit, kind.value, entry.minimum, entry.maximum, faults, *register
 
 
 def _kind_of(name: str) -> SensorKind:

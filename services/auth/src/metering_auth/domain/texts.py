@@ -2,7 +2,10 @@
 
 import unicodedata
 
+from metering_common.contract.limits import DAY_SECONDS
+
 MAX_CHARACTERS = 200
+LONGEST_INTERVAL = 366 * DAY_SECONDS
 _FORBIDDEN = {"Cc": "a control character", "Cs": "a lone surrogate", "Zl": "a line break", "Zp": "a line break"}
 
 
@@ -12,6 +15,13 @@ class InvalidEntryError(ValueError):
 
 class NotRegisteredError(InvalidEntryError):
     """No such entry in the registry."""
+
+
+def checked_interval(seconds: int) -> int:
+    """Raises `InvalidEntryError`."""
+    if not 0 < seconds <= LONGEST_INTERVAL:
+        raise InvalidEntryError(f"an interval of {seconds} s is not between 1 s and a year")
+    return seconds
 
 
 def normalised(text: str, what: str) -> str:

@@ -47,13 +47,15 @@ SELECT * FROM sensor ORDER BY position;
 
 -- name: add_sensor
 -- A new entry at the end of the dictionary.
-INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, faults, rollover)
-SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7::jsonb, $8 FROM sensor
+INSERT INTO sensor (position, name, alias, unit, kind, minimum, maximum, faults, capacity, resolution,
+    interval_seconds, maximum_rate)
+SELECT coalesce(max(position), 0) + 1, $1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11 FROM sensor
 RETURNING *;
 
 -- name: set_sensor
 -- Everything of an entry but its name and place.
-UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, faults = $7::jsonb, rollover = $8
+UPDATE sensor SET alias = $2, unit = $3, kind = $4, minimum = $5, maximum = $6, faults = $7::jsonb, capacity = $8,
+    resolution = $9, interval_seconds = $10, maximum_rate = $11
 WHERE name = $1
 RETURNING *;
 
@@ -67,13 +69,14 @@ SELECT * FROM device WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: add_device
 -- A new device of a provider.
-INSERT INTO device (provider_id, number, sensors, zone, interval_seconds, meter_exchanges, active)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO device (provider_id, number, sensors, zone, interval_seconds, maximum_rates, exchanges, active)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8)
 RETURNING *;
 
 -- name: set_device
 -- Everything of a device but whose it is and its number.
-UPDATE device SET sensors = $2, zone = $3, interval_seconds = $4, meter_exchanges = $5, active = $6
+UPDATE device SET sensors = $2, zone = $3, interval_seconds = $4, maximum_rates = $5::jsonb, exchanges = $6::jsonb,
+    active = $7
 WHERE id = $1
 RETURNING *;
 
@@ -92,8 +95,8 @@ WITH before AS MATERIALIZED (
     SELECT device.* FROM device
     JOIN device_import_line AS line ON device.provider_id = $2 AND device.number = line.number AND line.import_id = $1
 ), taken AS (
-INSERT INTO device AS known (provider_id, number, sensors, zone, interval_seconds, meter_exchanges, active)
-SELECT $2, number, sensors, zone, interval_seconds, meter_exchanges, active
+INSERT INTO device AS known (provider_id, number, sensors, zone, interval_seconds, maximum_rates, exchanges, active)
+SELECT $2, number, sensors, zone, interval_seconds, maximum_rates, exchanges, active
 FROM device_import_line
 WHERE import_id = $1
 ORDER BY line
@@ -101,16 +104,17 @@ ON CONFLICT (provider_id, number) DO UPDATE SET
     sensors = excluded.sensors,
     zone = excluded.zone,
     interval_seconds = excluded.interval_seconds,
-    meter_exchanges = excluded.meter_exchanges,
+    maximum_rates = excluded.maximum_rates,
+    exchanges = excluded.exchanges,
     active = excluded.active
-WHERE (known.sensors, known.zone, known.interval_seconds, known.meter_exchanges, known.active)
-    IS DISTINCT FROM
-    (excluded.sensors, excluded.zone, excluded.interval_seconds, excluded.meter_exchanges, excluded.active)
+WHERE (known.sensors, known.zone, known.interval_seconds, known.maximum_rates, known.exchanges, known.active)
+    IS DISTINCT FROM (excluded.sensors, excluded.zone, excluded.interval_seconds, excluded.maximum_rates,
+        excluded.exchanges, excluded.active)
 RETURNING known.*
 )
 SELECT taken.*, before.id IS NULL AS added,
     before.sensors AS sensors_before, before.zone AS zone_before, before.interval_seconds AS interval_seconds_before,
-    before.meter_exchanges AS meter_exchanges_before, before.active AS active_before
+    before.maximum_rates AS maximum_rates_before, before.exchanges AS exchanges_before, before.active AS active_before
 FROM taken LEFT JOIN before ON before.id = taken.id;
 
 -- name: next_entries

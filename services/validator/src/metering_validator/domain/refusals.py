@@ -10,6 +10,7 @@ from operator import itemgetter
 
 import msgspec
 
+from metering_common.contract.limits import MILLISECONDS_FROM
 from metering_common.contract.messages import (
     MAX_OUTCOME_FINDINGS,
     MAX_REFUSAL_GROUPS,
@@ -18,7 +19,6 @@ from metering_common.contract.messages import (
     RawValue,
     Refusal,
 )
-from metering_validator.domain.context import MILLISECONDS_FROM
 from metering_validator.domain.json_text import Json, escaped, json_text
 from metering_validator.domain.names import NameColumn, RuleIds
 from metering_validator.domain.received import Cells

@@ -7,7 +7,6 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from metering_common.postgres.instants import instant_of_seconds
 from metering_common.postgres.lease import Lease, LeaseLostError
 from metering_common.postgres.pool import TimedPool
 from metering_common.registry.documents import Device, Gateway, Provider, RegistryDocument, Sensor
@@ -166,9 +165,25 @@ class _Documents:
             *_columns(self._sensors, "id", "position", "name", "alias", "unit", "kind"),
             *_columns(self._sensors, "minimum", "maximum"),
             [msgspec.json.encode(sensor.faults).decode() for sensor in self._sensors],
-            *_columns(self._sensors, "rollover"),
+            *_columns(self._sensors, "capacity", "resolution", "interval_seconds", "maximum_rate"),
         )
         await session.executemany(sql.upsert_device, [self._device_row(device) for device in self._devices])
+        await self._keep_register_terms(session)
+
+    async def _keep_register_terms(self, session: Session) -> None:
+        ids = [device.id for device in self._devices]
+        rates = [
+            (device.id, sensor, rate)
+            for device in self._devices
+            for sensor, rate in (device.maximum_rates or {}).items()
+        ]
+        exchanges = [
+            (device.id, each.sensor, each.at, each.closing, each.opening)
+            for device in self._devices
+            for each in device.exchanges
+        ]
+        await session.execute(sql.keep_maximum_rates, ids, *_transposed(rates, 3))
+        await session.execute(sql.keep_exchanges, ids, *_transposed(exchanges, 5))
 
     async def mark_absent(self, session: Session) -> None:
         await session.execute(sql.mark_deleted_providers, *_columns(self._providers, "id"))
@@ -182,9 +197,8 @@ class _Documents:
         if zone not in self._zones:
             log.error("dimensions.unknown_zone", device=device.id, zone=zone)
             zone = UNKNOWN_ZONE
-        exchanges = [instant_of_seconds(at) for at in device.meter_exchanges]
         return (
-            device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors), exchanges,
+            device.id, device.provider, device.number, zone, device.interval_seconds, list(device.sensors),
             device.active,
         )  # fmt: skip
 
@@ -206,3 +220,7 @@ async def _mark_removed(session: Session, keys: Sequence[str]) -> None:
 
 def _columns(documents: Sequence[RegistryDocument], *names: str) -> list[list[object]]:
     return [[getattr(document, name) for document in documents] for name in names]
+
+
+def _transposed(rows: Sequence[Sequence[object]], columns: int) -> list[list[object]]:
+    return [[row[place] for row in rows] for place in range(columns)]

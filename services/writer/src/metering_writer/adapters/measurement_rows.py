@@ -17,15 +17,25 @@ from metering_writer.domain.columns import (
     copy_values,
     values_of,
 )
+from metering_writer.domain.corrections import Corrections
 from metering_writer.domain.keys import Keys, among, grouped, keys_of, ranges_of, repeated_in, split
 from metering_writer.domain.versions import Candidates, ExistingRows, decide, parse_existing
 from metering_writer.queries import sql
 
 
+class WrittenRows(NamedTuple):
+    """What became of a batch's rows."""
+
+    write_results: list[WriteResult]
+    """Per record of the batch."""
+    corrections: Corrections | None
+    """What gave way; None where every key was new."""
+
+
 async def write_rows(
     session: Session, blocks: Sequence[Block], records: int, *, hypertables: bool, via_staging: bool
-) -> list[WriteResult]:
-    """Writes all rows within the caller's transaction (repeatable read) and gives each record's write_result.
+) -> WrittenRows:
+    """Writes all rows within the caller's transaction (repeatable read).
 
     Raises asyncpg.UniqueViolationError when another transaction wrote one of the keys meanwhile: the caller then
     comes again with `via_staging`, which does without COPY into the table itself. Rows that stand are updated, and in
@@ -33,10 +43,11 @@ async def write_rows(
     """
     suspects = await _suspects(session, keys_of(blocks), all_suspect=via_staging)
     new, perhaps_present = split(blocks, suspects.measures)
-    write_results = written_by(new, records)
+    write_results, corrections = written_by(new, records), None
     to_copy = copy_blocks(new)
     if perhaps_present:
         decided = decide(Candidates.of(values_of(perhaps_present)), suspects.existing, records)
+        corrections = decided.corrections
         write_results = [
             write_result.plus(other) for write_result, other in zip(write_results, decided.write_results, strict=True)
         ]
@@ -46,8 +57,8 @@ async def write_rows(
         if staged:
             await _write_over(session, staged, sql.upsert_staged if hypertables or via_staging else sql.update_staged)
     if to_copy:
-        await _copy(session, "measurement", to_copy)
-    return write_results
+        await copy_binary(session, "measurement", to_copy)
+    return WrittenRows(write_results, corrections)
 
 
 class _Suspects(NamedTuple):
@@ -99,12 +110,15 @@ async def _read_existing(session: Session, keys: Keys) -> ExistingRows:
 async def _write_over(session: Session, rows: Sequence[bytes], statement: str) -> None:
     """Through the staging table; the statement says how the rows go on from there."""
     await session.execute(sql.make_staging)
-    await _copy(session, "measurement_staging", rows)
+    await copy_binary(session, "measurement_staging", rows)
     await session.execute(statement)
 
 
-async def _copy(session: Session, table: str, rows: Sequence[bytes]) -> None:
-    await session.copy_to_table(table, source=_stream(rows), columns=COPY_COLUMNS, format="binary")
+async def copy_binary(
+    session: Session, table: str, rows: Sequence[bytes], columns: Sequence[str] = COPY_COLUMNS
+) -> None:
+    """Rows of binary COPY, without its header and trailer."""
+    await session.copy_to_table(table, source=_stream(rows), columns=columns, format="binary")
 
 
 async def _stream(rows: Sequence[bytes]) -> AsyncIterator[bytes]:

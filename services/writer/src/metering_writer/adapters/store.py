@@ -9,8 +9,10 @@ import asyncpg
 from metering_common.contract.messages import Counts, Rows, Status, Validated
 from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters import ledger, offset_rows
+from metering_writer.adapters.correction_rows import write_corrections
 from metering_writer.adapters.measurement_rows import write_rows
 from metering_writer.adapters.offset_rows import OffsetLocks, Owns
+from metering_writer.adapters.register_notes import append_notes
 from metering_writer.adapters.session import Session
 from metering_writer.application import OffsetsBehindError, StoredBatch
 from metering_writer.domain import offsets
@@ -103,9 +105,12 @@ class PostgresStore:
     async def _write(self, session: Session, fresh: Sequence[Record], *, via_staging: bool) -> StoredBatch:
         await session.execute(sql.plan_by_keys)
         records = await ledger.without_known(session, first_of_each(fresh))
-        write_results = await write_rows(
-            session, blocks_of(records), len(records), hypertables=self._hypertables, via_staging=via_staging
+        blocks = blocks_of(records)
+        written = await write_rows(
+            session, blocks, len(records), hypertables=self._hypertables, via_staging=via_staging
         )
-        await ledger.write_ledger(session, records, write_results)
+        await write_corrections(session, written.corrections, records)
+        await append_notes(session, blocks, records)
+        await ledger.write_ledger(session, records, written.write_results)
         await ledger.close_replayed(session, records)
-        return StoredBatch(records, write_results, len(fresh) - len(records), 0)
+        return StoredBatch(records, written.write_results, len(fresh) - len(records), 0)

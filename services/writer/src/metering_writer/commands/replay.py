@@ -51,8 +51,8 @@ def add_to(commands: "Commands") -> None:
         "replay", help="validate refused and not taken values again (a dry run without --apply)"
     )
     parser.add_argument("--device", type=int, required=True, help="the platform's id of the device")
-    parser.add_argument("--from", dest="since", type=_instant, required=True, help="received at or after, ISO 8601")
-    parser.add_argument("--to", dest="upto", type=_instant, required=True, help="received before, ISO 8601")
+    parser.add_argument("--from", dest="since", type=instant, required=True, help="received at or after, ISO 8601")
+    parser.add_argument("--to", dest="upto", type=instant, required=True, help="received before, ISO 8601")
     parser.add_argument("--rule", help="only records with a refusal by this rule")
     parser.add_argument("--apply", action="store_true", help="do it")
     parser.add_argument("--wait-seconds", type=float, default=60, help="how long to wait for the new results")
@@ -154,8 +154,9 @@ def _describe(chosen: Iterable[asyncpg.Record], out: TextIO) -> None:
     out.write(f"{len(rows)} records with {refused} refused and {not_taken} not taken values\n")
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
+def instant(text: str) -> datetime:
+    """As ISO 8601 has it, with a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text} names no zone: write 2026-03-10T12:00Z")
-    return instant
+    return moment

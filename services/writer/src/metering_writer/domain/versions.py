@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from metering_writer.domain.accounts import WriteResult, counted
 from metering_writer.domain.columns import Integers, Mask, Values
+from metering_writer.domain.corrections import Corrections, Version
 from metering_writer.domain.keys import Keys, grouped
 
 # One row of `existing_values` in PostgreSQL's binary COPY: place, sensor, value, quality, rev, each behind its length.
@@ -60,6 +61,8 @@ class Decided(NamedTuple):
     """An earlier received one stands."""
     write_results: list[WriteResult]
     """Per record of the batch."""
+    corrections: Corrections
+    """One for each value counted as corrected or superseded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +103,23 @@ def decide(candidates: Candidates, existing: ExistingRows, records: int) -> Deci
     there = _find(existing.key, key)
     base = _base(key, values, existing, there)
     equal = base.exists & (base.value == values.value) & (base.quality == values.quality)
+    corrected = base.exists & ~equal & (base.rev < values.rev)
+    superseded = base.exists & ~equal & (base.rev >= values.rev)
     write_results = {
         "written": values.record[~base.exists],
-        "corrected": values.record[base.exists & ~equal & (base.rev < values.rev)],
+        "corrected": values.record[corrected],
         "present": values.record[equal],
-        "superseded": values.record[base.exists & ~equal & (base.rev >= values.rev)],
+        "superseded": values.record[superseded],
     }
     last = _leaders(key, values.rev)[_last_of_each(key)]
     stands = there[last] != _NONE
     wins = stands & (values.rev[last] > _taken(existing.rev, there[last]))
-    return Decided(values.only(last[~stands]), values.only(last[wins]), counted(records, write_results))
+    return Decided(
+        values.only(last[~stands]),
+        values.only(last[wins]),
+        counted(records, write_results),
+        _corrections(values, base, corrected, superseded, _first_of_each(key, corrected & (there != _NONE))),
+    )
 
 
 class _Base(NamedTuple):
@@ -119,6 +129,25 @@ class _Base(NamedTuple):
     value: NDArray[np.float64]
     quality: Integers
     rev: Integers
+
+
+def _corrections(values: Values, base: _Base, corrected: Mask, superseded: Mask, stood: Mask) -> Corrections:
+    """What gave way: to a corrected value its base, and a superseded value itself to its base.
+
+    What stood in the database until now gives way to the first value of its key that differs from it.
+    """
+    own = Version(values.value, values.quality.astype(np.int64), values.rev)
+    other = Version(base.value, base.quality, base.rev)
+    chosen = np.flatnonzero(corrected | superseded)
+    return Corrections(
+        values.device[chosen],
+        values.ts[chosen],
+        values.sensor[chosen],
+        values.record[chosen],
+        old=other.where(corrected, own).only(chosen),
+        new=own.where(corrected, other).only(chosen),
+        stood=stood[chosen],
+    )
 
 
 def _base(key: Integers, values: Values, existing: ExistingRows, there: Integers) -> _Base:
@@ -141,6 +170,14 @@ def _leaders(key: Integers, rev: Integers) -> Integers:
     starts = np.ones(len(key), np.bool_)
     starts[1:] = (key[1:] != key[:-1]) | (rev[1:] != rev[:-1])
     return np.maximum.accumulate(np.where(starts, np.arange(len(key)), 0))
+
+
+def _first_of_each(key: Integers, chosen: Mask) -> Mask:
+    """The first chosen entry of each of the sorted keys."""
+    places = np.flatnonzero(chosen)
+    first = np.zeros(len(key), np.bool_)
+    first[places[np.r_[True, key[places][1:] != key[places][:-1]]] if len(places) else places] = True
+    return first
 
 
 def _last_of_each(key: Integers) -> Integers:

@@ -81,17 +81,20 @@ CREATE TEMPORARY TABLE IF NOT EXISTS measurement_staging (
 ) ON COMMIT DELETE ROWS;
 
 -- name: upsert_staged
--- Of two values for one key the one received later stands; an equal value still raises rev.
+-- Of two values for one key the one received later stands; an equal value still raises rev, and the first rev of a key
+-- is kept once a second one has come.
 INSERT INTO measurement (ts, value, rev, device_id, sensor_id, quality)
 SELECT ts, value, rev, device_id, sensor_id, quality FROM measurement_staging
 ON CONFLICT (device_id, ts, sensor_id) DO UPDATE
-SET value = excluded.value, rev = excluded.rev, quality = excluded.quality
+SET value = excluded.value, rev = excluded.rev, quality = excluded.quality,
+    first_rev = coalesce(measurement.first_rev, measurement.rev)
 WHERE measurement.rev < excluded.rev;
 
 -- name: update_staged
 -- The same where every key stands: a tenth less work than the upsert, which locks a row before it changes it. Not for
 -- hypertables: of a compressed chunk it would unpack more than the rows that it changes.
-UPDATE measurement SET value = staged.value, rev = staged.rev, quality = staged.quality
+UPDATE measurement SET value = staged.value, rev = staged.rev, quality = staged.quality,
+    first_rev = coalesce(measurement.first_rev, measurement.rev)
 FROM measurement_staging AS staged
 WHERE measurement.device_id = staged.device_id AND measurement.ts = staged.ts
     AND measurement.sensor_id = staged.sensor_id AND measurement.rev < staged.rev;
@@ -141,28 +144,62 @@ WHERE (kept.provider_id, kept.name, kept.active, kept.deleted_at IS NULL)
 
 -- name: upsert_sensors
 -- The dictionary as the registry has it.
-INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, rollover)
+INSERT INTO sensor AS kept (id, position, name, alias, unit, kind, minimum, maximum, faults, capacity, resolution,
+    interval_seconds, maximum_rate)
 SELECT * FROM unnest($1::smallint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[])
+    $7::double precision[], $8::double precision[], $9::jsonb[], $10::double precision[], $11::double precision[],
+    $12::integer[], $13::double precision[])
 ON CONFLICT (id) DO UPDATE
 SET position = excluded.position, name = excluded.name, alias = excluded.alias, unit = excluded.unit,
     kind = excluded.kind, minimum = excluded.minimum, maximum = excluded.maximum, faults = excluded.faults,
-    rollover = excluded.rollover, deleted_at = NULL
+    capacity = excluded.capacity, resolution = excluded.resolution, interval_seconds = excluded.interval_seconds,
+    maximum_rate = excluded.maximum_rate, deleted_at = NULL
 WHERE (kept.position, kept.name, kept.alias, kept.unit, kept.kind, kept.minimum, kept.maximum, kept.faults,
-    kept.rollover, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias,
-    excluded.unit, excluded.kind, excluded.minimum, excluded.maximum, excluded.faults, excluded.rollover, true);
+    kept.capacity, kept.resolution, kept.interval_seconds, kept.maximum_rate, kept.deleted_at IS NULL)
+    IS DISTINCT FROM (excluded.position, excluded.name, excluded.alias, excluded.unit, excluded.kind, excluded.minimum,
+    excluded.maximum, excluded.faults, excluded.capacity, excluded.resolution, excluded.interval_seconds,
+    excluded.maximum_rate, true);
 
 -- name: upsert_device
 -- A device as the registry has it; one at a time, since its lists are of different lengths.
-INSERT INTO device AS kept (id, provider_id, number, zone, interval_seconds, sensors, meter_exchanges, active)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO device AS kept (id, provider_id, number, zone, interval_seconds, sensors, active)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (id) DO UPDATE
 SET provider_id = excluded.provider_id, number = excluded.number, zone = excluded.zone,
-    interval_seconds = excluded.interval_seconds, sensors = excluded.sensors,
-    meter_exchanges = excluded.meter_exchanges, active = excluded.active, deleted_at = NULL
-WHERE (kept.provider_id, kept.number, kept.zone, kept.interval_seconds, kept.sensors, kept.meter_exchanges,
-    kept.active, kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.provider_id, excluded.number, excluded.zone,
-    excluded.interval_seconds, excluded.sensors, excluded.meter_exchanges, excluded.active, true);
+    interval_seconds = excluded.interval_seconds, sensors = excluded.sensors, active = excluded.active, deleted_at = NULL
+WHERE (kept.provider_id, kept.number, kept.zone, kept.interval_seconds, kept.sensors, kept.active,
+    kept.deleted_at IS NULL) IS DISTINCT FROM (excluded.provider_id, excluded.number, excluded.zone,
+    excluded.interval_seconds, excluded.sensors, excluded.active, true);
+
+-- name: keep_maximum_rates
+-- Of these devices ($1) exactly these rates; what is as it was is not touched.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($2::integer[], $3::smallint[], $4::double precision[]) AS one (device_id, sensor_id, maximum_rate)
+), gone AS (
+    DELETE FROM device_maximum_rate AS kept
+    WHERE kept.device_id = ANY ($1::integer[])
+        AND (kept.device_id, kept.sensor_id) NOT IN (SELECT device_id, sensor_id FROM given)
+)
+INSERT INTO device_maximum_rate AS kept (device_id, sensor_id, maximum_rate)
+SELECT device_id, sensor_id, maximum_rate FROM given
+ON CONFLICT (device_id, sensor_id) DO UPDATE SET maximum_rate = excluded.maximum_rate
+WHERE kept.maximum_rate <> excluded.maximum_rate;
+
+-- name: keep_exchanges
+-- Of these devices ($1) exactly these exchanges; what is as it was is not touched.
+WITH given AS MATERIALIZED (
+    SELECT device_id, sensor_id, timestamptz 'epoch' + at * INTERVAL '1 second' AS at, closing, opening
+    FROM unnest($2::integer[], $3::smallint[], $4::bigint[], $5::double precision[], $6::double precision[])
+        AS one (device_id, sensor_id, at, closing, opening)
+), gone AS (
+    DELETE FROM meter_exchange AS kept
+    WHERE kept.device_id = ANY ($1::integer[])
+        AND (kept.device_id, kept.sensor_id, kept.at) NOT IN (SELECT device_id, sensor_id, at FROM given)
+)
+INSERT INTO meter_exchange AS kept (device_id, sensor_id, at, closing, opening)
+SELECT device_id, sensor_id, at, closing, opening FROM given
+ON CONFLICT (device_id, sensor_id, at) DO UPDATE SET closing = excluded.closing, opening = excluded.opening
+WHERE (kept.closing, kept.opening) IS DISTINCT FROM (excluded.closing, excluded.opening);
 
 -- name: mark_deleted_providers
 -- What is absent from the registry: all but the given ones.
@@ -225,3 +262,55 @@ WHERE NOT EXISTS (
     SELECT FROM ingest_batch AS b
     WHERE b.batch_id = asked.batch_id AND b.item = asked.item AND b.received_at = asked.received_at
 );
+
+-- name: find_sensor
+-- One entry of the dictionary, by its id, name or alias.
+SELECT id, name FROM sensor WHERE id::text = $1 OR name = $1 OR alias = $1 ORDER BY deleted_at NULLS FIRST LIMIT 1;
+
+-- name: find_device
+-- A device by its id, with what people know it by.
+SELECT device.id, device.provider_id, device.number, provider.name AS provider
+FROM device LEFT JOIN provider ON provider.id = device.provider_id WHERE device.id = $1;
+
+-- name: count_requalified
+-- Stored values whose quality would be another one today.
+SELECT old_quality, new_quality, count(*) AS count FROM (
+    SELECT quality AS old_quality, quality_today($1::integer, $2::smallint, value, quality, rev) AS new_quality
+    FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+) AS today WHERE old_quality <> new_quality GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: lock_requalified
+-- First of all, so that a writer which corrects one of them meanwhile waits and runs its own transaction again.
+SELECT count(*) FROM (
+    SELECT FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+        AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev)
+    FOR UPDATE
+) AS locked;
+
+-- name: keep_requalified
+-- What they were goes to the history, before it is changed; value and rev stay.
+INSERT INTO measurement_correction (ts, old_value, old_rev, new_value, new_rev, batch_id, device_id, sensor_id,
+    old_quality, new_quality, item, stood)
+SELECT ts, value, rev, value, rev, $5::uuid, device_id, sensor_id, quality,
+    quality_today($1::integer, $2::smallint, value, quality, rev), $6::smallint, true
+FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+    AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
+
+-- name: requalify
+-- By constants alone, so that of a compressed chunk only what lies in their range is unpacked.
+UPDATE measurement SET quality = quality_today($1::integer, $2::smallint, value, quality, rev)
+WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
+    AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
+
+-- name: note_requalified
+-- What the act touched, for `metering-writer registers`.
+INSERT INTO register_note (since, upto, device_id, sensors)
+SELECT min(ts), max(ts), $1::integer, ARRAY[$2::smallint] FROM measurement_correction
+WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4 AND batch_id = $5 AND item = $6;
+
+-- name: record_requalified
+-- The act in the ledger: every value that it changed is a corrected one.
+INSERT INTO ingest_batch (received_at, rev, raw_offset, batch_id, device_id, provider_id, raw_partition, measures,
+    "values", accepted, refused, not_taken, repeated, written, corrected, present, superseded, refusals_beyond, item,
+    items, clock_doubtful, source, status, raw_topic, registry_epoch, registry_position)
+VALUES ($1, $2, 0, $3, $4, $5, 0, $6, $6, $6, 0, 0, 0, 0, $6, 0, 0, 0, $7, $8, false, 'requalify', 'requalified', '', '', 0);

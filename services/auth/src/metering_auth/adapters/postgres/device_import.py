@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import islice
 from typing import TextIO
 from uuid import UUID, uuid4
@@ -12,7 +11,7 @@ import asyncpg
 import msgspec
 
 from metering_auth.adapters.postgres import audit, owners, sensors
-from metering_auth.adapters.postgres.documents import QUERIES, device_from
+from metering_auth.adapters.postgres.documents import QUERIES, device_from, encoded, exchanges_from, rates_from
 from metering_auth.adapters.postgres.outbox import Lane, announce_entries, change
 from metering_auth.adapters.postgres.rows import Connection
 from metering_auth.domain.actor import Actor
@@ -20,13 +19,13 @@ from metering_auth.domain.device_lines import (
     COLUMNS,
     SEPARATOR,
     DeviceLine,
+    Dictionary,
     LineFault,
-    Resolve,
     check_header,
     read_line,
 )
 from metering_auth.domain.plain import as_plain
-from metering_auth.domain.sensor_entries import resolve
+from metering_auth.domain.register_terms import written_exchange, written_rate
 from metering_auth.domain.texts import InvalidEntryError
 from metering_common.registry.documents import Device, document_key, encode_document
 
@@ -85,22 +84,17 @@ async def export_devices(connection: Connection, provider_id: int, file: TextIO)
 async def _stage(
     connection: Connection, import_id: UUID, file: TextIO, report: ImportReport, progress: Progress
 ) -> None:
-    dictionary = await sensors.sensors(connection)
-    whole = tuple(sensor.id for sensor in dictionary)
-    looked_up = cache(lambda named: resolve(named, dictionary))
-    lines = _lines(file, whole, lambda named: looked_up(tuple(named)), report)
+    lines = _lines(file, Dictionary(await sensors.sensors(connection)), report)
     while chunk := list(islice(lines, CHUNK_LINES)):
         await connection.copy_records_to_table(
             "device_import_line",
-            columns=("import_id", "line", "number", "sensors", "zone", "interval_seconds", "meter_exchanges", "active"),
+            columns=_STAGED_COLUMNS,
             records=[(import_id, number, *_columns(line)) for number, line in chunk],
         )
         progress("reading", len(chunk))
 
 
-def _lines(
-    file: TextIO, whole: tuple[int, ...], resolve: Resolve, report: ImportReport
-) -> Iterator[tuple[int, DeviceLine]]:
+def _lines(file: TextIO, dictionary: Dictionary, report: ImportReport) -> Iterator[tuple[int, DeviceLine]]:
     """The good lines with their numbers; the bad ones go to the report."""
     reader = csv.DictReader(file, strict=True)
     check_header(reader.fieldnames)
@@ -108,7 +102,7 @@ def _lines(
     for number, cells in _records(reader, report):
         report.read += 1
         try:
-            line = read_line(cells, whole, resolve)
+            line = read_line(cells, dictionary)
             if (before := seen.setdefault(line.number, number)) != number:
                 raise InvalidEntryError(f"number {line.number!r} stands in line {before} already")  # noqa: TRY301  as any fault of the line
         except InvalidEntryError as error:
@@ -169,9 +163,15 @@ def _before(row: asyncpg.Record, device: Device) -> Device:
         sensors=tuple(row["sensors_before"]),
         zone=row["zone_before"],
         interval_seconds=row["interval_seconds_before"],
-        meter_exchanges=tuple(row["meter_exchanges_before"]),
+        maximum_rates=rates_from(row["maximum_rates_before"]),
+        exchanges=exchanges_from(row["exchanges_before"]),
         active=row["active_before"],
     )
+
+
+_STAGED_COLUMNS = (
+    "import_id", "line", "number", "sensors", "zone", "interval_seconds", "maximum_rates", "exchanges", "active",
+)  # fmt: skip
 
 
 def _columns(line: DeviceLine) -> tuple[object, ...]:
@@ -180,7 +180,8 @@ def _columns(line: DeviceLine) -> tuple[object, ...]:
         list(line.sensors),
         line.zone,
         line.interval_seconds,
-        list(line.meter_exchanges),
+        encoded(line.maximum_rates or {}),
+        encoded(line.exchanges),
         line.active,
     )
 
@@ -192,5 +193,6 @@ def _cells(device: Device, names: dict[int, str]) -> Iterable[object]:
         "" if device.interval_seconds is None else device.interval_seconds,
         "true" if device.active else "false",
         SEPARATOR.join(names[sensor] for sensor in device.sensors),
-        SEPARATOR.join(str(instant) for instant in device.meter_exchanges),
+        SEPARATOR.join(written_rate(names[sensor], rate) for sensor, rate in (device.maximum_rates or {}).items()),
+        SEPARATOR.join(written_exchange(names[each.sensor], each) for each in device.exchanges),
     )

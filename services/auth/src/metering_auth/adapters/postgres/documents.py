@@ -14,6 +14,7 @@ from metering_common.registry.documents import (
     Gateway,
     KeyState,
     Meta,
+    MeterExchange,
     Provider,
     RegistryDocument,
     Sensor,
@@ -52,8 +53,24 @@ def sensor_from(row: asyncpg.Record) -> Sensor:
         minimum=row["minimum"],
         maximum=row["maximum"],
         faults=msgspec.json.decode(row["faults"], type=FaultRanges),
-        rollover=row["rollover"],
+        capacity=row["capacity"],
+        resolution=row["resolution"],
+        interval_seconds=row["interval_seconds"],
+        maximum_rate=row["maximum_rate"],
     )
+
+
+def encoded(terms: object) -> str:
+    """As a column of JSON is written."""
+    return msgspec.json.encode(terms).decode()
+
+
+def rates_from(text: str) -> dict[int, float] | None:
+    return msgspec.json.decode(text, type=dict[int, float]) or None
+
+
+def exchanges_from(text: str) -> tuple[MeterExchange, ...]:
+    return msgspec.json.decode(text, type=tuple[MeterExchange, ...])
 
 
 def device_from(row: asyncpg.Record) -> Device:
@@ -64,7 +81,8 @@ def device_from(row: asyncpg.Record) -> Device:
         sensors=tuple(row["sensors"]),
         zone=row["zone"],
         interval_seconds=row["interval_seconds"],
-        meter_exchanges=tuple(row["meter_exchanges"]),
+        maximum_rates=rates_from(row["maximum_rates"]),
+        exchanges=exchanges_from(row["exchanges"]),
         active=row["active"],
     )
 
