@@ -139,16 +139,19 @@ wounded_times = st.sampled_from(WOUNDED_TIMES)
 
 @st.composite
 def _wide_element(draw: st.DrawFn) -> str:
-    """Well-formed measures in one order of names, of which up to two have a wound."""
+    """Well-formed measures in one order of names, of which one may have a wound: an entry, its time, or both."""
     names = draw(st.lists(known_names, unique=True, min_size=1, max_size=4))
     measures = []
-    wounds = draw(st.sets(st.integers(0, 4), max_size=2))
-    for place in range(draw(st.integers(1, 4))):
+    count = draw(st.integers(1, 4))
+    wounded = draw(st.integers(0, count - 1))
+    wound = draw(st.sampled_from(["none", "entry", "time", "time", "both"]))
+    for place in range(count):
         entries = [f'{{"sensorName":{json.dumps(name)},"sensorValue":{draw(wide_numbers)}}}' for name in names]
         time = draw(wide_times)
-        if place in wounds:
+        if place == wounded and wound in ("entry", "both"):
             entries[draw(st.integers(0, len(entries) - 1))] = draw(odd_entries)
-            time = draw(wide_times | wounded_times | wounded_times)
+        if place == wounded and wound in ("time", "both"):
+            time = draw(wounded_times)
         measures.append(measure_text(time, entries))
     return element_text(measures)
 
