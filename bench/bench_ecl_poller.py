@@ -77,7 +77,7 @@ async def bare_capacity(url: str, count: int, seconds: float) -> float:
     """Requests per second of a client that throws the answers away."""
     dialect, done, end = load_dialect(), 0, time.monotonic() + seconds
     accounts = [account(url, str(fleet.FIRST_SERIAL + number)) for number in range(count)]
-    urls = [build_url(dialect.paths.master_data, one, {}, dialect) for one in accounts]
+    urls = [build_url(dialect.paths.master_data, one, (), dialect) for one in accounts]
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 

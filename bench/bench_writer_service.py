@@ -65,7 +65,7 @@ SHAPES: dict[str, Validated] = {
     "26,000 values, as many as 1 MiB can say": validated(
         rows((1,), [MEASURED_AT + number for number in range(26_000)], [number + 0.123 for number in range(26_000)])
     ),
-    "nothing but refusals, 1,000 of them": refusals(MAX_REFUSAL_GROUPS, samples=3),
+    f"nothing but refusals, {MAX_REFUSAL_GROUPS} of them": refusals(MAX_REFUSAL_GROUPS, samples=3),
 }
 
 

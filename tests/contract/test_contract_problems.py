@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from metering_common.contract import limits
 from metering_common.http import bodies
 from metering_common.http.problems import TITLES
-from metering_ingest_api.domain import elements, limits
+from metering_ingest_api.domain import elements
 from metering_ingest_api.settings import IngestSettings
 
 pytestmark = pytest.mark.fast

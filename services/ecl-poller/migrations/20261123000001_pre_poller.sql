@@ -26,11 +26,11 @@ CREATE TABLE controller (
 );
 COMMENT ON COLUMN controller.server_code IS 'sealed under the master key that its first 8 bytes name';
 COMMENT ON COLUMN controller.access_code IS 'sealed under the master key that its first 8 bytes name';
-COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is not asked again until they are tested or replaced';
+COMMENT ON COLUMN controller.state IS 'denied: its codes were refused, it is asked once a day until they are tested or replaced';
 COMMENT ON COLUMN controller.attempts IS 'failures in a row';
 COMMENT ON COLUMN controller.next_due IS 'by the poller''s clock; leased_until is by the database''s';
 COMMENT ON COLUMN controller.lease IS 'counts up with every claim: who holds an older number has lost the controller';
-CREATE INDEX controller_by_due ON controller (next_due) WHERE enabled AND state <> 'denied';
+CREATE INDEX controller_by_due ON controller (next_due) WHERE enabled;
 
 CREATE TABLE portal_device (
     serial     text NOT NULL REFERENCES controller ON DELETE CASCADE,
@@ -53,7 +53,28 @@ CREATE TABLE channel_cursor (
     stamp       timestamptz NOT NULL,
     PRIMARY KEY (serial, device, channel)
 );
-COMMENT ON TABLE channel_cursor IS 'the last sample whose records Kafka acknowledged, in the portal''s order of receiving';
+COMMENT ON TABLE channel_cursor IS 'how far each channel was read: published, or held, in the portal''s order of receiving';
+
+CREATE TABLE channel_hold (
+    serial  text NOT NULL REFERENCES controller ON DELETE CASCADE,
+    device  text NOT NULL,
+    channel text NOT NULL,
+    reason  text NOT NULL,
+    since   timestamptz NOT NULL,
+    resume  timestamptz,
+    PRIMARY KEY (serial, device, channel)
+);
+COMMENT ON TABLE channel_hold IS 'channels that are read and not published, until a mapping takes them';
+COMMENT ON COLUMN channel_hold.resume IS 'the last stamp published; null: nothing yet, the device is read from its beginning';
+
+CREATE TABLE trusted_span (
+    serial  text NOT NULL REFERENCES controller ON DELETE CASCADE,
+    device  text NOT NULL,
+    from_at timestamptz NOT NULL,
+    to_at   timestamptz NOT NULL,
+    PRIMARY KEY (serial, device, from_at)
+);
+COMMENT ON TABLE trusted_span IS 'stamps of a right clock that were published: no sample of a wrong clock replaces them';
 
 CREATE TABLE gap (
     serial     text NOT NULL REFERENCES controller ON DELETE CASCADE,
@@ -88,9 +109,9 @@ CREATE TABLE remapped (
 );
 COMMENT ON TABLE remapped IS 'which answers a later mapping version was applied to again';
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON controller, portal_device, channel_cursor, gap, mapping, remapped TO ecl_service;
+GRANT SELECT, INSERT, UPDATE, DELETE ON controller, portal_device, channel_cursor, channel_hold, trusted_span, gap, mapping, remapped TO ecl_service;
 GRANT USAGE ON SEQUENCE mapping_version TO ecl_service;
 
 -- migrate:down
-DROP TABLE remapped, mapping, gap, channel_cursor, portal_device, controller;
+DROP TABLE remapped, mapping, gap, trusted_span, channel_hold, channel_cursor, portal_device, controller;
 DROP SEQUENCE mapping_version;

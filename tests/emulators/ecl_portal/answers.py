@@ -5,7 +5,7 @@ from typing import Any
 
 from metering_ecl_poller.domain.portal.dialect import Dialect
 from tests.emulators.ecl_portal.variant import Variant
-from tests.emulators.ecl_portal.world import Controller, Device, Row, last_read, value_at
+from tests.emulators.ecl_portal.world import Channel, Controller, Device, Row, last_read, raw_value
 
 STREET = {"Street": "Solitudevej", "StreetNumber": "12", "Zip": "6430", "City": "Nordborg", "Country": "DK"}
 
@@ -21,7 +21,9 @@ class Renderer:
         if not self.variant.status_in_body:
             return {}
         shown: object = 0 if code == "OK" else code
-        return {self.dialect.status.code[0]: shown, self.dialect.status.message[0]: message}
+        names = self.dialect.status
+        fields = {names.code[0]: shown, names.message[0]: message}
+        return {names.code[-1]: fields} if self.variant.status_as_object else fields
 
     def trace(self, client: str | None, server: str) -> dict[str, Any]:
         names = self.dialect.trace
@@ -61,8 +63,8 @@ class Renderer:
             names.id[0]: device.id,
             names.name[0]: device.name,
             names.active[0]: str(device.active) if self.variant.as_text else device.active,
-            "createdOnPortal": iso(device.created_ms),
-            **({} if read is None else {names.last_read[0]: iso(read)}),
+            names.created[0]: self._date(device.created_ms),
+            **({} if read is None else {names.last_read[0]: self._date(read)}),
             **device.extra,
             names.channels[0]: channels,
         }
@@ -83,8 +85,16 @@ class Renderer:
         }
         return body | empties[self.variant.empty]
 
-    def _data(self, device: Device, rows: list[Row]) -> list[dict[str, Any]]:
+    def _data(self, device: Device, rows: list[Row]) -> Any:
         names = self.dialect.readings
+        if self.variant.nesting == "by_channel":
+            return {
+                channel.id: [{**self._times(row), names.value[0]: self._value(device, channel, row)} for row in rows]
+                for channel in device.channels
+            }
+        if self.variant.nesting == "rows":
+            flat = [self._times(row) | value for row in rows for value in self._values(device, row)]
+            return [[one[name] for name in names.columns] for one in flat]
         if self.variant.nesting == "flat":
             return [
                 {names.device[0]: device.id, **self._times(row), **value}
@@ -103,15 +113,21 @@ class Renderer:
     def _values(self, device: Device, row: Row) -> list[dict[str, Any]]:
         names = self.dialect.readings
         return [
-            {names.channel[0]: channel.id, names.value[0]: self._number(value_at(device, channel, row.true_ms))}
+            {names.channel[0]: channel.id, names.value[0]: self._value(device, channel, row)}
             for channel in device.channels
         ]
 
+    def _value(self, device: Device, channel: Channel, row: Row) -> object:
+        return self._number(raw_value(device, channel, row.true_ms))
+
     def _times(self, row: Row) -> dict[str, str]:
         names = self.dialect.readings
-        return {names.timestamp[0]: iso(row.stamp_ms), names.received_time[0]: iso(row.received_ms)}
+        return {names.timestamp[0]: self._date(row.stamp_ms), names.received_time[0]: self._date(row.received_ms)}
 
-    def _number(self, value: float) -> object:
+    def _date(self, unix_ms: int) -> str:
+        return f"/Date({unix_ms})/" if self.variant.dates == "microsoft" else iso(unix_ms)
+
+    def _number(self, value: float | str) -> object:
         return str(value) if self.variant.as_text else value
 
 

@@ -4,7 +4,9 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["slow", "cut", "http500", "http429", "not_json", "wrong_shape"]
+Kind = Literal[
+    "slow", "cut", "http500", "http429", "not_json", "wrong_shape", "html403", "http410", "http301", "wrong_echo"
+]
 
 
 class PortalFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -13,6 +15,7 @@ class PortalFault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rena
     kind: Kind
     serial: str | None = None
     call: Literal["masterData", "readings"] | None = None
+    device: str | None = None
     times: int | None = None
     seconds: float = 5.0
     """Of a slow answer."""
@@ -30,10 +33,10 @@ class Faults:
     def clear(self) -> None:
         self._planned.clear()
 
-    def strike(self, call: str, serial: str) -> PortalFault | None:
+    def strike(self, call: str, serial: str, device: str = "") -> PortalFault | None:
         """The first fault that names this request, used up by one."""
         for fault in self._planned:
-            if fault.serial in (None, serial) and fault.call in (None, call):
+            if fault.serial in (None, serial) and fault.call in (None, call) and fault.device in (None, device):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times == 0:

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -57,11 +59,11 @@ class Portal:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         names = self._renderer.dialect.request
-        query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
+        query = _query(request, names.channels)
         trace = self._renderer.trace(query.get(names.client_request_id), f"{self.name}-{next(self._requests)}")
         try:
             ask = self._ask(request, query)
-            fault = self.faults.strike(ask.call, ask.serial)
+            fault = self.faults.strike(ask.call, ask.serial, ask.query.get(names.device, ""))
             self._enter(ask)
             try:
                 return await self._serve(request, ask, trace, fault)
@@ -84,7 +86,9 @@ class Portal:
         self, request: web.Request, ask: Ask, trace: dict[str, Any], fault: PortalFault | None
     ) -> web.StreamResponse:
         await asyncio.sleep(self._latency + (fault.seconds if fault and fault.kind == "slow" else 0))
-        if fault is not None and fault.kind != "slow":
+        if fault is not None and fault.kind == "wrong_echo":
+            trace = trace | {self._renderer.dialect.trace.client_request_id[0]: "of-another-request"}
+        elif fault is not None and fault.kind != "slow":
             return await _broken(request, fault, trace)
         controller = self._admit(ask)
         body = self._master_data(controller) if ask.call == "masterData" else self._readings(controller, ask)
@@ -101,12 +105,23 @@ class Portal:
             raise PortalRefusal("UNKNOWN_VERSION", "only masterData/v1 and readings/v1 are served")
         if "-" in raw:
             raise PortalRefusal("BAD_REQUEST", "a hyphen must be sent as %2D")
-        parts = [unquote(part) for part in request.rel_url.raw_path.split("/")[3:] if part]
-        if len(parts) == 1:
-            return Ask(call, query, query.get(names.server_code, ""), parts[0], query.get(names.access_code, ""))
-        if len(parts) != 3:
-            raise PortalRefusal("BAD_REQUEST", "the path is /{eclSerial} or /{serverCode}/{eclSerial}/{eclAccessCode}")
-        return Ask(call, query, *parts)
+        parts = [unquote(part) for part in request.rel_url.raw_path.split("/")[1:] if part]
+        if len(parts) not in (3, 5) or self._renderer.variant.dialect.get("paths"):
+            query |= self._in_path(call, parts)
+        elif len(parts) == 3:
+            query[names.serial] = parts[2]
+        else:
+            query |= dict(zip((names.server_code, names.serial, names.access_code), parts[2:], strict=True))
+        credentials = (query.get(name, "") for name in (names.server_code, names.serial, names.access_code))
+        return Ask(call, query, *credentials)
+
+    def _in_path(self, call: str, parts: list[str]) -> dict[str, str]:
+        """The arguments where the dialect's path has them."""
+        paths = self._renderer.dialect.paths
+        template = (paths.master_data if call == "masterData" else paths.readings).strip("/").split("/")
+        if len(template) != len(parts):
+            raise PortalRefusal("BAD_REQUEST", f"the path is /{'/'.join(template)}")
+        return {name[1:-1]: part for name, part in zip(template, parts, strict=True) if name.startswith("{")}
 
     def _admit(self, ask: Ask) -> Controller:
         if ask.server_code not in self.server_codes:
@@ -129,23 +144,52 @@ class Portal:
         wanted = min(_number(ask.query, names.page_size, variant.page_size_default), variant.page_size_maximum)
         found = self._found(controller, device, ask)
         number = _number(ask.query, names.page_number, names.first_page)
-        first = max(0, number - names.first_page) * wanted
+        ignored = variant.ignores_pages or names.paging == "from"
+        first = 0 if ignored else max(0, number - names.first_page) * (1 if names.paging == "offset" else wanted)
+        if variant.error_past_the_end and first > 0 and first >= len(found):
+            raise PortalRefusal("BAD_REQUEST", "there is no such page")
         page = {"number": number, "size": wanted, "total": len(found), "pages": -(-len(found) // wanted)}
-        return self._renderer.readings(device, found[first : first + wanted], page)
+        shown = found[first : first + wanted]
+        if variant.shuffled:
+            random.Random(len(shown)).shuffle(shown)
+        return self._renderer.readings(self._asked(device, ask), shown, page)
+
+    def _asked(self, device: Device, ask: Ask) -> Device:
+        """The device with the channels that were asked for, or all."""
+        asked = ask.query.get(self._renderer.dialect.request.channels)
+        if asked is None and self._renderer.variant.needs_channels:
+            raise PortalRefusal("BAD_REQUEST", "name the channels")
+        chosen = None if asked is None else set(asked.split(","))
+        return replace(device, channels=tuple(one for one in device.channels if chosen is None or one.id in chosen))
 
     def _found(self, controller: Controller, device: Device, ask: Ask) -> list[Row]:
         """Both directions include `from`; sorted in the direction of travel unless the variant turns that round."""
-        names = self._renderer.dialect.request
-        try:
-            from_ms = from_portal_time(ask.query.get(names.from_))
-        except ValueError:
-            raise PortalRefusal("BAD_REQUEST", f"{names.from_} is no ISO 8601 time stamp") from None
+        names, variant = self._renderer.dialect.request, self._renderer.variant
+        from_ms, until_ms = _moment(ask.query, names.from_), None
+        if names.to and names.to in ask.query:
+            until_ms = _moment(ask.query, names.to)
         backward = ask.query.get(names.direction, names.forward) == names.backward
-        if backward:
-            found = [row for row in rows(controller, device, self._now_ms(), 0) if row.stamp_ms <= from_ms]
-        else:
-            found = rows(controller, device, self._now_ms(), from_ms)
-        return found[::-1] if backward != self._renderer.variant.descending else found
+        start = 0 if backward else from_ms
+        found = [
+            row
+            for row in rows(controller, device, self._now_ms(), start, both=variant.keeps_both)
+            if not (backward and row.stamp_ms > from_ms) and (until_ms is None or row.stamp_ms <= until_ms)
+        ]
+        return found[::-1] if backward != variant.descending else found
+
+
+def _moment(query: dict[str, str], name: str) -> int:
+    try:
+        return from_portal_time(query.get(name))
+    except ValueError:
+        raise PortalRefusal("BAD_REQUEST", f"{name} is no ISO 8601 time stamp") from None
+
+
+def _query(request: web.Request, channels: str) -> dict[str, str]:
+    """The arguments; those of the name that may be repeated are joined."""
+    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
+    repeated = [value for name, value in pairs if name == channels]
+    return dict(pairs) | ({channels: ",".join(repeated)} if repeated else {})
 
 
 def _number(query: dict[str, str], name: str, default: int) -> int:
@@ -160,17 +204,30 @@ def _json(body: dict[str, Any], status: int = 200) -> web.Response:
 
 
 async def _broken(request: web.Request, fault: PortalFault, trace: dict[str, Any]) -> web.StreamResponse:
-    """One of the ways in which an answer fails to be one."""
-    match fault.kind:
-        case "http500":
-            return web.Response(status=500, text="<html>Server Error in '/' Application.</html>")
-        case "http429":
-            retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return web.Response(status=429, text="too many requests", headers=retry)
-        case "not_json":
-            return web.Response(text="<html>Vedligeholdelse</html>", content_type="text/html")
-        case "wrong_shape":
-            return _json(trace | {"data": {"unexpected": [1, "two"]}})
+    """Returns one of the ways in which an answer fails to be one."""
+    if fault.kind == "cut":
+        return await _cut(request)
+    if fault.kind == "wrong_shape":
+        return _json(trace | {"data": {"unexpected": [1, "two"]}})
+    status, text, kind = _BROKEN[fault.kind]
+    headers = {"Location": "https://portal.example/readings/v2/1"} if fault.kind == "http301" else {}
+    if fault.retry_after is not None:
+        headers["Retry-After"] = str(fault.retry_after)
+    return web.Response(status=status, text=text, content_type=kind, headers=headers)
+
+
+_BROKEN = {
+    "http500": (500, "internal error", "text/plain"),
+    "http429": (429, "too many requests", "text/plain"),
+    "http301": (301, "", "text/plain"),
+    "http410": (410, '{"message": "v1 has ended"}', "application/json"),
+    "html403": (403, "<html>Forbidden by the firewall</html>", "text/html"),
+    "not_json": (200, "<html>Vedligeholdelse</html>", "text/html"),
+}
+"""Status, text and content type."""
+
+
+async def _cut(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Length": "100000", "Content-Type": "application/json"})
     await response.prepare(request)
     await response.write(b'{"data": [')

@@ -15,7 +15,7 @@ from metering_writer.testing_flavours import KEEP_EVERYTHING, migrate
 from metering_writer.testing_processes import writer_processes
 from tests.emulators.ecl_portal.station import Key
 
-STORED_SECONDS = 180
+STORED_SECONDS = 600
 
 
 class Storing:
@@ -34,6 +34,10 @@ class Storing:
         found = {(int(device), sensor, int(at)): float(value) for device, sensor, at, value in rows}
         assert len(found) == len(rows)
         return found
+
+    def count(self, condition: str) -> int:
+        """How many rows of `measurement` meet a condition in SQL."""
+        return int(self._database.sql(f"SELECT count(*) FROM measurement WHERE {condition};"))
 
     def counted(self) -> dict[str, int]:
         """Sums over the ledger: what became of every value."""

@@ -63,6 +63,8 @@ class Controller:
     """The portal cannot reach the controller."""
     clock_errors: list[tuple[int, int]] = field(default_factory=list)
     """(from true time, by how much its time stamps are wrong): wrong clock and wrong zone look alike."""
+    late: list[tuple[int, int, int]] = field(default_factory=list)
+    """(from, to, until): the log's samples of a time are delivered only from `until` on, newer ones before them."""
     extra: dict[str, object] = field(default_factory=dict)
 
     def device(self, device_id: str) -> Device | None:
@@ -78,20 +80,20 @@ class Row:
     received_ms: int
 
 
-def rows(controller: Controller, device: Device, now_ms: int, from_ms: int) -> list[Row]:
+def rows(controller: Controller, device: Device, now_ms: int, from_ms: int, *, both: bool = False) -> list[Row]:
     """What the portal has of a device with time stamps at or after `from_ms`, in their order.
 
-    Of two samples with one time stamp (a clock set back) the portal keeps the later.
+    Of two samples with one time stamp (a clock set back) the portal keeps the later, or `both`.
     """
     furthest = max((abs(error) for _, error in controller.clock_errors), default=0)
     start = max(device.created_ms, from_ms - furthest - HOUR_MS)
-    found: dict[int, Row] = {}
+    found: dict[tuple[int, int], Row] = {}
     for true_ms in _measured(controller, device, start, now_ms):
         received = _received(controller, true_ms) if device.is_log else true_ms
         stamp = true_ms + _clock_error(controller, true_ms)
         if received <= now_ms and stamp >= from_ms and received - true_ms <= LOG_MEMORY_MS:
-            found[stamp] = Row(true_ms, stamp, received)
-    return [found[stamp] for stamp in sorted(found)]
+            found[stamp, received if both else 0] = Row(true_ms, stamp, received)
+    return [found[key] for key in sorted(found)]
 
 
 def gaps(controller: Controller, device: Device, now_ms: int) -> list[Span]:
@@ -129,8 +131,10 @@ def _measured(controller: Controller, device: Device, start_ms: int, now_ms: int
 
 def _received(controller: Controller, true_ms: int) -> int:
     """The first collection that reached the controller after the sample."""
-    moment = _collection_before(controller, true_ms)
-    while moment < true_ms or _within(moment, controller.outages):
+    delayed = [until for start, end, until in controller.late if start <= true_ms < end]
+    earliest = max([true_ms, *delayed])
+    moment = _collection_before(controller, earliest)
+    while moment < earliest or _within(moment, controller.outages):
         moment += HOUR_MS
     return moment
 
@@ -154,6 +158,7 @@ def _clock_error(controller: Controller, true_ms: int) -> int:
 
 
 OPEN_SENSOR = 192.0
+VOLTS = 10
 
 
 def value_at(device: Device, channel: Channel, true_ms: int) -> float | int:
@@ -176,6 +181,17 @@ def value_at(device: Device, channel: Channel, true_ms: int) -> float | int:
         "flow_rate": 110 + 20 * math.sin(2 * math.pi * days),
         "power": 4_500 + 900 * math.sin(2 * math.pi * (days + 0.25)),
         "pressure": 1.8,
+        "switch": int(days * 24) % 2,
         "wind": 4 + 2 * math.sin(6 * math.pi * days),
     }
     return round(curves[channel.kind], 4 if channel.kind in ("energy", "volume") else 2)
+
+
+def raw_value(device: Device, channel: Channel, true_ms: int) -> float | int | str:
+    """The value as the portal gives it: volts of an analog input, the text of a switch, else the value itself."""
+    value = value_at(device, channel, true_ms)
+    low, high = device.extra.get("configInputDefinedMinValue"), device.extra.get("configInputDefinedMaxValue")
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return round((value - low) / (high - low) * VOLTS, 6)
+    texts = device.extra.get("configInputCircuitOpenText"), device.extra.get("configInputCircuitCloseText")
+    return str(texts[int(value)]) if all(texts) else value

@@ -19,6 +19,7 @@ from metering_local.checkout import ROOT
 from metering_local.cli import run_command
 from metering_local.compose_prober import enrol_prober
 from metering_local.errors import EnvironmentProblemError
+from metering_local.login import login_name
 from metering_local.stack import write_private
 
 HEALTHY_SECONDS = 600
@@ -113,6 +114,7 @@ def _for_tools(variables: Mapping[str, str]) -> dict[str, str]:
         "METERING_DATABASE_URL": dsn("storage_reader", "storage"),
         "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{variables['METERING_KAFKA_PORT']}",
         "KAFKA_ENVIRONMENT": variables.get("KAFKA_ENVIRONMENT", "laptop"),
+        "METERING_OPERATOR": login_name(),
         "AUTH_DATABASE_URL": dsn("auth_service", "auth"),
         "AUTH_KEY_ENCRYPTION_KEY": variables["AUTH_KEY_ENCRYPTION_KEY"],
         "WRITER_DATABASE_URL": dsn("storage_writer", "storage"),

@@ -1,13 +1,13 @@
 """Every process of the local platform with its command and its environment: what a measure passes, as a table."""
 
 import os
-import pwd
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from metering_local.checkout import PROGRAMS
 from metering_local.kafka import java_command, java_environment
+from metering_local.login import login_name
 from metering_local.postgres import server_command, server_environment
 from metering_local.postgres_user import server_user
 from metering_local.process import HOST
@@ -71,7 +71,7 @@ def auth_tool_environment(stack: Stack) -> dict[str, str]:
     return {
         "AUTH_DATABASE_URL": stack.dsn("auth_service", "auth"),
         "AUTH_KEY_ENCRYPTION_KEY": stack.secrets.auth_master_key,
-        "METERING_OPERATOR": pwd.getpwuid(os.getuid()).pw_name,
+        "METERING_OPERATOR": login_name(),
         "AUTH_KEY_PUBLISH_SECONDS": "5",  # both ingest-api replicas are on this machine and know a new key within one
     }
 

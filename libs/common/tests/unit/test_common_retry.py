@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from metering_common.service.admin_server import AdminServer
+from metering_common.service.backoff import Backoff
 from metering_common.service.clock import ManualClock
-from metering_common.service.retry import Backoff, RefusedError, RetryPolicy
+from metering_common.service.retry import RefusedError, RetryPolicy
 
 pytestmark = pytest.mark.fast
 

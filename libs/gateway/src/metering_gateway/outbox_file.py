@@ -14,6 +14,7 @@ from metering_gateway.sql import load
 LOCK_SECONDS = 5.0  # another process of this gateway may be writing
 _DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PROBED = ("device", "measure", "refused", "account", "result_due", "replay", "memory")
+_LOG_PAGES = 128  # a small log: on a full disk its file is used again and again, and the reserve is larger than it
 _COMPANIONS = ("", "-wal", "-shm")
 _MOST_SINGLE_READS = 2_000_000  # rows between two readable ends that are tried one by one
 
@@ -66,6 +67,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file takes it
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         database.execute("PRAGMA foreign_keys = ON")
         database.executescript(load("schema.sql"))
         _probe(database)

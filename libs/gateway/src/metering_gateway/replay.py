@@ -66,7 +66,7 @@ def load_mapping(path: Path) -> FileMapping:
     """Raises OSError and MappingError."""
     try:
         return read_mapping(json.loads(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MappingError(f"{path}: {error}") from error
 
 

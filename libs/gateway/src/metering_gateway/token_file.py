@@ -33,7 +33,7 @@ class TokenFile:
             return TokenPair(str(document["refreshToken"]), document.get("accessToken"))
         except FileNotFoundError as error:
             raise NoTokenError(f"no token yet in {self._path}: import the issued one first") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             text = f"{self._path} is damaged: have a new token issued, and import it (an old one ends the whole family)"
             raise NoTokenError(text) from error
 

@@ -176,3 +176,36 @@ async def test_many_made_up_meters_at_a_rate(cli: Cli) -> None:
     summary = await cli.json("simulate", "--devices", "7", "--rate", "100", "--seconds", "0.7", "--prefix", "s-")
     assert (summary["run"]["sent_measures"], summary["run"]["accepted"]) == (70, 280)
     assert {device for device, _, _ in cli.platform.arrivals} == {f"s-{number}" for number in range(1, 8)}
+
+
+async def test_values_that_a_rule_refuses_have_an_exit_status_of_their_own(cli: Cli) -> None:
+    cli.platform.refused_sensors = {"Corriente A": "RV-07"}
+    await cli.import_token()
+    summary = await cli.json(*SEND, code=4)
+    assert (summary["waiting"], summary["run"]["refused_per_rule"]) == (0, {"RV-07": 1})
+
+
+async def test_a_damaged_outbox_has_an_exit_status_of_its_own(cli: Cli) -> None:
+    await cli.import_token()
+    (cli.state / "outbox.sqlite").write_bytes(b"not a database" * 1000)
+    await cli.json(*SEND, code=5)
+    assert "the outbox was damaged; it now lies in" in cli.error
+    assert len(cli.platform.arrivals) == 1
+
+
+async def test_a_check_shows_how_a_file_is_understood_and_stores_nothing(cli: Cli, tmp_path: Path) -> None:
+    file, mapping = tmp_path / "f.csv", tmp_path / "m.json"
+    file.write_bytes("t;señal\n2026-03-01T00:00:00Z;1.234,5\n".encode("cp1252"))
+    sensors = [{"sensor": "Corriente A", "column": "señal"}]
+    mapping.write_text(json.dumps({"time": {"columns": ["t"]}, "devices": [{"number": "29", "sensors": sensors}]}))
+    shown = await cli.json("replay", str(file), "--mapping", str(mapping), "--check")
+    assert shown["file"] == {
+        "encoding": "cp1252",
+        "delimiter": ";",
+        "decimal": ",",
+        "thousands": ".",
+        "zone": None,
+        "rows": 1,
+    }
+    assert shown["measures"] == [{"deviceNumber": "29", "timestamp": 1772323200, "values": {"Corriente A": 1234.5}}]
+    assert not cli.state.exists()

@@ -1,7 +1,7 @@
 """The simulator: as many measures as asked, no two of one key, the same for the same seed."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metering_gateway.simulate import Simulation
@@ -9,6 +9,7 @@ from metering_gateway.simulate import Simulation
 pytestmark = pytest.mark.fast
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0.1, 100), st.floats(0.1, 20), st.integers())
 def test_each_measure_has_a_key_of_its_own_and_none_is_in_the_future(
     devices: int, rate: float, seconds: float, seed: int

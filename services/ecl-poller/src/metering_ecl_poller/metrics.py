@@ -7,7 +7,7 @@ from metering_ecl_poller.domain.clock_check import ClockState
 from metering_ecl_poller.domain.gaps import GapReason
 
 STATES = ("new", "polled", "failing", "denied", "disabled")
-RESULTS = ("done", "unreachable", "busy", "denied", "refused", "unreadable", "ours", "defect")
+RESULTS = ("done", "unreachable", "busy", "denied", "refused", "moved", "unreadable", "ours", "defect")
 
 
 class PollerMetrics:
@@ -53,6 +53,11 @@ class PollerMetrics:
         )
         self.overdue_seconds = Gauge(
             "metering_ecl_overdue_seconds", "How late the controller is that has waited longest.", registry=collectors
+        )
+        self.held_channels = Gauge(
+            "metering_ecl_held_channels",
+            "Channels whose values wait: not in the mapping, another unit, or the device is not registered.",
+            registry=collectors,
         )
         for reason in GapReason:
             self.gaps.labels(reason)

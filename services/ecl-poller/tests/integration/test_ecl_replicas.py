@@ -213,7 +213,13 @@ async def test_who_lost_the_lease_moves_no_cursor_and_writes_no_result(
         time_passes(ecl_database, LEASE_SECONDS)
         (taken,) = await two.claim(later, 1)
         progress = DeviceProgress(
-            device="d", cursors={"1": Cursor(later, later)}, gaps=[], window=(NOON_MS, later), problem=None
+            device="d",
+            cursors={"1": Cursor(later, later)},
+            gaps=[],
+            window=(NOON_MS, later),
+            holds={},
+            trusted=(),
+            problem=None,
         )
         with pytest.raises(ControllerLeaseLostError):
             await one.advance(job, progress, later)

@@ -12,17 +12,19 @@ from metering_ecl_poller.adapters.portal.client import PortalClient
 from metering_ecl_poller.adapters.portal.dialect_file import load_dialect
 from metering_ecl_poller.application.reading import read_forward
 from metering_ecl_poller.domain.portal.account import PortalAccount
+from metering_ecl_poller.domain.portal.answer import PortalAnswer
 from metering_ecl_poller.domain.portal.dialect import Dialect, dialect_from, overlaid
 from metering_ecl_poller.domain.portal.errors import (
     AccessDeniedError,
     AnswerUnreadableError,
     PortalBusyError,
     PortalError,
+    PortalMovedError,
     PortalRefusedError,
     PortalUnreachableError,
 )
-from metering_ecl_poller.domain.portal.models import DeviceType
-from metering_ecl_poller.domain.portal.pages import DeviceReading, ReadingRequest
+from metering_ecl_poller.domain.portal.models import DeviceType, ReadingsPage, Sample
+from metering_ecl_poller.domain.portal.pages import DeviceReading, PageWalk, ReadingRequest
 from tests.emulators.ecl_portal import fleet
 from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, NOON_MS, ConnectedPortal
 from tests.emulators.ecl_portal.faults import Kind, PortalFault
@@ -47,6 +49,11 @@ SHAPES: dict[str, Variant] = {
     "small pages, no totals": Variant(page_size_maximum=7 * 5, totals=False),
     "small pages, newest first": Variant(page_size_maximum=7 * 5, descending=True),
     "the old build's spelling": Variant(dialect={"master": {"software_build": ["hardwareBuild"]}}),
+    "objects by channel": Variant(nesting="by_channel"),
+    "Microsoft's dates": Variant(dates="microsoft"),
+    "status as an object": Variant(status_as_object=True),
+    "shuffled pages": Variant(shuffled=True, page_size_maximum=11),
+    "an error behind the last page": Variant(error_past_the_end=True, page_size_maximum=24),
     "timeStamp": Variant(dialect={"readings": {"timestamp": ["timeStamp"]}}),
 }
 TABLES: dict[str, dict[str, Any]] = {
@@ -58,6 +65,13 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "other selectors": {"request": {"device": "deviceId", "from": "from", "direction": "retning"}},
     "pages counted from 0": {"request": {"first_page": 0}},
+    "device and channels in the path": {
+        "paths": {"readings": "/readings/v1/{eclSerial}/{externalDeviceId}/{externalChannelIds}"},
+    },
+    "channels as a list": {"request": {"channels_as": "list", "channels": "kanaler"}},
+    "channels repeated": {"request": {"channels_as": "repeat"}},
+    "pages by offset": {"request": {"paging": "offset", "page_number": "skip", "first_page": 0}},
+    "until a moment": {"request": {"to": "til"}},
     "other fields": {
         "master": {"devices": ["logDevices"]},
         "channel": {"id": ["kanal"]},
@@ -74,7 +88,9 @@ async def read(connected: ConnectedPortal, what: str, dialect: Dialect | None = 
     """The last hours of one of the emulated controller's devices, by its place in the fleet."""
     place = {"old": 0, "log": 1, "meter": 2, "input": 3}[what]
     table = dialect or load_dialect()
-    wanted = ReadingRequest(connected.controller.devices[place].id, connected.clock.now_ms() - hours * HOUR_MS)
+    device = connected.controller.devices[place]
+    channels = tuple(channel.id for channel in device.channels)
+    wanted = ReadingRequest(device.id, connected.clock.now_ms() - hours * HOUR_MS, channels=channels)
     return await read_forward(connected.client(table), connected.account(), wanted, table.request)
 
 
@@ -169,10 +185,47 @@ async def test_more_pages_than_the_cap_in_the_wrong_order_are_refused(connected:
         await read(connected, "log", dialect)
 
 
-async def test_a_page_that_repeats_the_one_before_is_refused(connected: ConnectedPortal) -> None:
-    connected.emulator.portals["dk"].speak(Variant(dialect={"request": {"page_number": "side"}}, page_size_maximum=10))
+@pytest.mark.parametrize("variant", [Variant(page_size_maximum=10), Variant(page_size_maximum=10, descending=True)])
+@pytest.mark.parametrize("totals", [True, False])
+async def test_a_page_that_repeats_is_refused_though_the_clock_moves(
+    connected: ConnectedPortal, variant: Variant, *, totals: bool
+) -> None:
+    """The portal reads the page's number under another name: every page is the first, and answered a second later."""
+    connected.emulator.portals["dk"].speak(msgspec.structs.replace(variant, ignores_pages=True, totals=totals))
+    table = load_dialect()
+
+    async def a_second_later(_answer: PortalAnswer) -> None:
+        connected.clock.advance(1)
+
+    client = PortalClient(connected.session, table, connected.clock, a_second_later)
+    wanted = ReadingRequest(connected.controller.devices[1].id, connected.clock.now_ms() - DAY_MS)
     with pytest.raises(AnswerUnreadableError, match="repeats"):
-        await read(connected, "log")
+        await read_forward(client, connected.account(), wanted, table.request)
+
+
+async def test_fewer_samples_than_the_portal_counts_are_refused() -> None:
+    walk = PageWalk("1")
+    page = ReadingsPage(
+        samples=(Sample("d", "1", 1, 1, None, 1),), unreadable=(), total_count=3, total_pages=1, page_size=1
+    )
+    walk.add(page)
+    with pytest.raises(AnswerUnreadableError, match="1 samples came where the portal counts 3"):
+        walk.is_last(page)
+
+
+async def test_a_read_by_time_ends_without_totals(connected: ConnectedPortal) -> None:
+    """Paging by `from`: each read is one page, the last one has nothing but the moment asked from."""
+    overlay = {"request": {"paging": "from"}}
+    connected.emulator.portals["dk"].speak(Variant(dialect=overlay, totals=False, page_size_maximum=10))
+    table, start, found = mended(overlay), connected.clock.now_ms() - DAY_MS, set()
+    for _ in range(20):
+        wanted = ReadingRequest(connected.controller.devices[1].id, start)
+        reading = await read_forward(connected.client(table), connected.account(), wanted, table.request)
+        found |= {sample.timestamp_ms for sample in reading.samples}
+        if reading.complete:
+            break
+        start = reading.samples[-1].timestamp_ms
+    assert (reading.complete, len(found)) == (True, 96)
 
 
 FAULTS: dict[Kind, type[PortalError]] = {
@@ -180,6 +233,10 @@ FAULTS: dict[Kind, type[PortalError]] = {
     "cut": PortalUnreachableError,
     "http500": PortalUnreachableError,
     "http429": PortalBusyError,
+    "html403": PortalUnreachableError,
+    "http410": PortalMovedError,
+    "http301": PortalMovedError,
+    "wrong_echo": AnswerUnreadableError,
     "not_json": AnswerUnreadableError,
     "wrong_shape": AnswerUnreadableError,
 }

@@ -18,11 +18,12 @@ from tests.emulators.ecl_portal.connected import DAY_MS, HOUR_MS, MINUTE_MS, NOO
 pytestmark = pytest.mark.fast
 
 QUARTER_MS = 15 * MINUTE_MS
+ANSWERED_MS = NOON_MS + 100 * DAY_MS
 INTERVALS = SamplingIntervals(QUARTER_MS, HOUR_MS, 10 * DAY_MS)
 
 
 def sample(stamp_ms: int, received_ms: int | None = None, value: Value = None, channel: str = "1") -> Sample:
-    return Sample("d", channel, stamp_ms, stamp_ms if received_ms is None else received_ms, value, NOON_MS)
+    return Sample("d", channel, stamp_ms, stamp_ms if received_ms is None else received_ms, value, ANSWERED_MS)
 
 
 def collected(*, until_ms: int, received_ms: int, count: int = 4, error_ms: int = 0) -> list[Sample]:
@@ -161,8 +162,10 @@ class TestSchedule:
 
 
 class TestWindow:
-    def test_without_cursors_as_far_as_the_log_remembers(self) -> None:
-        assert window.from_ms({}, NOON_MS, 10 * DAY_MS) == NOON_MS - 10 * DAY_MS
+    def test_a_device_that_was_never_read_is_read_from_its_creation_but_not_what_is_refused_as_too_old(self) -> None:
+        assert window.beginning_ms(NOON_MS - DAY_MS, NOON_MS) == NOON_MS - DAY_MS - HOUR_MS
+        for created in (None, NOON_MS - 3_000 * DAY_MS):
+            assert NOON_MS - 400 * DAY_MS < window.beginning_ms(created, NOON_MS) < NOON_MS - 398 * DAY_MS
 
     def test_from_the_rearmost_channel_with_an_overlap(self) -> None:
         cursors = {"a": Cursor(NOON_MS, NOON_MS), "b": Cursor(NOON_MS, NOON_MS - DAY_MS)}
@@ -180,17 +183,20 @@ class TestWindow:
     def test_cursors_follow_the_order_of_receiving_not_the_time_stamps(self) -> None:
         before = {"1": Cursor(NOON_MS, NOON_MS + 3 * HOUR_MS)}
         samples = [sample(NOON_MS, NOON_MS + HOUR_MS), sample(NOON_MS + 3 * HOUR_MS, NOON_MS)]
-        assert window.advanced(samples, before, frozenset()) == {"1": Cursor(NOON_MS + HOUR_MS, NOON_MS)}
+        assert window.advanced(samples, before) == {"1": Cursor(NOON_MS + HOUR_MS, NOON_MS)}
         assert [window.is_new(one, before) for one in samples] == [True, False]
 
-    def test_held_channels_stay(self) -> None:
-        assert window.advanced([sample(NOON_MS)], {}, frozenset({"1"})) == {}
-
     def test_a_collection_that_was_cut_off_is_left_for_the_next_read(self) -> None:
-        whole, cut = collected(until_ms=NOON_MS, received_ms=1), collected(until_ms=NOON_MS, received_ms=2)
+        whole, cut = collected(until_ms=NOON_MS, received_ms=1), collected(until_ms=NOON_MS + HOUR_MS, received_ms=2)
         assert window.settled((*whole, *cut), complete=False) == tuple(whole)
         assert window.settled((*whole, *cut), complete=True) == (*whole, *cut)
         assert window.settled(tuple(whole), complete=False) == tuple(whole)
+
+    def test_a_collection_inside_a_read_was_not_cut_off(self) -> None:
+        around = [sample(NOON_MS - DAY_MS, 1), sample(NOON_MS + DAY_MS, 1)]
+        late = collected(until_ms=NOON_MS, received_ms=2)
+        samples = tuple(sorted([*around, *late], key=lambda one: one.timestamp_ms))
+        assert window.settled(samples, complete=False) == samples
 
 
 class TestGaps:
@@ -280,7 +286,7 @@ class TestElements:
         ],
     )
     def test_any_value_becomes_json_that_the_validator_can_check(self, value: Value, wanted: str) -> None:
-        assert elements.json_value(value, Decimal(1)) == wanted
+        assert elements.json_value(value, ChannelRoute("s", Decimal(1))) == wanted
         json.loads(wanted)
 
     def test_channels_that_are_not_mapped_are_left_out(self) -> None:

@@ -40,20 +40,20 @@ class TestMapping:
 
     def test_a_channel_is_wired_with_its_factor_and_its_scale(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit="MWh", scale=Decimal("0.01")))
-        assert mapping.route_channels(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal("10.00"))}
+        assert mapping.plan_routes(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal("10.00"))}
 
     def test_a_channel_whose_unit_changed_is_held(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit="kWh"))
-        routed = mapping.route_channels(mapped(channel()), portal)
+        routed = mapping.plan_routes(mapped(channel()), portal)
         assert routed.routes == {}
         assert "the mapping was made for MWh" in routed.held["1"]
 
     def test_without_a_declared_unit_the_mappings_own_holds(self) -> None:
         portal = device(PortalChannel(id="1", name="Energy", unit=None))
-        assert mapping.route_channels(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal(1_000))}
+        assert mapping.plan_routes(mapped(channel()), portal).routes == {"1": ChannelRoute("E", Decimal(1_000))}
 
     def test_a_sensor_that_is_null_is_not_taken(self) -> None:
-        assert mapping.route_channels(mapped(channel(sensor=None)), device()).routes == {}
+        assert mapping.plan_routes(mapped(channel(sensor=None)), device()).routes == {}
 
     def test_a_good_file_has_no_faults(self) -> None:
         assert self.faults(mapped(channel())) == []

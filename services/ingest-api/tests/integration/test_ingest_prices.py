@@ -79,11 +79,11 @@ async def test_values_are_counted_and_a_gateway_over_them_is_told_so(limited: In
 @pytest.mark.parametrize(
     ("data", "headers", "status"),
     [
-        (b"[" + b" " * 150_000, {}, 400),
-        (body(["x" * 150_000]) + b"?", {}, 400),
+        (b"[" + b" " * 60_000, {}, 400),
+        (body(["x" * 60_000]) + b"?", {}, 400),
         (gzip.compress(bytes(range(256)) * 600)[:-9], {"Content-Encoding": "gzip"}, 400),
         (b"[" + b"NaN," * 10_000, {}, 400),
-        (b"x" * 1_048_577, {"Transfer-Encoding": "chunked"}, 413),
+        (gzip.compress(bytes(2_000_000)), {"Content-Encoding": "gzip"}, 413),
     ],
     ids=["not closed", "rubbish behind", "broken gzip", "the standard decoder", "too large"],
 )

@@ -3,9 +3,9 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from metering_common.contract.limits import MAX_VALUES
+from metering_common.contract.limits import DAY_SECONDS, MAX_MEASURES, MAX_SPAN_SECONDS, MAX_VALUES
 from metering_common.service.settings import ServiceSettings
-from metering_validator.domain.context import DAY_SECONDS, Limits, Window
+from metering_validator.domain.context import Limits, Window
 
 
 class Settings(ServiceSettings):
@@ -29,11 +29,15 @@ class Settings(ServiceSettings):
     future_window_seconds: int = Field(900, ge=0, description="how far a timestamp may lie after received-at")
     http_past_window_days: int = Field(400, ge=1, description="how far it may lie before, for what gateways send")
     ecl_past_window_days: int = Field(400, ge=1, description="the same for what comes from the ECL portal")
-    max_measures: int = Field(100, ge=1, description="measures that are validated of one record; the rest is refused")
+    max_measures: int = Field(
+        MAX_MEASURES, ge=1, description="measures that are validated of one record; the rest is refused"
+    )
     max_values: int = Field(
         MAX_VALUES, ge=1, description="values that are validated of one record; measures beyond are counted and refused"
     )
-    max_span_seconds: int = Field(DAY_SECONDS, ge=1, description="how far the measures of one record may lie apart")
+    max_span_seconds: int = Field(
+        MAX_SPAN_SECONDS, ge=1, description="how far the measures of one record may lie apart"
+    )
 
     @property
     def limits(self) -> Limits:

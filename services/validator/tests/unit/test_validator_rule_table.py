@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from validator_support.builders import DEVICE, NOW, SENSORS, context, context_of
-from validator_support.strategies import wide_contexts, wide_elements, wide_sensors
+from validator_support.strategies import WOUNDED_TIMES, measure_text, wide_contexts, wide_elements, wide_sensors
 
 from metering_common.contract import codec
 from metering_common.contract.messages import Quality
@@ -78,15 +79,23 @@ def test_each_example_has_the_same_result_both_ways(rule: Rule[Any]) -> None:
         check_both_ways(example.element(NOW), context_of(example))
 
 
+def with_a_wounded_time(value: str, turn: int) -> str:
+    """Returns the element with one more measure, whose time is each of the wrong ones in turn."""
+    wounded = measure_text(WOUNDED_TIMES[turn % len(WOUNDED_TIMES)], ['{"sensorName":"Corriente A","sensorValue":1}'])
+    return value.replace('"measures":[', f'"measures":[{wounded},', 1)
+
+
 def test_wide_draws_have_the_same_result_both_ways_and_hit_every_rule() -> None:
     hits: Counter[str] = Counter()
+    turns = count()
 
     @settings(max_examples=400, deadline=None, derandomize=True)
     @given(wide_elements, wide_sensors, wide_contexts)
     def both_ways(value: str, sensors: tuple[Sensor, ...], terms: dict[str, Any]) -> None:
         given_context = context(sensors=sensors, **terms)
-        hits.update(check_both_ways(value.encode(), given_context).findings_per_rule.keys())
-        hits["clean"] += validate_by_columns(value.encode(), given_context) is not None
+        for one in (value, with_a_wounded_time(value, next(turns))):
+            hits.update(check_both_ways(one.encode(), given_context).findings_per_rule.keys())
+            hits["clean"] += validate_by_columns(one.encode(), given_context) is not None
 
     both_ways()
     print("draws that hit:", dict(sorted(hits.items())))  # noqa: T201  the coverage by rule is to be seen (pytest -s)
@@ -139,7 +148,9 @@ def test_a_check_of_numbers_never_misses_what_its_rule_applies_to(
         applies = any(one.applies(number, sensor) for number in column.numbers)
         assert (one.concerns(sensor) and one.may_apply(column, CONTEXT)) or not applies, one.id
     for one in TABLE.of(Phase.VALUE):
-        applies = any(one.applies(Named(sensor.name, sensor), number, None, CONTEXT) for number in column.numbers)
+        applies = any(
+            one.applies(Named(has_name=True, sensor=sensor), number, None, CONTEXT) for number in column.numbers
+        )
         assert (one.concerns(sensor) and one.may_apply(column, CONTEXT)) or not applies, one.id
 
 

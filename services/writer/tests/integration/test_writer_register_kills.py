@@ -123,5 +123,5 @@ async def _assert_as_the_rows_say(pool: TimedPool, device: int, sensor: int, rul
     assert right
     expected = [(one.kind.value, *one[1:3], *one[5:8], one.estimated, one.provisional) for one in right]
     assert [tuple(row)[:3] + tuple(row)[6:] for row in stored] == [one[:3] + one[6:] for one in expected]
-    numbers = [np.array([tuple(one)[3:6] for one in events]) for events in (stored, expected)]
-    np.testing.assert_allclose(*numbers, rtol=1e-9, atol=1e-6)
+    numbers, wanted = (np.array([tuple(one)[3:6] for one in events]) for events in (stored, expected))
+    np.testing.assert_allclose(numbers, wanted, rtol=1e-9, atol=1e-6)

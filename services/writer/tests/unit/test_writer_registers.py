@@ -32,7 +32,7 @@ def counted(rules: RegisterRules, readings: Readings) -> tuple[float, list[Event
     """The whole consumption, the kinds of the events and whether one of them is provisional."""
     course = classify_register(rules, readings)
     whole = adjusted_at(course, int(readings.at[-1])) - adjusted_at(course, int(readings.at[0]))
-    kinds = [event.kind for event in course.events if event.kind is not EventKind.GAP]
+    kinds: list[EventKind] = [event.kind for event in course.events if event.kind is not EventKind.GAP]
     return whole, kinds, any(event.provisional for event in course.events)
 
 
@@ -128,13 +128,13 @@ def true_registers(draw: st.DrawFn) -> tuple[RegisterRules, list[float]]:
 
 
 def wrong_readings(
-    draw: st.DrawFn, rules: RegisterRules, true: Sequence[float], first: int, count: int
+    data: st.DataObject, rules: RegisterRules, true: Sequence[float], first: int, count: int
 ) -> dict[int, float]:
     """Each below the reading before, or above the three that follow, by more than tolerance."""
     low, high = true[first - 1], true[first + count + 2]
     chosen = {}
     for place in range(first, first + count):
-        factor = draw(st.sampled_from([0.0, 0.3, 0.9, 0.99, 1.01, 1.5, 1_000.0, 1e6]))
+        factor = data.draw(st.sampled_from([0.0, 0.3, 0.9, 0.99, 1.01, 1.5, 1_000.0, 1e6]))
         wrong = low * factor if factor < 1 else high * factor
         margin = rules.tolerance(max(wrong, low)) + 1e-6
         assume(wrong < low - margin if factor < 1 else wrong > high + margin)
@@ -147,9 +147,9 @@ def wrong_readings(
 def test_wrong_readings_change_no_figure(known: tuple[RegisterRules, list[float]], data: st.DataObject) -> None:
     rules, true = known
     first, count = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))
-    wrong = wrong_readings(data.draw, rules, true, first, count)
+    wrong = wrong_readings(data, rules, true, first, count)
     if data.draw(st.booleans()):
-        wrong |= wrong_readings(data.draw, rules, true, first + count + 3, data.draw(st.integers(1, 2)))
+        wrong |= wrong_readings(data, rules, true, first + count + 3, data.draw(st.integers(1, 2)))
     at = np.arange(len(true), dtype=np.int64) * HOUR
     right = np.array([place not in wrong for place in range(len(true))])
     without = classify_register(rules, Readings(at[right], np.array(true)[right]))

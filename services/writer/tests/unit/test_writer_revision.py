@@ -101,5 +101,5 @@ def test_a_late_reading_in_a_long_register_looks_at_few_readings() -> None:
 
 def _assert_same(found: list[Event], right: list[Event]) -> None:
     assert [event[:5] + event[8:] for event in found] == [event[:5] + event[8:] for event in right]
-    numbers = [np.array([event[5:8] for event in events]) for events in (found, right)]
-    np.testing.assert_allclose(*numbers, rtol=1e-9, atol=1e-5)
+    numbers, wanted = (np.array([event[5:8] for event in events]) for events in (found, right))
+    np.testing.assert_allclose(numbers, wanted, rtol=1e-9, atol=1e-5)

@@ -10,7 +10,7 @@ import msgspec
 
 from metering_common.contract.metadata import RecordPosition
 
-MAX_REFUSAL_GROUPS = 1_000
+MAX_REFUSAL_GROUPS = 100
 MAX_RAW_TEXT = 200
 MAX_OUTCOME_FINDINGS = 100
 
@@ -108,7 +108,7 @@ class Validated(Message, frozen=True, kw_only=True):
     rows: list[Rows] = []
     refusals: list[Refusal] = []
     refusals_beyond: int = 0
-    """Findings that found no place among the 1,000 groups."""
+    """Findings that found no place among the 100 groups."""
     not_taken: list[NotTaken] = []
     error: str | None = None
     """Why a dead record is dead, at most 4 KiB."""

@@ -223,7 +223,7 @@ class RegistryReplica:
         try:
             key = (record.key or b"").decode()
             document = registry.apply(key, record.value)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self.unreadable += 1
             if self._metrics is not None:
                 self._metrics.unreadable.inc()

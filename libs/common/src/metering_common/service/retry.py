@@ -1,28 +1,17 @@
-"""How failures are waited out: the pauses between attempts, and how long a start waits for Kafka or PostgreSQL."""
+"""How long a start waits for Kafka or PostgreSQL: a tool for a while, a service for as long as it takes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from metering_common.service.backoff import Backoff
+
+START_PAUSES = Backoff(first_seconds=0.25, longest_seconds=2.0)
+
 T = TypeVar("T")
 Away = tuple[type[Exception], ...]
 Tell = Callable[[Exception | None], None]
-
-
-_LONGEST_EXPONENT = 30  # beyond it any pause is the longest one
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """Pauses between attempts: each is twice the one before, up to the longest."""
-
-    first_seconds: float = 0.1
-    longest_seconds: float = 5.0
-
-    def pause_seconds(self, failures: int) -> float:
-        """After so many failures in a row, the first one counted as 0."""
-        return min(self.first_seconds * 2.0 ** min(failures, _LONGEST_EXPONENT), self.longest_seconds)
 
 
 class RefusedError(Exception):
@@ -43,7 +32,7 @@ class RetryPolicy:
     seconds: float = 30.0
     tell: Tell = _nobody
     refused_seconds: float = 30.0
-    backoff: Backoff = Backoff(first_seconds=0.25, longest_seconds=2.0)
+    backoff: Backoff = START_PAUSES
 
     async def until(self, attempt: Callable[[], Awaitable[T]], away: Away) -> T:
         """What `attempt` gives once it no longer fails with one of `away`.

@@ -115,7 +115,7 @@ def token_import(place: Place, file: str) -> int:
     try:
         refresh = json.loads(_read_text(file))["refreshToken"]
         claims = read_claims(refresh)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableInputError('expected is the issued {"refreshToken": "…"}') from error
     place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with exclusive(place.state / TOKEN_LOCK) as mine:

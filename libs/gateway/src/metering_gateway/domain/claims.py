@@ -27,7 +27,7 @@ def read_claims(token: str) -> Claims:
     try:
         payload: Any = json.loads(base64.urlsafe_b64decode(parts[1] + "==")) if len(parts) == _PARTS else None
         return Claims(int(payload["iat"]), int(payload["exp"]), str(payload["aud"]), str(payload["sub"]))
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UnreadableTokenError("this is no token of the platform") from error
 
 

@@ -38,7 +38,7 @@ class LineSource:
             async for number, line in _lines(reader):
                 try:
                     self._store(sink, line)
-                except (ValueError, UnstorableMeasureError) as error:
+                except (ValueError, RecursionError, UnstorableMeasureError) as error:
                     self.report(f"{self.name}: line {number} is passed over: {error}")
 
     def _store(self, sink: Sink, line: bytes) -> None:

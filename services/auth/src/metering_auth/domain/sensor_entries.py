@@ -38,7 +38,7 @@ def read_dictionary(text: bytes) -> list[SensorEntry]:
     """A JSON list of entries; raises `InvalidEntryError`."""
     try:
         return msgspec.json.decode(text, type=list[SensorEntry])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEntryError(f"the dictionary cannot be read: {error}") from error
 
 
@@ -98,7 +98,7 @@ def read_sensor_list(text: bytes) -> list[Any]:
     """A JSON list of names, aliases or objects with a `name`; raises `InvalidEntryError`."""
     try:
         named = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidEntryError(f"the list of sensors is not JSON: {error}") from error
     if not isinstance(named, list):
         raise InvalidEntryError("the list of sensors is not a JSON list")

@@ -171,4 +171,5 @@ class Runner:
                     self._metrics.controllers.labels(state).set(found.get(state, 0))
                 overdue = max((float(row["overdue"]) for row in rows if row["overdue"] is not None), default=0.0)
                 self._metrics.overdue_seconds.set(max(0.0, overdue))
+                self._metrics.held_channels.set(await self._store.count_held())
             await asyncio.sleep(COUNT_EVERY_SECONDS)

@@ -5,7 +5,7 @@ from typing import Protocol
 from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.portal.answer import PageRequest
 from metering_ecl_poller.domain.portal.dialect import RequestNames
-from metering_ecl_poller.domain.portal.errors import AnswerUnreadableError
+from metering_ecl_poller.domain.portal.errors import AnswerUnreadableError, PortalRefusedError
 from metering_ecl_poller.domain.portal.models import MasterData, ReadingsPage
 from metering_ecl_poller.domain.portal.pages import DeviceReading, PageWalk, ReadingRequest
 
@@ -23,17 +23,29 @@ async def read_forward(
 ) -> DeviceReading:
     """Reads pages until the end, the page cap, or until `until_ms` is passed. Raises `PortalError`.
 
-    A page that repeats the one before, or fewer samples than the portal counts, mean that the dialect has paging
-    wrong: `AnswerUnreadableError`, since going on would take a part for the whole.
+    A page without a new sample, or fewer samples than the portal counts, mean that the dialect has paging wrong:
+    `AnswerUnreadableError`, since going on would take a part for the whole. A refusal behind the first page may be the
+    portal's way of saying that there is no more: what came is a read that was cut off, to be gone on with by `from`.
     """
     walk, read_id = PageWalk(account.serial), portal.new_request_id()
-    for turn in range(names.page_cap):
-        page = await portal.readings_page(
-            account, PageRequest(wanted.device, wanted.from_ms, names.first_page + turn, read_id)
-        )
+    for turn in range(1 if names.paging == "from" else names.page_cap):
+        try:
+            page = await portal.readings_page(account, _page(wanted, names, turn, walk, read_id))
+        except PortalRefusedError:
+            if not walk.pages:
+                raise
+            break
         walk.add(page)
         if walk.is_last(page) or (wanted.until_ms is not None and walk.passed(wanted.until_ms)):
             return walk.reading(complete=True)
     if not walk.in_order:
         raise AnswerUnreadableError(account.serial, "readings", "more pages than the cap, and not in order of time")
-    return walk.reading(complete=False)
+    return walk.reading(complete=walk.ends_at(wanted.from_ms))
+
+
+def _page(wanted: ReadingRequest, names: RequestNames, turn: int, walk: PageWalk, read_id: str) -> PageRequest:
+    size = walk.page_size or names.wanted_page_size
+    number = names.first_page + (turn * size if names.paging == "offset" else turn)
+    return PageRequest(
+        wanted.device, wanted.from_ms, number, read_id, until_ms=wanted.until_ms, channels=wanted.channels
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from metering_common.registry.documents import Sensor
-from metering_ecl_poller.application.polling import RawPublisher
+from metering_ecl_poller.application.device_poll import RawPublisher
 from metering_ecl_poller.domain.gaps import sampling_intervals
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion
 from metering_ecl_poller.domain.portal.answer import ArchivedAnswer
@@ -30,6 +30,7 @@ from metering_ecl_poller.domain.remapping import (
     note_keys,
     rewrite,
 )
+from metering_ecl_poller.domain.trust import TrustedSpan
 
 HTTP_OK = 200
 MASTER_DATA_BEFORE_MS = 2 * 3_600_000
@@ -40,6 +41,7 @@ class History(Protocol):
     """The mappings of a controller, oldest first, and a note that the newest was applied to a time again."""
 
     async def mappings(self, serial: str) -> list[MappingVersion]: ...
+    async def trusted_spans(self, serial: str) -> dict[str, tuple[TrustedSpan, ...]]: ...
     async def note_remapped(self, serial: str, version: int, from_ms: int, to_ms: int) -> None: ...
 
 
@@ -80,8 +82,8 @@ class RemapResult:
 class _Controller:
     """One controller on its way through its answers."""
 
-    def __init__(self, versions: list[MappingVersion]) -> None:
-        self.versions = versions
+    def __init__(self, versions: list[MappingVersion], trusted: dict[str, tuple[TrustedSpan, ...]]) -> None:
+        self.versions, self.trusted = versions, trusted
         self.master: MasterData | None = None
         self.read_id: str | None = None
         self.device_id = ""
@@ -142,7 +144,7 @@ class Remapping:
             if versions and self._order.send:
                 order = self._order
                 await self._history.note_remapped(serial, versions[-1].version, order.from_ms, order.to_ms)
-            self._controllers[serial] = _Controller(versions)
+            self._controllers[serial] = _Controller(versions, await self._history.trusted_spans(serial))
         return self._controllers[serial]
 
     async def _take_page(self, controller: _Controller, kept: ArchivedAnswer) -> None:
@@ -167,7 +169,9 @@ class Remapping:
         read = DeviceRead(device_of(controller.master, controller.device_id), joined(pages))
         mapping = controller.versions[-1].mapping
         note_keys(controller.keys, read, controller.earlier(), mapping)
-        rewritten = rewrite(read, mapping, sampling_intervals(self._dialect))
+        rewritten = rewrite(
+            read, mapping, sampling_intervals(self._dialect), controller.trusted.get(read.device.id, ())
+        )
         if rewritten is None or not await self._send(rewritten, controller.versions[-1].version):
             self.result.unmapped += 1
 

@@ -34,10 +34,11 @@ def register(groups: Parsers) -> None:
     add.add_argument("--portal", default="dk", help="dk, com, or a base URL (https, or http on this machine)")
     add.add_argument("--file", type=Path, help=f"instead: a CSV file with the columns {', '.join(COLUMNS)}")
     add_command(commands, "list", _list, "list the controllers")
-    test = add_command(commands, "test", _test, "ask a controller's master data; lets one that was denied in again")
+    test = add_command(commands, "test", _test, "ask a controller's master data; one that was denied is asked again")
     test.add_argument("serials", nargs="*", help="all when none is named")
     add_command(commands, "rewrap", _rewrap, "seal all codes under ECL_KEY_ENCRYPTION_KEY, opened with …_PREVIOUS")
     for name, run, sentence in (
+        ("remove", _remove, "forget it: codes, mapping, cursors and gaps; what was published stays"),
         ("disable", _disable, "ask it no more"),
         ("enable", _enable, "ask it again, within a minute; everything the portal still has is fetched"),
     ):
@@ -80,14 +81,37 @@ def _code(known: SecretStr | None, prompt: str) -> str:
 
 
 def _from_file(path: Path) -> list[PortalAccount]:
+    """Takes what spreadsheets write: UTF-8 with or without a BOM, or cp1252; `,` or `;`. Raises `EclCommandError`."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-            return [
-                PortalAccount(*(row[name] for name in ("portal", "serial", "serverCode", "accessCode"))) for row in rows
-            ]
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise EclCommandError(f"{path} cannot be read ({error}): its columns are {', '.join(COLUMNS)}") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise EclCommandError(f"{path} cannot be read: {error.strerror}") from None
+    reader = csv.reader(_decoded(content).splitlines(), delimiter=_delimiter(content))
+    rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(reader, start=1) if any(row)]
+    header = rows[0][1] if rows else []
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise EclCommandError(
+            f"{path}: the first line lacks {', '.join(missing)}; its columns are {', '.join(COLUMNS)}"
+        )
+    return [_from_row(path, number, dict(zip(header, row, strict=False))) for number, row in rows[1:]]
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _delimiter(content: bytes) -> str:
+    header = content.partition(b"\n")[0]
+    return ";" if header.count(b";") > header.count(b",") else ","
+
+
+def _from_row(path: Path, number: int, row: dict[str, str]) -> PortalAccount:
+    if missing := [name for name in COLUMNS if not row.get(name)]:
+        raise EclCommandError(f"{path}, line {number}: {', '.join(missing)} is missing; nothing was added")
+    return PortalAccount(*(row[name] for name in ("portal", "serial", "serverCode", "accessCode")))
 
 
 async def _list(session: ToolSession, _given: argparse.Namespace) -> CommandResult:
@@ -137,6 +161,11 @@ async def _test(session: ToolSession, given: argparse.Namespace) -> CommandResul
 async def _rewrap(session: ToolSession, _given: argparse.Namespace) -> CommandResult:
     rewrapped = await (await session.controllers()).rewrap()
     return CommandResult({"rewrapped": rewrapped}, f"{rewrapped} controllers' codes are now under the new master key")
+
+
+async def _remove(session: ToolSession, given: argparse.Namespace) -> CommandResult:
+    await (await session.controllers()).remove(given.serial)
+    return CommandResult({"serial": given.serial, "removed": True}, f"{given.serial} is removed")
 
 
 async def _disable(session: ToolSession, given: argparse.Namespace) -> CommandResult:

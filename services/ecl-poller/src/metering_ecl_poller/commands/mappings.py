@@ -35,7 +35,7 @@ async def _discover(session: ToolSession, given: argparse.Namespace) -> CommandR
     context, units = await session.context(), await session.sensor_units()
     proposals, lines, failures = [], [], []
     for serial in await session.serials(given.serials):
-        job = await context.store.claim_one(serial)
+        job = await context.store.claim_one(serial, session.clock.now_ms())
         if job is None:
             failures.append({"serial": serial, "reason": "it is being polled just now"})
             continue
@@ -113,7 +113,7 @@ def _read(path: Path) -> MappingFile:
         return msgspec.json.decode(path.read_bytes(), type=MappingFile)
     except OSError as error:
         raise EclCommandError(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EclCommandError(f"{path} is no mapping file: {error}") from None
 
 

@@ -38,7 +38,7 @@ async def _poll(session: ToolSession, given: argparse.Namespace) -> CommandResul
     runner = Runner(context.store, context.polling, session.clock, session.metrics, (AT_ONCE, 1.0))
 
     async def once(serial: str) -> dict[str, Any]:
-        job = await _claimed(context, serial)
+        job = await _claimed(session, context, serial)
         if job is None:
             return {"serial": serial, "state": "busy", "reason": BUSY}
         try:
@@ -59,27 +59,29 @@ async def _backfill(session: ToolSession, given: argparse.Namespace) -> CommandR
     context = await session.context()
 
     async def once(serial: str) -> dict[str, Any]:
-        return await _backfill_one(context, serial, given.from_ms, given.to_ms)
+        return await _backfill_one(session, context, serial, (given.from_ms, given.to_ms))
 
     results = await _several(session, context, await session.serials(given.serials), (once, "filling back"))
     return CommandResult(results, failed=not all(one["reason"] is None for one in results))
 
 
-async def _claimed(context: PollContext, serial: str) -> PollJob | None:
+async def _claimed(session: ToolSession, context: PollContext, serial: str) -> PollJob | None:
     """None when somebody else holds it for longer than one waits."""
     now = asyncio.get_running_loop().time
     give_up_at = now() + BUSY_SECONDS
-    while (job := await context.store.claim_one(serial)) is None and now() < give_up_at:  # noqa: ASYNC110  a row has no event
+    while (job := await context.store.claim_one(serial, session.clock.now_ms())) is None and now() < give_up_at:  # noqa: ASYNC110  a row has no event
         await asyncio.sleep(0.25)
     return job
 
 
-async def _backfill_one(context: PollContext, serial: str, from_ms: int, to_ms: int) -> dict[str, Any]:
-    job = await _claimed(context, serial)
+async def _backfill_one(
+    session: ToolSession, context: PollContext, serial: str, span: tuple[int, int]
+) -> dict[str, Any]:
+    job = await _claimed(session, context, serial)
     if job is None:
         return {"serial": serial, "samples": 0, "reason": BUSY}
     try:
-        return {"serial": serial, "samples": await context.polling.backfill(job, from_ms, to_ms), "reason": None}
+        return {"serial": serial, "samples": await context.polling.backfill(job, *span), "reason": None}
     except (PortalError, ControllerLeaseLostError, *OUR_OWN) as error:
         return {"serial": serial, "samples": 0, "reason": str(error)}
     finally:

@@ -21,7 +21,8 @@ async def _status(session: ToolSession, given: argparse.Namespace) -> CommandRes
     if given.serial is not None:
         await session.serials([given.serial])
     controllers = [_controller(row) for row in await store.controllers(given.serial)]
-    devices = [_device(row) for row in await store.devices(given.serial)]
+    held = await store.held(given.serial)
+    devices = [_device(row, held) for row in await store.devices(given.serial)]
     gaps = [_gap(row) for row in await store.gaps(given.serial)]
     counts = Counter(one["state"] if one["enabled"] else "disabled" for one in controllers)
     value = {"counts": dict(counts), "controllers": controllers, "devices": devices, "gaps": gaps}
@@ -40,7 +41,7 @@ def _controller(row: Any) -> dict[str, Any]:
     }
 
 
-def _device(row: Any) -> dict[str, Any]:
+def _device(row: Any, held: list[Any]) -> dict[str, Any]:
     return {
         "serial": row["serial"],
         "externalDeviceId": row["device"],
@@ -51,6 +52,17 @@ def _device(row: Any) -> dict[str, Any]:
         "newestSample": shown_time(row["newest"]),
         "goneSince": shown_time(row["gone_since"]),
         "problem": row["problem"],
+        "held": [_held(one) for one in held if (one["serial"], one["device"]) == (row["serial"], row["device"])],
+    }
+
+
+def _held(row: Any) -> dict[str, Any]:
+    """Channels that wait for one reason. `publishedUntil` null: nothing of them was published yet."""
+    return {
+        "channels": row["channels"],
+        "since": shown_time(row["since"]),
+        "publishedUntil": shown_time(row["resume"]),
+        "reason": row["reason"],
     }
 
 
@@ -94,4 +106,6 @@ def _trouble(one: dict[str, Any]) -> str:
 
 def _device_trouble(one: dict[str, Any]) -> str:
     what = f"deleted on the portal, {one['goneSince']}" if one["goneSince"] else one["problem"]
-    return f"  {one['serial']} {one['name']} ({one['externalDeviceId'][:8]}): {what}" if what else ""
+    waits = [f"{len(held['channels'])} channels wait since {held['since']}" for held in one["held"]]
+    reasons = "; ".join(filter(None, [what, *waits]))
+    return f"  {one['serial']} {one['name']} ({one['externalDeviceId'][:8]}): {reasons}" if reasons else ""

@@ -9,7 +9,7 @@ from metering_common.contract.limits import MAX_MEASURES, MAX_SPAN_SECONDS
 from metering_ecl_poller.domain.clock_check import Doubtful
 from metering_ecl_poller.domain.mapping import ChannelRoute
 from metering_ecl_poller.domain.portal.models import Sample, Value
-from metering_ecl_poller.domain.units import converted
+from metering_ecl_poller.domain.trust import is_ahead
 
 MAX_PLAIN_DIGITS = 40  # a number of more places is written with an exponent
 
@@ -41,11 +41,11 @@ def to_elements(
     """
     rows: dict[_Key, list[tuple[str, str]]] = {}
     for sample in samples:
-        if sample.channel in routes:
+        if sample.channel in routes and not is_ahead(sample):
             route = routes[sample.channel]
             doubt = (sample.received_ms, sample.timestamp_ms) in doubtful
             key = _Key(sample.answered_ms, doubt, sample.timestamp_ms // 1_000)
-            rows.setdefault(key, []).append((route.sensor, json_value(sample.value, route.factor)))
+            rows.setdefault(key, []).append((route.sensor, json_value(sample.value, route)))
     return [_element(number, {key: rows[key] for key in keys}) for keys in _packed(sorted(rows))]
 
 
@@ -79,15 +79,15 @@ def _value_text(pair: tuple[str, str]) -> str:
     return f'{{"sensorName":{_text(pair[0])},"sensorValue":{pair[1]}}}'
 
 
-def json_value(value: Value, by: Decimal) -> str:
-    """A number times the factor, exactly; anything else as JSON, untouched, for the validator to refuse by rule."""
-    if not isinstance(value, Decimal):
-        return _text(value)
+def json_value(value: Value, route: ChannelRoute) -> str:
+    """Returns a number in the sensor's unit, exactly; anything else as JSON, untouched, for the validator to refuse."""
     try:
-        product = converted(value, by)
+        number = route.number(value)
     except (Inexact, Overflow):
         return _text(str(value))
-    return format(product, "f") if abs(product.adjusted()) < MAX_PLAIN_DIGITS else str(product)
+    if not isinstance(number, Decimal):
+        return _text(number)
+    return format(number, "f") if abs(number.adjusted()) < MAX_PLAIN_DIGITS else str(number)
 
 
 def _text(value: object) -> str:

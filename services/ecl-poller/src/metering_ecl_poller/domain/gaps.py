@@ -1,7 +1,7 @@
 """Finds the gaps between the samples of a read, with their reasons. Gaps are never filled."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -25,6 +25,10 @@ class GapReason(StrEnum):
     """The controller's clock was set forward: there never was a sample at these times."""
     NOT_LOGGED = "not_logged"
     """The controller's log has a hole of its own."""
+    STAMP_REPEATED = "stamp_repeated"
+    """Two samples have one stamp (a clock set back, the repeated hour in October); the trusted one was published."""
+    TOO_OLD = "too_old"
+    """The portal has data from before the first read, older than the platform takes."""
 
 
 class Gap(msgspec.Struct, frozen=True, order=True):
@@ -73,6 +77,34 @@ def find_gaps(
                 reason = _reason(kind, contacts, intervals, (before, received[before]), (after, received[after]))
                 gaps.append(Gap(channel, before, after, reason))
     return sorted(gaps)
+
+
+def repeated_stamps(lost: Iterable[Sample]) -> list[Gap]:
+    """Returns the lost samples as gaps of one second each: their true time is not known."""
+    seconds = sorted({(sample.channel, sample.timestamp_ms // 1_000 * 1_000) for sample in lost})
+    return [Gap(channel, stamp, stamp + 1_000, GapReason.STAMP_REPEATED) for channel, stamp in seconds]
+
+
+def spans_to_read_again(gaps: Iterable[Gap], now_ms: int, memory_ms: int) -> list[tuple[int, int]]:
+    """Returns (from, to) of gaps that the controller's log may still fill, overlapping ones as one."""
+    young = sorted((gap.from_ms, gap.to_ms) for gap in gaps if now_ms - gap.to_ms <= memory_ms)
+    spans: list[tuple[int, int]] = []
+    for start, end in young:
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def fills_any(samples: Iterable[Sample], gaps: Sequence[Gap]) -> bool:
+    """Returns whether a sample lies inside a gap of its channel."""
+    inside: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        inside.setdefault(gap.channel, []).append(gap)
+    return any(
+        gap.from_ms < sample.timestamp_ms < gap.to_ms for sample in samples for gap in inside.get(sample.channel, ())
+    )
 
 
 def _reason(

@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
 from metering_ecl_poller.domain import units
-from metering_ecl_poller.domain.portal.models import PortalChannel, PortalDevice
+from metering_ecl_poller.domain.portal.models import InputSettings, PortalChannel, PortalDevice, Value
 
 SERIAL = re.compile(r"[0-9]{1,10}")  # a 32-bit number
 
@@ -62,40 +62,90 @@ class MappingVersion(msgspec.Struct, frozen=True):
 
 
 class ChannelRoute(NamedTuple):
-    """How a channel's values travel: under which sensor name, multiplied by what."""
+    """How a channel's values travel: under which sensor name, and how they become values in the sensor's unit."""
 
     sensor: str
     factor: Decimal
+    offset: Decimal = Decimal(0)
+    texts: Mapping[str, Decimal] = {}
+    """Values of state texts, by their casefolded text."""
+
+    def number(self, value: Value) -> Value:
+        """Returns the value in the sensor's unit; what is no number stays as it is, for the validator to refuse.
+
+        Raises `decimal.Inexact` and `decimal.Overflow` rather than round.
+        """
+        if isinstance(value, str | bool) and str(value).casefold() in self.texts:
+            value = self.texts[str(value).casefold()]
+        if not isinstance(value, Decimal):
+            return value
+        product = units.converted(value, self.factor)
+        return units.added(product, self.offset) if self.offset else product
+
+
+NO_ENTRY = "it has no entry in the mapping: metering-ecl discover, then mapping apply"
 
 
 class DeviceRoutes(NamedTuple):
-    """What of a device can be mapped now. `held`: channel to why its values must wait for a mended mapping."""
+    """What of a device can be mapped now. `held`: channel to why its values wait; `ignored`: not taken on purpose."""
 
     routes: dict[str, ChannelRoute]
     held: dict[str, str]
+    ignored: frozenset[str] = frozenset()
+    device_reason: str | None = None
+    """Why all channels wait."""
+
+    def all_held(self, why: str) -> "DeviceRoutes":
+        return DeviceRoutes({}, {}, self.ignored, why)
+
+    def held_among(self, channels: Iterable[str]) -> dict[str, str]:
+        """Returns those of the channels that wait, with the reason; one that is in no list has no entry."""
+        return {
+            channel: self.device_reason or self.held.get(channel, NO_ENTRY)
+            for channel in channels
+            if channel not in self.routes and channel not in self.ignored
+        }
+
+    def problem(self, holds: Iterable[str]) -> str | None:
+        """Returns what a person must mend, or None when nothing waits. `holds`: the channels that are held."""
+        if self.device_reason is not None:
+            return self.device_reason
+        held = self.held | self.held_among(holds)
+        return "; ".join(f"channel {channel}: {why}" for channel, why in sorted(held.items())) or None
 
 
-def route_channels(mapping: PortalDeviceMapping, device: PortalDevice) -> DeviceRoutes:
-    """A channel whose declared unit is no longer the one that was accepted is held: 17 kWh must not become 17 MWh."""
+def plan_routes(mapping: PortalDeviceMapping | None, device: PortalDevice) -> DeviceRoutes:
+    """Returns the routes of a device's channels; without a mapping all of them are held.
+
+    A channel whose declared unit is no longer the one that was accepted is held: 17 kWh must not become 17 MWh.
+    """
+    if mapping is None:
+        return DeviceRoutes({}, {}, device_reason=NO_ENTRY)
     declared = {channel.id: channel for channel in device.channels}
     routes, held = {}, {}
     for entry in mapping.channels:
         if entry.sensor is None:
             continue
         try:
-            routes[entry.external_channel_id] = _route(entry, declared.get(entry.external_channel_id))
+            routes[entry.external_channel_id] = _route(entry, declared.get(entry.external_channel_id), device.input)
         except units.UnitError as error:
             held[entry.external_channel_id] = str(error)
-    return DeviceRoutes(routes, held)
+    ignored = frozenset(entry.external_channel_id for entry in mapping.channels if entry.sensor is None)
+    return DeviceRoutes(routes, held, ignored)
 
 
-def _route(entry: ChannelMapping, channel: PortalChannel | None) -> ChannelRoute:
+def _route(entry: ChannelMapping, channel: PortalChannel | None, settings: InputSettings) -> ChannelRoute:
     unit = channel.unit if channel is not None and channel.unit is not None else entry.portal_unit
     if units.canonical(unit) != units.canonical(entry.portal_unit):
         raise units.UnitError(f"the portal's unit is {unit}, the mapping was made for {entry.portal_unit}")
     by = units.factor(entry.portal_unit, entry.sensor_unit or "")
     scale = channel.scale if channel is not None else Decimal(1)
-    return ChannelRoute(entry.sensor or "", units.converted(by, scale))
+    return ChannelRoute(
+        entry.sensor or "",
+        units.converted(units.converted(by, scale), settings.gain),
+        units.converted(by, settings.low) if settings.is_analog and settings.low is not None else Decimal(0),
+        settings.states,
+    )
 
 
 def faults(file: MappingFile, sensor_units: dict[str, str]) -> list[str]:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from metering_ecl_poller.domain.clock_check import check_clock
 from metering_ecl_poller.domain.elements import PortalElement, to_elements
 from metering_ecl_poller.domain.gaps import SamplingIntervals
-from metering_ecl_poller.domain.mapping import ChannelRoute, ControllerMapping, route_channels
+from metering_ecl_poller.domain.mapping import ChannelRoute, ControllerMapping, plan_routes
 from metering_ecl_poller.domain.portal.models import DeviceType, MasterData, PortalDevice, Sample
+from metering_ecl_poller.domain.trust import TrustedSpan, publishable
 
 
 class SensorTarget(NamedTuple):
@@ -64,7 +65,9 @@ def device_of(master: MasterData | None, device_id: str) -> PortalDevice:
     )
 
 
-def rewrite(read: DeviceRead, mapping: ControllerMapping, intervals: SamplingIntervals) -> RemappedDevice | None:
+def rewrite(
+    read: DeviceRead, mapping: ControllerMapping, intervals: SamplingIntervals, trusted: Sequence[TrustedSpan] = ()
+) -> RemappedDevice | None:
     """As the poll would have done it with this mapping; None when it does not map the device."""
     mapped = mapping.device(read.device.id)
     if mapped is None or not read.samples:
@@ -72,7 +75,8 @@ def rewrite(read: DeviceRead, mapping: ControllerMapping, intervals: SamplingInt
     answered = max(sample.answered_ms for sample in read.samples)
     finding = check_clock(read.samples, answered, intervals.longest_lag_ms(active=read.device.active))
     doubtful = finding.doubtful if finding else frozenset()
-    elements = to_elements(mapped.device_number, read.samples, route_channels(mapped, read.device).routes, doubtful)
+    samples = publishable(read.samples, doubtful, trusted, intervals.interval_of(read.device.type)).samples
+    elements = to_elements(mapped.device_number, samples, plan_routes(mapped, read.device).routes, doubtful)
     return RemappedDevice(mapped.provider, mapped.device_number, elements)
 
 
@@ -116,7 +120,7 @@ def _targets(device: PortalDevice, mapping: ControllerMapping) -> dict[str, Sens
     mapped = mapping.device(device.id)
     if mapped is None:
         return {}
-    routes = route_channels(mapped, device).routes
+    routes = plan_routes(mapped, device).routes
     return {channel: SensorTarget(mapped.provider, mapped.device_number, one.sensor) for channel, one in routes.items()}
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 
+from metering_common.service.backoff import Backoff
+
 HOUR_MS = 3_600_000
 AFTER_THE_HOUR_MS = 10 * 60_000  # the portal collects just after the hour (guide, section 5)
 SPREAD_MS = 10 * 60_000  # controllers are asked between ten and twenty past
 SOON_MS = 60_000
-FIRST_RETRY_MS = 60_000
-LONGEST_RETRY_MS = 15 * 60_000
+RETRY = Backoff(first_seconds=60, longest_seconds=15 * 60)
 
 
 def jitter_ms(serial: str) -> int:
@@ -33,7 +34,7 @@ def retry_due_ms(serial: str, now_ms: int, attempts: int, asked_retry_ms: int = 
 
     Never before the portal's own Retry-After has passed; not later than the next hourly moment unless it has to be.
     """
-    delay = min(FIRST_RETRY_MS << min(attempts - 1, 10), LONGEST_RETRY_MS)
+    delay = round(RETRY.pause_seconds(attempts - 1) * 1_000)
     spread = delay * jitter_ms(serial) // (2 * SPREAD_MS)
     soonest = now_ms + asked_retry_ms
     return max(soonest, min(now_ms + delay + spread, next_due_ms(serial, now_ms)))

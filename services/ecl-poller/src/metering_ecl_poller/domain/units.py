@@ -42,3 +42,8 @@ def factor(portal_unit: str | None, sensor_unit: str) -> Decimal:
 def converted(value: Decimal, by: Decimal) -> Decimal:
     """The exact product; raises `decimal.Inexact` rather than round (more than 120 digits)."""
     return _EXACT.multiply(value, by)
+
+
+def added(value: Decimal, offset: Decimal) -> Decimal:
+    """Returns the exact sum; raises `decimal.Inexact` rather than round."""
+    return _EXACT.add(value, offset)

@@ -4,7 +4,7 @@ UPDATE controller
 SET leased_by = $1, leased_until = clock_timestamp() + make_interval(secs => $2), lease = lease + 1
 WHERE serial IN (
     SELECT serial FROM controller
-    WHERE enabled AND state <> 'denied' AND next_due <= $3 AND portal <> ALL ($5::text[])
+    WHERE enabled AND next_due <= $3 AND portal <> ALL ($5::text[])
       AND (leased_until IS NULL OR leased_until < clock_timestamp())
     ORDER BY next_due
     LIMIT $4
@@ -77,10 +77,41 @@ INSERT INTO channel_cursor (serial, device, channel, received_at, stamp) VALUES 
 ON CONFLICT (serial, device, channel) DO UPDATE SET received_at = excluded.received_at, stamp = excluded.stamp
 WHERE (channel_cursor.received_at, channel_cursor.stamp) < (excluded.received_at, excluded.stamp);
 
+-- name: holds
+-- The channels of a controller that wait, and from where they are read again.
+SELECT device, channel, reason, since, resume FROM channel_hold WHERE serial = $1;
+
+-- name: release_holds
+-- Channels of a device that wait no longer: all but those named.
+DELETE FROM channel_hold WHERE serial = $1 AND device = $2 AND channel <> ALL ($3::text[]);
+
+-- name: hold_channel
+-- A channel that waits.
+INSERT INTO channel_hold (serial, device, channel, reason, since, resume) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (serial, device, channel) DO UPDATE SET reason = excluded.reason, resume = excluded.resume;
+
+-- name: trusted_spans
+-- The stamps of right clocks that were published of a controller.
+SELECT device, from_at, to_at FROM trusted_span WHERE serial = $1 ORDER BY device, from_at;
+
+-- name: forget_trusted_spans
+-- Before the spans of a device are written down again.
+DELETE FROM trusted_span WHERE serial = $1 AND device = $2;
+
+-- name: trust_span
+-- A span of stamps of a right clock.
+INSERT INTO trusted_span (serial, device, from_at, to_at) VALUES ($1, $2, $3, $4);
+
+-- name: open_gaps
+-- Gaps since $2 that the controller's log may still fill.
+SELECT device, channel, from_at, to_at, reason FROM gap
+WHERE serial = $1 AND to_at >= $2 AND reason NOT IN ('stamp_repeated', 'too_old');
+
 -- name: forget_gaps
 -- Holes within the window $3 to $4 that a later look filled.
 DELETE FROM gap
 WHERE serial = $1 AND device = $2 AND from_at >= $3 AND to_at <= $4
+  AND reason NOT IN ('stamp_repeated', 'too_old')
   AND (channel, from_at, to_at) NOT IN (SELECT * FROM unnest($5::text[], $6::timestamptz[], $7::timestamptz[]));
 
 -- name: record_gap
@@ -98,8 +129,10 @@ SET portal = excluded.portal, server_code = excluded.server_code, access_code = 
 RETURNING xmax = 0 AS added;
 
 -- name: enable
--- Starts asking a controller again.
-UPDATE controller SET enabled = true, next_due = $2 WHERE serial = $1 RETURNING serial;
+-- Starts asking a controller again, one that was denied too.
+UPDATE controller SET enabled = true, state = CASE state WHEN 'denied' THEN 'new' ELSE state END, reason = NULL,
+    attempts = 0, next_due = $2
+WHERE serial = $1 RETURNING serial;
 
 -- name: disable
 -- Stops asking a controller.
@@ -108,6 +141,10 @@ UPDATE controller SET enabled = false WHERE serial = $1 RETURNING serial;
 -- name: readmit
 -- The controller's codes were accepted again.
 UPDATE controller SET state = 'new', reason = NULL, attempts = 0, next_due = $2 WHERE serial = $1 AND state = 'denied';
+
+-- name: remove_controller
+-- A controller with all that the poller remembers of it.
+DELETE FROM controller WHERE serial = $1 RETURNING serial;
 
 -- name: controllers
 -- All controllers with what is known of them.
@@ -143,22 +180,30 @@ FROM gap WHERE $1::text IS NULL OR serial = $1
 GROUP BY serial, device, from_at, to_at, reason
 ORDER BY serial, device, from_at;
 
+-- name: held_channels
+-- What waits, per device and reason, and since when.
+SELECT serial, device, reason, min(since) AS since, min(resume) AS resume, array_agg(channel ORDER BY channel) AS channels
+FROM channel_hold WHERE $1::text IS NULL OR serial = $1
+GROUP BY serial, device, reason
+ORDER BY serial, device, reason;
+
+-- name: count_held
+-- Channels that wait, of controllers that are asked.
+SELECT count(*) FROM channel_hold JOIN controller USING (serial) WHERE enabled;
+
 -- name: counts
 -- Controllers by state, and how long the one that waits longest at $1 is overdue.
 SELECT CASE WHEN enabled THEN state ELSE 'disabled' END AS state, count(*) AS controllers,
-       max(extract(epoch FROM $1::timestamptz - next_due)) FILTER (WHERE enabled AND state <> 'denied') AS overdue
+       max(extract(epoch FROM $1::timestamptz - next_due)) FILTER (WHERE enabled) AS overdue
 FROM controller GROUP BY 1;
 
 -- name: next_mapping_version
 -- One number for all controllers of a file.
 SELECT nextval('mapping_version');
 
--- name: begin_again
--- A controller is asked as if for the first time, and by nobody who has begun before.
-WITH forgotten AS (DELETE FROM channel_cursor WHERE serial = $1)
-UPDATE controller
-SET next_due = $2, lease = lease + (leased_by IS NOT NULL)::int, leased_by = NULL, leased_until = NULL
-WHERE serial = $1;
+-- name: make_due
+-- A controller is asked soon: it has a mapping that may take what was held.
+UPDATE controller SET next_due = least(next_due, $2) WHERE serial = $1;
 
 -- name: apply_mapping
 -- A controller's mapping from now on.

@@ -127,7 +127,7 @@ def decode(record: ConsumerRecord) -> Outcome | None:
     """One that cannot be read hurts only its own batch."""
     try:
         return codec.decode_outcome(record.value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         log.error("outcomes.unreadable", partition=record.partition, offset=record.offset, error=str(error))  # noqa: TRY400  the trace says nothing
         return None
 

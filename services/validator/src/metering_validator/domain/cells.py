@@ -5,25 +5,25 @@ rule concerns its sensor, so that a value costs at most three times as much as i
 """
 
 from collections import Counter
-from typing import Any, TypeGuard
+from typing import Any
 
 from metering_common.contract.messages import Counts, FindingKind, NotTaken, Quality, Rows
 from metering_validator.domain.context import Context
 from metering_validator.domain.json_text import integer
 from metering_validator.domain.kept import KeptRow, Marks, blocks_of
-from metering_validator.domain.names import NameColumn, NameOrder, Names, RuleIds
-from metering_validator.domain.received import Cells, ReceivedElement, ReceivedMeasure
-from metering_validator.domain.refusals import Came, Refusals
+from metering_validator.domain.names import Names, RuleIds
+from metering_validator.domain.received import ReceivedElement, ReceivedMeasure
+from metering_validator.domain.refusals import MomentCame, Refusals
 from metering_validator.domain.repeats import keep_the_last
 from metering_validator.domain.result import Account, Result, result
 from metering_validator.domain.rule_table import Effect, Moment, Phase, Rule, Times
 from metering_validator.domain.rules import TABLE
+from metering_validator.domain.sieve import Sieve
 
 _REFUSING_DEVICES = TABLE.of(Phase.DEVICE, Effect.REFUSED)
 _MARKING_DEVICES = TABLE.of(Phase.DEVICE, Effect.KEPT)
 _TIME = TABLE.of(Phase.TIME, Effect.REFUSED)
 _COUNTING = TABLE.of(Phase.TIME, Effect.COUNTED)
-_VALUE = TABLE.of(Phase.VALUE)
 
 
 def validate_by_cells(element: ReceivedElement, context: Context) -> Result:
@@ -43,7 +43,7 @@ class _Record:
         self._values = 0
         self._device_ids = tuple(rule.id for rule in _REFUSING_DEVICES if rule.applies(context))
         self._names = Names(context, device_refused=bool(self._device_ids))
-        self._sorted: dict[RuleIds, RuleIds] = {}
+        self._sieves: dict[RuleIds, Sieve] = {}
 
     def result(self) -> Result:
         rows, repeated = keep_the_last(self._sift(), self._refusals, self._context)
@@ -83,7 +83,7 @@ class _Record:
             moment = Moment(place, timestamp, newest, self._values)
             counted = self._about(_COUNTING, moment)
             if counted:
-                self._refusals.count(counted, size, Came(measure.timestamp))
+                self._refusals.add_unseen(counted, size, MomentCame(measure.timestamp, timestamp))
                 continue
             rows.append(self._row(measure, moment, () if ordinary else self._about(_TIME, moment)))
         return rows
@@ -93,8 +93,7 @@ class _Record:
         known = [timestamp for timestamp in times if timestamp is not None]
         if len(known) < len(times) or not times:
             return False
-        values = sum([measure.at_most() for measure in self._element.measures])
-        column = Times(min(known), max(known), len(known), values)
+        column = Times(min(known), max(known), len(known), self._element.at_most)
         return not any(rule.may_apply(column, self._context) for rule in _TIME)
 
     def _newest(self, times: list[int | None]) -> int | None:
@@ -106,57 +105,20 @@ class _Record:
 
     def _size(self, measure: ReceivedMeasure) -> int:
         """Reads the measure if it is sure to be looked at; what may be too much is only counted."""
-        if self._values + measure.at_most() <= self._context.limits.max_values:
+        limit = self._context.limits.max_values
+        if self._element.at_most <= limit or self._values + measure.at_most() <= limit:
             return len(measure.cells().names)
         return measure.size()
 
     def _row(self, measure: ReceivedMeasure, moment: Moment, time_ids: RuleIds) -> KeptRow:
         """What is left of a measure."""
-        cells, timestamp = measure.cells(), moment.timestamp or 0
-        order = self._names.order(cells.names)
         everywhere = self._device_ids + time_ids
-        if order.sensors is not None and not everywhere and _all_numbers(cells.numbers):
-            return KeptRow(
-                moment.place, timestamp, order.sensors, order.columns, cells.numbers, cells.came, measure.timestamp
-            )
-        kept = self._sift_cells(cells, order, everywhere, Came(measure.timestamp))
-        columns = tuple([order.columns[place] for place in kept])
-        return KeptRow(
-            moment.place,
-            timestamp,
-            tuple([column.sensor.id for column in columns]),
-            columns,
-            [number for place in kept if (number := cells.numbers[place]) is not None],
-            [cells.came[place] for place in kept],
-            measure.timestamp,
-        )
-
-    def _sift_cells(self, cells: Cells, order: NameOrder, everywhere: RuleIds, moment: Came) -> list[int]:
-        """The places of the values that nothing refuses or leaves out."""
-        kept = []
-        for place, column in enumerate(order.columns):
-            if column.not_taken:
-                self._not_taken[column.sensor.id] += 1
-                continue
-            rule_ids = everywhere + column.refused_by
-            number = cells.numbers[place]
-            if number is None or column.rules:
-                rule_ids += self._about_value(column, number)
-            if rule_ids:
-                self._refusals.add(column, self._in_order(rule_ids), moment, cells.came[place])
-            else:
-                kept.append(place)
-        return kept
-
-    def _about_value(self, column: NameColumn, number: float | None) -> RuleIds:
-        named, context, rules = column.named, self._context, _VALUE if number is None else column.rules
-        return tuple([rule.id for rule in rules if rule.applies(named, number, None, context)])
-
-    def _in_order(self, rule_ids: RuleIds) -> RuleIds:
-        found = self._sorted.get(rule_ids)
-        if found is None:
-            found = self._sorted[rule_ids] = tuple(sorted(rule_ids))
-        return found
+        sieve = self._sieves.get(everywhere)
+        if sieve is None:
+            sieve = Sieve(everywhere, self._names, self._refusals, self._not_taken, self._context)
+            self._sieves[everywhere] = sieve
+        cells, came = measure.cells(), MomentCame(measure.timestamp, moment.timestamp)
+        return KeptRow(moment.place, moment.timestamp or 0, *sieve.sift(cells, came), cells, came)
 
     def _blocks(self, rows: list[KeptRow]) -> list[Rows]:
         """Last the rules that mark what is kept."""
@@ -179,7 +141,3 @@ class _Record:
 
 def _alone(timestamp: int) -> Moment:
     return Moment(place=0, timestamp=timestamp, newest=None, values=0)
-
-
-def _all_numbers(numbers: list[float | None]) -> TypeGuard[list[float]]:
-    return None not in numbers

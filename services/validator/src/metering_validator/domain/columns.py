@@ -86,7 +86,7 @@ def _take(measure: CleanMeasure[str], context: Context, blocks: "_Blocks") -> bo
 
 def _make_plan(names: tuple[str, ...], context: Context) -> Plan | None:
     """None when a name is refused or a sensor named twice."""
-    named = [Named(name, context.dictionary.find(name)) for name in names]
+    named = [Named(has_name=True, sensor=context.dictionary.find(name)) for name in names]
     sensors = [one.sensor for one in named if one.sensor is not None]
     if len({sensor.id for sensor in sensors}) != len(names):
         return None

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from metering_common.contract.limits import DAY_SECONDS, MAX_MEASURES, MAX_SPAN_SECONDS, MAX_VALUES, MILLISECONDS_FROM
 from metering_common.contract.metadata import RecordHeaders, RecordPosition
 from metering_common.registry.documents import Device
 from metering_validator.domain.dictionary import Dictionary
-
-DAY_SECONDS = 86_400
-MILLISECONDS_FROM = 10**11
-"""An integer timestamp from here on is no time in seconds (it would be the year 5138)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +22,9 @@ class Limits:
 
     http: Window = field(default_factory=Window)
     ecl: Window = field(default_factory=Window)
-    max_measures: int = 100
-    max_values: int = 10_000
-    max_span_seconds: int = DAY_SECONDS
+    max_measures: int = MAX_MEASURES
+    max_values: int = MAX_VALUES
+    max_span_seconds: int = MAX_SPAN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

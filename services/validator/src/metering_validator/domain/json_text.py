@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from metering_common.contract.limits import MAX_NESTING
 from metering_common.contract.messages import MAX_RAW_TEXT
 
-MAX_NESTING = 16
 _MAX_INTEGER_DIGITS = 19
 _BEYOND: int = 10**_MAX_INTEGER_DIGITS
 

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metering_common.contract.messages import MAX_OUTCOME_FINDINGS, Quality, Rows
 from metering_common.registry.documents import Sensor
 from metering_validator.domain.context import Context
-from metering_validator.domain.json_text import Json
 from metering_validator.domain.names import NameColumn
-from metering_validator.domain.rule_table import Numbers, Phase
+from metering_validator.domain.received import Cells
+from metering_validator.domain.refusals import MomentCame
+from metering_validator.domain.rule_table import Numbers, Phase, Rule
 from metering_validator.domain.rules import TABLE
 
 
@@ -19,11 +20,12 @@ class KeptRow(NamedTuple):
     place: int
     """Which measure of the record it is."""
     timestamp: int
-    sensors: tuple[int, ...]
     columns: tuple[NameColumn, ...]
     numbers: list[float]
-    came: list[Json]
-    timestamp_came: Json
+    places: tuple[int, ...]
+    """Where the values stand in the measure."""
+    cells: Cells
+    came: MomentCame
 
 
 class Mark(NamedTuple):
@@ -43,11 +45,15 @@ class Marks:
         self.per_rule: Counter[str] = Counter()
         self._first: list[Mark] = []
 
-    def add(self, marks: list[Mark]) -> None:
-        """Adds what one rule marks in one column, in the order of the document."""
-        if marks:
-            self.per_rule[marks[0].rule] += len(marks)
-            self._first += marks[:MAX_OUTCOME_FINDINGS]
+    def add(self, rule: str, hits: list[int], place: int, rows: list[KeptRow]) -> None:
+        """Adds the rows of a column that one rule marks, in the order of the document."""
+        if hits:
+            self.per_rule[rule] += len(hits)
+            sensor = rows[0].columns[place].sensor
+            self._first += [
+                Mark(rows[index].place, place, rule, sensor, rows[index].timestamp)
+                for index in hits[:MAX_OUTCOME_FINDINGS]
+            ]
 
     def first(self) -> list[Mark]:
         """Returns the first marks of the document, as many as an outcome has room for."""
@@ -56,36 +62,45 @@ class Marks:
 
 def blocks_of(rows: list[KeptRow], floor: Quality, context: Context, marks: Marks) -> list[Rows]:
     """Rows with the same sensors in one order share a block. No value is better than `floor`."""
-    blocks: dict[tuple[int, ...], list[KeptRow]] = {}
+    blocks: dict[tuple[NameColumn, ...], list[KeptRow]] = {}
     for row in rows:
         if row.numbers:
-            blocks.setdefault(row.sensors, []).append(row)
-    return [_block(sensors, rows, floor, context, marks) for sensors, rows in blocks.items()]
+            blocks.setdefault(row.columns, []).append(row)
+    return [_block(columns, rows, floor, context, marks) for columns, rows in blocks.items()]
 
 
-def _block(sensors: tuple[int, ...], rows: list[KeptRow], floor: Quality, context: Context, marks: Marks) -> Rows:
-    values = [number for row in rows for number in row.numbers]
+def _block(
+    columns: tuple[NameColumn, ...], rows: list[KeptRow], floor: Quality, context: Context, marks: Marks
+) -> Rows:
+    values: list[float] = []
+    for row in rows:
+        values += row.numbers
     quality = [int(floor)] * len(values)
-    for place in range(len(sensors)):
-        for value_at, mark in _marked(place, rows, values, context, marks):
-            quality[value_at] = max(quality[value_at], mark)
-    timestamps = [row.timestamp for row in rows]
-    return Rows(sensors=sensors, timestamps=timestamps, values=values, quality=quality if any(quality) else [])
+    for place in range(len(columns)):
+        for rule, hits in _marked(place, rows, values, context):
+            marks.add(rule.id, hits, place, rows)
+            for index in hits:
+                value_at = index * len(columns) + place
+                quality[value_at] = max(quality[value_at], rule.quality)
+    return Rows(
+        sensors=tuple([column.sensor.id for column in columns]),
+        timestamps=[row.timestamp for row in rows],
+        values=values,
+        quality=quality if any(quality) else [],
+    )
 
 
 def _marked(
-    place: int, rows: list[KeptRow], values: list[float], context: Context, marks: Marks
-) -> Iterator[tuple[int, Quality]]:
-    """Yields index and quality of each value of a column that a rule marks."""
-    width = len(rows[0].sensors)
-    sensor = rows[0].columns[place].sensor
+    place: int, rows: list[KeptRow], values: list[float], context: Context
+) -> Iterator[tuple[Rule[Any], list[int]]]:
+    """Yields each rule that marks values of a column, and the rows in which these stand."""
+    columns = rows[0].columns
+    sensor = columns[place].sensor
     rules = TABLE.concerning(sensor, Phase.QUALITY)
     if not rules:
         return
-    column = Numbers.of(sensor, values[place::width])
+    column = Numbers.of(sensor, values[place :: len(columns)])
     for rule in rules:
-        if not rule.may_apply(column, context):
-            continue
-        hits = [index for index, number in enumerate(column.numbers) if rule.applies(number, sensor)]
-        marks.add([Mark(rows[index].place, place, rule.id, sensor, rows[index].timestamp) for index in hits])
-        yield from ((index * width + place, rule.quality) for index in hits)
+        if rule.may_apply(column, context):
+            applies = rule.applies
+            yield rule, [index for index, number in enumerate(column.numbers) if applies(number, sensor)]

@@ -1,8 +1,9 @@
-"""Looks up the names of a record's measures: each distinct name and each distinct order of names once."""
+"""Looks up the names of a record's measures: each distinct name once, and each distinct order of names once."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from metering_common.contract.messages import MAX_REFUSAL_GROUPS
 from metering_common.registry.documents import Sensor
 from metering_validator.domain.context import Context
 from metering_validator.domain.rule_table import Effect, Named, Phase, Rule
@@ -10,6 +11,7 @@ from metering_validator.domain.rules import TABLE
 
 _REFUSING = TABLE.of(Phase.SENSOR, Effect.REFUSED)
 _LEAVING_OUT = TABLE.of(Phase.SENSOR, Effect.NOT_TAKEN)
+_VALUE = TABLE.of(Phase.VALUE)
 
 RuleIds = tuple[str, ...]
 
@@ -19,15 +21,16 @@ class NameColumn:
     """What holds for all values under one name; compared by identity."""
 
     named: Named
+    shown: str | None
+    """The dictionary's name of the sensor, else what came; None where no name came."""
     refused_by: RuleIds
+    refused_without_number: RuleIds
+    """What refuses a value here that is no finite number, `refused_by` among it."""
     not_taken: bool
     rules: tuple[Rule[Any], ...]
     """The rules of the phase VALUE that may apply to a finite number here."""
-
-    @property
-    def shown(self) -> str | None:
-        """The dictionary's name of the sensor, else what came; None where no name came."""
-        return self.named.name if self.named.sensor is None else self.named.sensor.name
+    is_grouped: bool = True
+    """False for names beyond those that a validated record has room for: their values are only counted."""
 
     @property
     def sensor(self) -> Sensor:
@@ -36,42 +39,44 @@ class NameColumn:
         return self.named.sensor
 
 
-class NameOrder(NamedTuple):
-    """The names of a measure in their order."""
-
-    columns: tuple[NameColumn, ...]
-    sensors: tuple[int, ...] | None
-    """The sensors' ids where every name is taken and no value needs to be asked about unless it is no number."""
-
-
 class Names:
     """Lives as long as one record is validated, since what it remembers is what a sender wrote."""
 
     def __init__(self, context: Context, *, device_refused: bool) -> None:
         self._context = context
         self._device_refused = device_refused
-        self._columns: dict[str | None, NameColumn] = {}
-        self._orders: dict[tuple[str | None, ...], NameOrder] = {}
+        self._by_name: dict[str | None, NameColumn] = {None: self._make(None, None)}
+        self._by_sensor: dict[int, NameColumn] = {}
+        self._unknown = 0
+        self._beyond = self._make("", None, is_grouped=False)
 
-    def order(self, names: tuple[str | None, ...]) -> NameOrder:
+    def columns(self, names: tuple[str | None, ...]) -> tuple[NameColumn, ...]:
         """Returns the columns of a measure with these names."""
-        found = self._orders.get(names)
-        if found is None:
-            found = self._orders[names] = self._make_order(names)
-        return found
+        known = self._by_name
+        return tuple([known.get(name) or self._find(name) for name in names])
 
-    def _make_order(self, names: tuple[str | None, ...]) -> NameOrder:
-        columns = tuple([self._columns.get(name) or self._make_column(name) for name in names])
-        plain = not any(column.refused_by or column.not_taken or column.rules for column in columns)
-        return NameOrder(columns, tuple([column.sensor.id for column in columns]) if plain else None)
+    def _find(self, name: str | None) -> NameColumn:
+        sensor = None if name is None else self._context.dictionary.find(name)
+        if sensor is None:
+            self._unknown += 1
+            if self._unknown > MAX_REFUSAL_GROUPS:
+                return self._beyond
+            column = self._make(name, None)
+        else:
+            column = self._by_sensor.get(sensor.id) or self._make(sensor.name, sensor)
+            self._by_sensor[sensor.id] = column
+        self._by_name[name] = column
+        return column
 
-    def _make_column(self, name: str | None) -> NameColumn:
-        context = self._context
-        named = Named(name, None if name is None else context.dictionary.find(name))
-        made = self._columns[name] = NameColumn(
+    def _make(self, shown: str | None, sensor: Sensor | None, *, is_grouped: bool = True) -> NameColumn:
+        context, named = self._context, Named(shown is not None, sensor)
+        refused_by = tuple([rule.id for rule in _REFUSING if rule.applies(named, context)])
+        return NameColumn(
             named,
-            tuple([rule.id for rule in _REFUSING if rule.applies(named, context)]),
+            shown,
+            refused_by,
+            refused_by + tuple([rule.id for rule in _VALUE if rule.applies(named, None, None, context)]),
             not self._device_refused and any(rule.applies(named, context) for rule in _LEAVING_OUT),
-            () if named.sensor is None else TABLE.concerning(named.sensor, Phase.VALUE),
+            () if sensor is None else TABLE.concerning(sensor, Phase.VALUE),
+            is_grouped,
         )
-        return made

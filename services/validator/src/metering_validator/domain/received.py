@@ -5,7 +5,8 @@ lone surrogates, entries that are no objects), the standard `json` reads the sam
 is poison: no release can read it.
 """
 
-from typing import NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,24 +17,38 @@ class UnreadableElementError(Exception):
     """The bytes are no element of a measurements request: not UTF-8, not JSON, or not of this shape."""
 
 
-class Cells(NamedTuple):
+class Cells:
     """The entries of a measure, side by side."""
 
-    names: tuple[str | None, ...]
-    """None where there is no text for a name."""
-    numbers: list[float | None]
-    """None where what came is no finite JSON number."""
-    came: list[Json]
+    __slots__ = ("_entries", "names", "numbers")
+
+    def __init__(
+        self, names: tuple[str | None, ...], numbers: list[float | None], entries: msgspec.Raw | list[Json]
+    ) -> None:
+        self.names = names
+        """None where there is no text for a name."""
+        self.numbers = numbers
+        """None where what came is no finite JSON number."""
+        self._entries = entries
+
+    def came(self, place: int) -> Json:
+        """Returns one value as it came, or the whole entry where it has no name: for the few that are looked at."""
+        if isinstance(self._entries, msgspec.Raw):
+            self._entries = _split(self._entries)
+        entry = self._entries[place]
+        name, value = named_value(parsed(entry) if isinstance(entry, msgspec.Raw) else entry)
+        return entry if name is None else value
 
 
 class ReceivedMeasure:
     """One moment as it came: its timestamp may be anything but missing, its entries are whatever the list holds."""
 
-    __slots__ = ("_cells", "_entries", "timestamp")
+    __slots__ = ("_cells", "_entries", "_reader", "timestamp")
 
-    def __init__(self, timestamp: Json, entries: msgspec.Raw | list[Json]) -> None:
+    def __init__(self, timestamp: Json, entries: msgspec.Raw | list[Json], reader: "EntriesReader") -> None:
         self.timestamp = timestamp
         self._entries = entries
+        self._reader = reader
         self._cells: Cells | None = None
 
     def at_most(self) -> int:
@@ -47,8 +62,28 @@ class ReceivedMeasure:
     def cells(self) -> Cells:
         """Reads the entries, once."""
         if self._cells is None:
-            self._cells = _read_cells(self._entries)
+            self._cells = self._reader.read(self._entries)
         return self._cells
+
+
+class EntriesReader:
+    """Reads the entries of a record's measures, by the quickest of three ways that has not failed in this record.
+
+    So a record pays at most once for an attempt that fails.
+    """
+
+    def __init__(self) -> None:
+        self._ways = [_read_numbers, _read_values, _read_anything]
+
+    def read(self, entries: msgspec.Raw | list[Json]) -> Cells:
+        """Returns the cells of one measure."""
+        if isinstance(entries, list):
+            return _cells(entries)
+        while True:
+            try:
+                return self._ways[0](entries)
+            except (msgspec.DecodeError, RecursionError):
+                del self._ways[0]
 
 
 class ReceivedElement(NamedTuple):
@@ -56,11 +91,18 @@ class ReceivedElement(NamedTuple):
 
     device_number: str
     measures: list[ReceivedMeasure]
+    at_most: int
+    """No fewer than the element has values."""
 
 
-class _Entry(msgspec.Struct, gc=False, rename="camel"):
+class _NumberEntry(msgspec.Struct, gc=False, rename="camel"):
     sensor_name: str
-    sensor_value: msgspec.Raw
+    sensor_value: float
+
+
+class _AnyEntry(msgspec.Struct, rename="camel"):
+    sensor_name: str
+    sensor_value: Any
 
 
 class _Measure(msgspec.Struct, rename="camel"):
@@ -74,8 +116,8 @@ class _Element(msgspec.Struct, rename="camel"):
 
 
 _element_decoder = msgspec.json.Decoder(_Element)
-_entries_decoder = msgspec.json.Decoder(list[_Entry])
-_numbers_decoder = msgspec.json.Decoder(list[float])
+_numbers_decoder = msgspec.json.Decoder(list[_NumberEntry])
+_values_decoder = msgspec.json.Decoder(list[_AnyEntry])
 _pieces_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -99,8 +141,11 @@ def _cut(value: bytes) -> ReceivedElement | None:
         return None
     if not all(bytes(measure.sensor_values).startswith(b"[") for measure in element.measures):
         return None
-    measures = [ReceivedMeasure(_time(measure.timestamp), measure.sensor_values) for measure in element.measures]
-    return ReceivedElement(element.device_number, measures)
+    reader = EntriesReader()
+    measures = [
+        ReceivedMeasure(_time(measure.timestamp), measure.sensor_values, reader) for measure in element.measures
+    ]
+    return ReceivedElement(element.device_number, measures, value.count(b",") + 1)
 
 
 def _time(raw: msgspec.Raw) -> Json:
@@ -117,7 +162,9 @@ def _read_whole(text: str) -> ReceivedElement:
         raise UnreadableElementError("deviceNumber is missing or no text")
     if type(measures) is not list:
         raise UnreadableElementError("measures is missing or no list")
-    return ReceivedElement(number, [_read_measure(index, measure) for index, measure in enumerate(measures)])
+    reader = EntriesReader()
+    read = [_read_measure(index, measure, reader) for index, measure in enumerate(measures)]
+    return ReceivedElement(number, read, sum([measure.at_most() for measure in read]))
 
 
 def _parse(text: str) -> Json:
@@ -129,7 +176,7 @@ def _parse(text: str) -> Json:
         raise UnreadableElementError("nested too deep") from error
 
 
-def _read_measure(index: int, measure: Json) -> ReceivedMeasure:
+def _read_measure(index: int, measure: Json, reader: EntriesReader) -> ReceivedMeasure:
     if not isinstance(measure, dict):
         raise UnreadableElementError(f"measures/{index} is no JSON object")
     if "timestamp" not in measure:
@@ -137,24 +184,41 @@ def _read_measure(index: int, measure: Json) -> ReceivedMeasure:
     sensor_values = measure.get("sensorValues")
     if type(sensor_values) is not list:
         raise UnreadableElementError(f"measures/{index}/sensorValues is missing or no list")
-    return ReceivedMeasure(measure["timestamp"], sensor_values)
+    return ReceivedMeasure(measure["timestamp"], sensor_values, reader)
 
 
-def _read_cells(entries: msgspec.Raw | list[Json]) -> Cells:
-    if isinstance(entries, list):
-        return _cells(entries)
-    try:
-        read = _entries_decoder.decode(entries)
-    except (msgspec.DecodeError, RecursionError):
-        return _cells(parsed(entries))
-    came: list[Json] = [entry.sensor_value for entry in read]
-    return Cells(tuple([entry.sensor_name for entry in read]), _numbers(came), came)
+def _read_numbers(entries: msgspec.Raw) -> Cells:
+    """Where every entry has a name and a finite number."""
+    read = _numbers_decoder.decode(entries)
+    return Cells(tuple([entry.sensor_name for entry in read]), [entry.sensor_value for entry in read], entries)
+
+
+def _read_values(entries: msgspec.Raw) -> Cells:
+    """Where every entry has a name and a value, of which msgspec can read the numbers."""
+    read = _values_decoder.decode(entries)
+    return Cells(tuple([entry.sensor_name for entry in read]), [_number(entry.sensor_value) for entry in read], entries)
+
+
+def _read_anything(entries: msgspec.Raw) -> Cells:
+    return _cells(parsed(entries))
 
 
 def _cells(entries: list[Json]) -> Cells:
-    pairs = [named_value(entry) for entry in entries]
-    came = [entry if pair[0] is None else pair[1] for entry, pair in zip(entries, pairs, strict=True)]
-    return Cells(tuple([pair[0] for pair in pairs]), [finite_number(one) for one in came], came)
+    try:
+        names = tuple([entry["sensorName"] for entry in entries])
+        values = [entry["sensorValue"] for entry in entries]
+    except (TypeError, KeyError):
+        pairs = [named_value(entry) for entry in entries]
+        return Cells(tuple([pair[0] for pair in pairs]), [finite_number(pair[1]) for pair in pairs], entries)
+    if not set(map(type, names)) <= {str}:
+        names = tuple([name if type(name) is str else None for name in names])
+    return Cells(names, _finite_numbers(values), entries)
+
+
+def _finite_numbers(values: list[Json]) -> list[float | None]:
+    if set(map(type, values)) != {JsonNumber} or "-0" in values:
+        return [finite_number(value) for value in values]
+    return [number if isfinite(number) else None for number in map(float, values)]
 
 
 def named_value(entry: Json) -> tuple[str | None, Json]:
@@ -163,19 +227,6 @@ def named_value(entry: Json) -> tuple[str | None, Json]:
         return None, entry
     name = entry.get("sensorName", ABSENT)
     return (name if type(name) is str else None), entry.get("sensorValue", ABSENT)
-
-
-def _numbers(came: list[msgspec.Raw]) -> list[float | None]:
-    """All at once where all are finite numbers, as nearly always."""
-    together = b"[" + b",".join(came) + b"]"
-    try:
-        return _numbers_decoder.decode(together)  # type: ignore[return-value]  # a list of floats is one of float | None
-    except msgspec.DecodeError:
-        pass
-    try:
-        return [_number(value) for value in msgspec.json.decode(together)]
-    except (msgspec.DecodeError, RecursionError):
-        return [finite_number(parsed(one)) for one in came]
 
 
 def _number(value: object) -> float | None:

@@ -5,9 +5,12 @@ must not grow with what a sender makes of it.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
+from metering_common.contract.limits import MILLISECONDS_FROM
 from metering_common.contract.messages import (
     MAX_OUTCOME_FINDINGS,
     MAX_REFUSAL_GROUPS,
@@ -16,27 +19,28 @@ from metering_common.contract.messages import (
     RawValue,
     Refusal,
 )
-from metering_validator.domain.context import MILLISECONDS_FROM
-from metering_validator.domain.json_text import Json, escaped, integer, json_text
+from metering_validator.domain.json_text import Json, escaped, json_text
 from metering_validator.domain.names import NameColumn, RuleIds
+from metering_validator.domain.received import Cells
 from metering_validator.domain.result import finding
 
 MAX_SAMPLES = 3
 """Raw values kept per group."""
 
 
-class Came:
+class MomentCame:
     """The timestamp of a measure as it came, for its refused values."""
 
-    __slots__ = ("at", "timestamp")
+    __slots__ = ("at", "came")
 
-    def __init__(self, timestamp: Json) -> None:
-        self.timestamp = timestamp
-        self.at = readable_time(timestamp)
+    def __init__(self, came: Json, timestamp: int | None) -> None:
+        self.came = came
+        self.at = timestamp if timestamp is not None and 0 <= timestamp < MILLISECONDS_FROM else None
+        """Unix seconds: an integer from 1970 on that does not look like milliseconds."""
 
     def shown(self) -> int | str:
         """Returns Unix seconds where they can be read, else what came."""
-        return self.at if self.at is not None else json_text(self.timestamp)
+        return self.at if self.at is not None else json_text(self.came)
 
 
 class _Group(msgspec.Struct):
@@ -45,56 +49,85 @@ class _Group(msgspec.Struct):
     rule: str
     name: str
     sensor: int | None
-    count: int = 0
-    first_at: int | None = None
-    last_at: int | None = None
     samples: list[RawValue] = []
+
+
+class Refused:
+    """The values under one name that the same rules refused: counted here, and put into groups at the end."""
+
+    __slots__ = ("column", "groups", "rule_ids")
+
+    def __init__(self, column: NameColumn | None, rule_ids: RuleIds) -> None:
+        self.column = column
+        self.rule_ids = rule_ids
+        self.groups: list[_Group] | None = None
+        """Those that there is room for; None until the first value is looked at."""
 
 
 class Refusals:
     """Grows while a record is validated. `values` counts values, `per_rule` and the groups count findings."""
 
     def __init__(self, device_number: str) -> None:
-        self.values = 0
-        self.beyond = 0
         self.findings: list[Finding] = []
         self._device_number = device_number
+        self._refused: dict[tuple[NameColumn | None, RuleIds], Refused] = {}
         self._groups: dict[tuple[int | None, str, str], _Group] = {}
-        self._targets: dict[tuple[NameColumn, RuleIds], list[_Group]] = {}
-        self._per_rules: dict[RuleIds, int] = {}
+        self._values: Counter[Refused] = Counter()
+        self._times: list[tuple[int | None, list[Refused]]] = []
+        self._wanting: set[Refused] = set()
+        """Those whose samples or findings have room for more; the values of all others are only counted."""
         self._noted: Counter[FindingKind] = Counter()
 
-    def add(self, column: NameColumn, rule_ids: RuleIds, moment: Came, came: Json) -> None:
-        """Adds one value, refused by these rules."""
-        self.values += 1
-        self._per_rules[rule_ids] = self._per_rules.get(rule_ids, 0) + 1
-        groups = self._targets.get((column, rule_ids))
-        if groups is None:
-            groups = self._open(column, rule_ids)
-        for group in groups:
-            group.count += 1
-            self._date(group, moment)
-            if len(group.samples) < MAX_SAMPLES:
-                group.samples.append(RawValue(timestamp=json_text(moment.timestamp), value=json_text(came)))
-        self.beyond += len(rule_ids) - len(groups)
-        if self._noted[FindingKind.REFUSED] < MAX_OUTCOME_FINDINGS:
-            for rule_id in rule_ids:
-                self.note(rule_id, FindingKind.REFUSED, column.shown, moment.shown())
+    def under(self, column: NameColumn | None, rule_ids: RuleIds) -> Refused:
+        """Returns where values under this name that these rules refuse are added; no column: not looked at."""
+        key = column, rule_ids
+        found = self._refused.get(key)
+        if found is None:
+            found = self._refused[key] = Refused(column, tuple(sorted(rule_ids)))
+            self._wanting.add(found)
+        return found
 
-    def count(self, rule_ids: RuleIds, values: int, moment: Came) -> None:
+    def add(self, refused: Refused, moment: MomentCame, cells: Cells, place: int) -> None:
+        """Adds one value."""
+        self._count([refused], moment)
+        if refused in self._wanting:
+            self._look(refused, moment, cells, place)
+
+    def add_all(self, hits: Sequence[Refused | None], moment: MomentCame, cells: Cells) -> None:
+        """Adds the refused values of a measure, given for each of its values; None where it is not refused."""
+        refused = [hit for hit in hits if hit is not None]
+        self._count(refused, moment)
+        if self._wanting and not self._wanting.isdisjoint(refused):
+            for place, hit in enumerate(hits):
+                if hit in self._wanting:
+                    self._look(hit, moment, cells, place)
+
+    def add_unseen(self, rule_ids: RuleIds, values: int, moment: MomentCame) -> None:
         """Adds so many values that were not looked at: under no name, without samples."""
-        if not values:
-            return
-        self.values += values
-        self._per_rules[rule_ids] = self._per_rules.get(rule_ids, 0) + values
-        for rule_id in rule_ids:
-            group = self._group(None, "", rule_id)
-            if group is None:
-                self.beyond += values
-            else:
-                group.count += values
-                self._date(group, moment)
-            self.note(rule_id, FindingKind.REFUSED, None, moment.shown())
+        if values:
+            refused = self.under(None, rule_ids)
+            self._values[refused] += values
+            self._times.append((moment.at, [refused]))
+            self._wanting.discard(refused)
+            if refused.groups is None:
+                refused.groups = self._open(refused)
+            for rule_id in rule_ids:
+                self.note(rule_id, FindingKind.REFUSED, None, moment.shown())
+
+    def _count(self, refused: list[Refused], moment: MomentCame) -> None:
+        """In C, value for value; the times are put in order at the end."""
+        self._values.update(refused)
+        self._times.append((moment.at, refused))
+
+    @property
+    def values(self) -> int:
+        """How many values are refused."""
+        return self._values.total()
+
+    @property
+    def beyond(self) -> int:
+        """How many findings have no room among the groups."""
+        return sum([values * (len(one.rule_ids) - len(one.groups or ())) for one, values in self._values.items()])
 
     def note(self, rule_id: str, kind: FindingKind, sensor: str | None, timestamp: int | str | None) -> None:
         """Adds a finding for the outcome, while there is room for more of its kind."""
@@ -105,50 +138,75 @@ class Refusals:
     def per_rule(self) -> dict[str, int]:
         """Returns how many values each rule refused, in the order of the rules' IDs."""
         counts: Counter[str] = Counter()
-        for rule_ids, values in self._per_rules.items():
-            counts.update(dict.fromkeys(rule_ids, values))
+        for refused, values in self._values.items():
+            counts.update(dict.fromkeys(refused.rule_ids, values))
         return dict(sorted(counts.items()))
 
     def groups(self) -> list[Refusal]:
         """Returns the groups in the order in which they were first met."""
-        return [
-            Refusal(
-                rule=group.rule,
-                name=group.name,
-                sensor=group.sensor,
-                count=group.count,
-                first_at=group.first_at,
-                last_at=group.last_at,
-                samples=group.samples,
-            )
-            for group in self._groups.values()
-        ]
+        parts: dict[int, list[Refused]] = {}
+        for refused in self._values:
+            for group in refused.groups or ():
+                parts.setdefault(id(group), []).append(refused)
+        dated = sorted([(at, refused) for at, refused in self._times if at is not None], key=itemgetter(0))
+        first, last = _latest(dated[::-1]), _latest(dated)
+        return [self._refusal(group, parts[id(group)], first, last) for group in self._groups.values()]
 
-    def _open(self, column: NameColumn, rule_ids: RuleIds) -> list[_Group]:
-        """The groups of these rules, without those for which there is no room."""
-        sensor = column.named.sensor
-        shown = column.shown or ""
-        found = [self._group(None if sensor is None else sensor.id, shown, rule_id) for rule_id in rule_ids]
-        groups = [group for group in found if group is not None]
-        self._targets[column, rule_ids] = groups
-        return groups
+    def _refusal(
+        self, group: _Group, parts: list[Refused], first: dict[Refused, int], last: dict[Refused, int]
+    ) -> Refusal:
+        return Refusal(
+            rule=group.rule,
+            name=group.name,
+            sensor=group.sensor,
+            count=sum([self._values[part] for part in parts]),
+            first_at=min([first[part] for part in parts if part in first], default=None),
+            last_at=max([last[part] for part in parts if part in last], default=None),
+            samples=group.samples,
+        )
+
+    def _look(self, refused: Refused, moment: MomentCame, cells: Cells, place: int) -> None:
+        if refused.groups is None:
+            refused.groups = self._open(refused)
+        wanting = [group for group in refused.groups if len(group.samples) < MAX_SAMPLES]
+        if wanting:
+            sample = RawValue(timestamp=json_text(moment.came), value=json_text(cells.came(place)))
+            for group in wanting:
+                group.samples.append(sample)
+        if self._noted[FindingKind.REFUSED] < MAX_OUTCOME_FINDINGS:
+            shown = None if refused.column is None else self._shown(refused.column, cells, place)
+            for rule_id in refused.rule_ids:
+                self.note(rule_id, FindingKind.REFUSED, shown, moment.shown())
+        elif not wanting:
+            self._wanting.discard(refused)
+
+    @staticmethod
+    def _shown(column: NameColumn, cells: Cells, place: int) -> str | None:
+        return column.shown if column.is_grouped else cells.names[place]
+
+    def _open(self, refused: Refused) -> list[_Group]:
+        column = refused.column
+        if column is None:
+            found = [self._group(None, "", rule_id) for rule_id in refused.rule_ids]
+        elif not column.is_grouped:
+            return []
+        else:
+            sensor, shown = column.named.sensor, column.shown or ""
+            found = [self._group(sensor.id if sensor else None, shown, rule_id) for rule_id in refused.rule_ids]
+        return [group for group in found if group is not None]
 
     def _group(self, sensor: int | None, shown: str, rule_id: str) -> _Group | None:
+        """None where there is no room for it."""
         key = sensor, shown, rule_id
         group = self._groups.get(key)
         if group is None and len(self._groups) < MAX_REFUSAL_GROUPS:
             group = self._groups[key] = _Group(rule_id, escaped(shown), sensor)
         return group
 
-    @staticmethod
-    def _date(group: _Group, moment: Came) -> None:
-        at = moment.at
-        if at is not None:
-            group.first_at = at if group.first_at is None or at < group.first_at else group.first_at
-            group.last_at = at if group.last_at is None or at > group.last_at else group.last_at
 
-
-def readable_time(moment_came: Json) -> int | None:
-    """Returns Unix seconds where what came is an integer from 1970 on that does not look like milliseconds."""
-    timestamp = integer(moment_came)
-    return timestamp if timestamp is not None and 0 <= timestamp < MILLISECONDS_FROM else None
+def _latest(dated: list[tuple[int, list[Refused]]]) -> dict[Refused, int]:
+    """For each the time that stands last in the list."""
+    latest: dict[Refused, int] = {}
+    for at, refused in dated:
+        latest.update(dict.fromkeys(refused, at))
+    return latest

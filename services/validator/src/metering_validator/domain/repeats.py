@@ -2,15 +2,12 @@
 
 from metering_validator.domain.context import Context
 from metering_validator.domain.kept import KeptRow
-from metering_validator.domain.names import RuleIds
-from metering_validator.domain.refusals import Came, Refusals
+from metering_validator.domain.names import NameColumn
+from metering_validator.domain.refusals import Refusals
 from metering_validator.domain.rule_table import Phase
 from metering_validator.domain.rules import TABLE
 
 _VALUE = TABLE.of(Phase.VALUE)
-
-Place = tuple[int, int]
-"""Index of the row and of the value within it."""
 
 
 def keep_the_last(rows: list[KeptRow], refusals: Refusals, context: Context) -> tuple[list[KeptRow], int]:
@@ -20,43 +17,52 @@ def keep_the_last(rows: list[KeptRow], refusals: Refusals, context: Context) -> 
     """
     if not _may_repeat(rows):
         return rows, 0
-    last = {
-        (sensor, row.timestamp): (index, place)
-        for index, row in enumerate(rows)
-        for place, sensor in enumerate(row.sensors)
-    }
+    last = _last_values(rows)
     repeated, left = 0, []
     for index, row in enumerate(rows):
-        beaten = {}
-        for place, sensor in enumerate(row.sensors):
-            winner = last[sensor, row.timestamp]
-            if winner != (index, place):
-                beaten[place] = rows[winner[0]].numbers[winner[1]]
-        for place, later in beaten.items():
-            rule_ids = _refused_by(row, place, later, context)
-            if rule_ids:
-                refusals.add(row.columns[place], rule_ids, Came(row.timestamp_came), row.came[place])
-            else:
-                repeated += 1
-        left.append(_without(row, beaten) if beaten else row)
+        owner, numbers = last[row.timestamp]
+        places = dict(zip(row.columns, range(len(row.columns)), strict=True))
+        beaten = [
+            place for place, column in enumerate(row.columns) if owner[column] != index or places[column] != place
+        ]
+        for place in beaten:
+            repeated += _is_repeated(row, place, numbers[row.columns[place]], refusals, context)
+        left.append(_without(row, set(beaten)) if beaten else row)
     return left, repeated
+
+
+Last = tuple[dict[NameColumn, int], dict[NameColumn, float]]
+"""For each name the index of the row that has the last value, and that value."""
+
+
+def _last_values(rows: list[KeptRow]) -> dict[int, Last]:
+    """By timestamp."""
+    last: dict[int, Last] = {}
+    for index, row in enumerate(rows):
+        owner, numbers = last.setdefault(row.timestamp, ({}, {}))
+        owner.update(dict.fromkeys(row.columns, index))
+        numbers.update(zip(row.columns, row.numbers, strict=True))
+    return last
 
 
 def _may_repeat(rows: list[KeptRow]) -> bool:
     times = [row.timestamp for row in rows if row.numbers]
-    return len(set(times)) < len(times) or any(len(set(row.sensors)) < len(row.sensors) for row in rows)
+    return len(set(times)) < len(times) or any(len(set(row.columns)) < len(row.columns) for row in rows)
 
 
-def _refused_by(row: KeptRow, place: int, later: float, context: Context) -> RuleIds:
-    named, number = row.columns[place].named, row.numbers[place]
-    return tuple([rule.id for rule in _VALUE if rule.applies(named, number, later, context)])
+def _is_repeated(row: KeptRow, place: int, later: float, refusals: Refusals, context: Context) -> bool:
+    """Refuses the value if a rule applies to it and the later one."""
+    column = row.columns[place]
+    rule_ids = tuple([rule.id for rule in _VALUE if rule.applies(column.named, row.numbers[place], later, context)])
+    if rule_ids:
+        refusals.add(refusals.under(column, rule_ids), row.came, row.cells, row.places[place])
+    return not rule_ids
 
 
-def _without(row: KeptRow, beaten: dict[int, float]) -> KeptRow:
-    kept = [place for place in range(len(row.sensors)) if place not in beaten]
+def _without(row: KeptRow, beaten: set[int]) -> KeptRow:
+    kept = [place for place in range(len(row.columns)) if place not in beaten]
     return row._replace(
-        sensors=tuple([row.sensors[place] for place in kept]),
         columns=tuple([row.columns[place] for place in kept]),
         numbers=[row.numbers[place] for place in kept],
-        came=[row.came[place] for place in kept],
+        places=tuple([row.places[place] for place in kept]),
     )

@@ -45,11 +45,12 @@ class Effect(StrEnum):
 
 
 class Named(NamedTuple):
-    """What an entry of `sensorValues` calls itself, and the sensor that the dictionary knows under that name."""
+    """What is known of the name of an entry of `sensorValues`; the text itself is no rule's affair."""
 
-    name: str | None
-    """None where the entry is no object with a text for a name."""
+    has_name: bool
+    """Whether the entry is an object with a text for a name."""
     sensor: Sensor | None
+    """What the dictionary knows under that name."""
 
 
 class Moment(NamedTuple):

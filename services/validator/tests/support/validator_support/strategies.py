@@ -6,8 +6,9 @@ from random import Random
 import msgspec
 from hypothesis import strategies as st
 
+from metering_common.contract.limits import DAY_SECONDS
 from metering_common.registry.documents import Device, Sensor, SensorKind
-from metering_validator.domain.context import DAY_SECONDS, Limits
+from metering_validator.domain.context import Limits
 from validator_support.builders import DEVICE, NOW, RECEIVED_AT_MS, SENSORS
 
 good_numbers = st.one_of(
@@ -121,20 +122,19 @@ wide_contexts = st.fixed_dictionaries(
 )
 wide_numbers = st.integers(-400, 400).map(str) | near.map(json.dumps)
 wide_times = st.integers(0, 300).map(lambda back: str(NOW - back)) | st.just(str(NOW - 60))
-wounded_times = st.sampled_from(
-    [
-        str(NOW + 900),
-        str(NOW + 901),
-        str(NOW + 5_000),
-        str(10**11 - 1),
-        str(NOW - 500 * DAY_SECONDS),
-        str(NOW - DAY_SECONDS),
-        str(NOW - 400 * DAY_SECONDS),
-        str(NOW * 1_000),
-        "1.0",
-        '"1"',
-    ]
-)
+WOUNDED_TIMES = [
+    str(NOW + 900),
+    str(NOW + 901),
+    str(NOW + 5_000),
+    str(10**11 - 1),
+    str(NOW - 500 * DAY_SECONDS),
+    str(NOW - DAY_SECONDS),
+    str(NOW - 400 * DAY_SECONDS),
+    str(NOW * 1_000),
+    "1.0",
+    '"1"',
+]
+wounded_times = st.sampled_from(WOUNDED_TIMES)
 
 
 @st.composite

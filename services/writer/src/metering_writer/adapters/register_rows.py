@@ -77,7 +77,7 @@ def _window(readings: Readings, span: Span, look: int, *, whole: bool) -> Window
     return Window(readings, before < look, after < look, span.since, span.upto)
 
 
-async def _copied(session: Session, registers: Sequence[Register], whole: Sequence[bool], look: int) -> np.ndarray:  # type: ignore[type-arg]  # READING_ROW
+async def _copied(session: Session, registers: Sequence[Register], whole: Sequence[bool], look: int) -> np.ndarray:
     """Rows of all registers, with the place of each register among them."""
     found = []
     for chosen in (True, False):
@@ -94,7 +94,7 @@ async def _copied(session: Session, registers: Sequence[Register], whole: Sequen
     return np.concatenate(found)
 
 
-async def _copy(session: Session, query: str, *arguments: object) -> np.ndarray:  # type: ignore[type-arg]  # READING_ROW
+async def _copy(session: Session, query: str, *arguments: object) -> np.ndarray:
     read = bytearray()
 
     async def take(piece: bytes) -> None:
@@ -105,7 +105,7 @@ async def _copy(session: Session, query: str, *arguments: object) -> np.ndarray:
     return np.frombuffer(read, READING_ROW, count, _HEADER_BYTES).copy()
 
 
-def _columns(rows: np.ndarray, registers: int) -> Iterable[tuple[Integers, np.ndarray]]:  # type: ignore[type-arg]  # READING_ROW
+def _columns(rows: np.ndarray, registers: int) -> Iterable[tuple[Integers, np.ndarray]]:
     """Times and values of each register, in order of time."""
     rows = rows[np.lexsort((rows["at"], rows["place"]))]
     edges = np.searchsorted(rows["place"], np.arange(registers + 1))

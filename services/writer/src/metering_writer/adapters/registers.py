@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import asyncpg
+
 from metering_common.postgres.pool import TimedPool
 from metering_writer.adapters.register_rows import Kept, delete_and_insert, read_events, read_windows
 from metering_writer.adapters.session import Session
@@ -72,8 +74,8 @@ class PostgresRegisters:
             return float(await session.fetchval(sql.oldest_note_seconds))
 
 
-def _note(row: Mapping[str, object]) -> Note:
-    return Note(*(row[name] for name in ("device_id", "sensors", "since", "upto", "whole", "received_at")))  # type: ignore[arg-type]  # the columns' types
+def _note(row: asyncpg.Record) -> Note:
+    return Note(*(row[name] for name in ("device_id", "sensors", "since", "upto", "whole", "received_at")))
 
 
 async def _keep_activity(session: Session, touched: Mapping[int, TouchedDevice]) -> dict[int, Sequence[int]]:
@@ -94,7 +96,7 @@ def _registers_of(
     touched: Mapping[int, TouchedDevice], known: Mapping[int, Sequence[int]]
 ) -> dict[tuple[int, int], Span]:
     """Every sensor with what was touched of it; in the order of ids, so that locks are taken in one order."""
-    asked = {}
+    asked: dict[tuple[int, int], Span] = {}
     for device, one in touched.items():
         spans = dict(one.sensors)
         if one.all_sensors and one.span is not None:
@@ -117,11 +119,11 @@ async def _definitions(session: Session, asked: Mapping[tuple[int, int], Span]) 
     ]
 
 
-def _rules(row: Mapping[str, object]) -> RegisterRules:
-    exchanges = zip(row["exchanged_at"], row["closings"], row["openings"], strict=True)  # type: ignore[call-overload]  # arrays
+def _rules(row: asyncpg.Record) -> RegisterRules:
+    exchanges = zip(row["exchanged_at"], row["closings"], row["openings"], strict=True)
     names = ("net", "capacity", "resolution", "maximum_rate", "interval_seconds")
     known = {name: row[name] for name in names}
-    return RegisterRules(**known, exchanges=tuple(Exchange(*one) for one in exchanges))  # type: ignore[arg-type]  # the columns' types
+    return RegisterRules(**known, exchanges=tuple(Exchange(*one) for one in exchanges))
 
 
 async def _revise(session: Session, registers: Sequence[Asked]) -> int:

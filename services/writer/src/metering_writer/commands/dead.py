@@ -115,7 +115,7 @@ async def _with_headers(
 def _raw_position(letter: ConsumerRecord) -> RecordPosition | None:
     try:
         return decode_validated(letter.value or b"").raw
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

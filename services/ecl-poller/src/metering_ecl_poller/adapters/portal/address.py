@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from yarl import URL
@@ -39,17 +40,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def build_url(template: str, account: PortalAccount, arguments: dict[str, str], dialect: Dialect) -> URL:
-    """The path template filled; every credential it does not name goes into the query, then the arguments."""
+def build_url(template: str, account: PortalAccount, arguments: Sequence[tuple[str, str]], dialect: Dialect) -> URL:
+    """Fills the path template; every credential and argument that it does not name goes into the query."""
     names = dialect.request
-    credentials = {
-        names.server_code: account.server_code.get_secret_value(),
-        names.serial: account.serial,
-        names.access_code: account.access_code.get_secret_value(),
-    }
-    in_path = set(re.findall(r"{(\w+)}", template))
-    path = re.sub(r"{(\w+)}", lambda found: encode(credentials[found[1]]), template)
-    query = {name: text for name, text in credentials.items() if name not in in_path} | arguments
-    joined = "&".join(f"{encode(name)}={encode(text)}" for name, text in query.items())
+    given = [
+        (names.server_code, account.server_code.get_secret_value()),
+        (names.serial, account.serial),
+        (names.access_code, account.access_code.get_secret_value()),
+        *arguments,
+    ]
+    in_path = set(re.findall(r"{([^}]*)}", template))
+    values = dict(given)
+    path = re.sub(r"{([^}]*)}", lambda found: encode(values.get(found[1], "")), template)
+    joined = "&".join(f"{encode(name)}={encode(text)}" for name, text in given if name not in in_path)
     # encoded=True: yarl would turn %2D back into the hyphen that the guide wants encoded
     return URL(f"{base_url(account.portal, dialect)}{path}?{joined}", encoded=True)

@@ -19,6 +19,7 @@ from metering_ecl_poller.domain.portal.errors import (
     AnswerUnreadableError,
     Call,
     PortalBusyError,
+    PortalMovedError,
     PortalRefusedError,
     PortalUnreachableError,
 )
@@ -27,6 +28,7 @@ from metering_ecl_poller.domain.portal.reading import (
     AnswerShapeError,
     BodyStatus,
     parse_json,
+    read_client_request_id,
     read_master_data,
     read_readings,
     read_server_request_id,
@@ -37,6 +39,7 @@ from metering_ecl_poller.domain.portal.redaction import without_secrets
 from metering_ecl_poller.domain.portal.times import to_portal_time
 
 MAX_ANSWER_BYTES = 3_500_000  # with room for its headers below the 4 MiB that ecl.answers.v1 takes
+MOVED = "this version or address of the portal's API may have ended: set paths and hosts in ECL_DIALECT_FILE"
 MAX_SHOWN = 200  # characters of an answer in an error
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -64,7 +67,7 @@ class PortalClient:
 
     async def master_data(self, account: PortalAccount) -> MasterData:
         """Raises `PortalError` or what `on_answer` raises."""
-        answer = await self._ask(account, "masterData", self._dialect.paths.master_data, {})
+        answer = await self._ask(account, "masterData", self._dialect.paths.master_data, [])
         document = self._document(account, answer)
         try:
             return read_master_data(document, self._dialect)
@@ -73,14 +76,7 @@ class PortalClient:
 
     async def readings_page(self, account: PortalAccount, wanted: PageRequest) -> ReadingsPage:
         """Raises `PortalError` or what `on_answer` raises."""
-        names = self._dialect.request
-        arguments = {
-            names.device: wanted.device,
-            names.from_: to_portal_time(wanted.from_ms),
-            names.direction: names.backward if wanted.backward else names.forward,
-            names.page_size: str(wanted.size or names.wanted_page_size),
-            names.page_number: str(wanted.number),
-        }
+        arguments = self._arguments(wanted)
         answer = await self._ask(account, "readings", self._dialect.paths.readings, arguments, wanted)
         document = self._document(account, answer)
         try:
@@ -88,20 +84,39 @@ class PortalClient:
         except AnswerShapeError as error:
             raise AnswerUnreadableError(account.serial, answer.call, str(error)) from None
 
+    def _arguments(self, wanted: PageRequest) -> list[tuple[str, str]]:
+        names = self._dialect.request
+        arguments = [
+            (names.device, wanted.device),
+            (names.from_, to_portal_time(wanted.from_ms)),
+            (names.direction, names.backward if wanted.backward else names.forward),
+            (names.page_size, str(wanted.size or names.wanted_page_size)),
+        ]
+        if names.paging != "from":
+            arguments.append((names.page_number, str(wanted.number)))
+        if names.to and wanted.until_ms is not None:
+            arguments.append((names.to, to_portal_time(wanted.until_ms)))
+        in_path = f"{{{names.channels}}}" in self._dialect.paths.readings
+        if names.channels_as == "repeat" and not in_path:
+            return arguments + [(names.channels, channel) for channel in wanted.channels]
+        if wanted.channels and (in_path or names.channels_as == "list"):
+            arguments.append((names.channels, ",".join(wanted.channels)))
+        return arguments
+
     async def _ask(
         self,
         account: PortalAccount,
         call: Call,
         template: str,
-        arguments: dict[str, str],
+        arguments: list[tuple[str, str]],
         wanted: PageRequest | None = None,
     ) -> PortalAnswer:
         request_id = self.new_request_id()
-        traced = arguments | {self._dialect.request.client_request_id: request_id}
+        traced: list[tuple[str, str]] = [*arguments, (self._dialect.request.client_request_id, request_id)]
         url = build_url(template, account, traced, self._dialect)
         started = self._clock.monotonic()
         status, headers, body = await self._get(account, call, url)
-        body = without_secrets(body, account)
+        body = without_secrets(body, account, self._dialect)
         answer = PortalAnswer(
             serial=account.serial,
             call=call,
@@ -157,13 +172,17 @@ class PortalClient:
         match status:
             case 200:
                 return
-            case 401 | 403:
+            case 401 | 403 if _is_json(answer.body):
                 raise AccessDeniedError(account.serial, answer.call, what)
+            case 401 | 403:  # a page for people: a firewall in between, not the portal
+                raise PortalUnreachableError(account.serial, answer.call, what, answered=True)
+            case 301 | 302 | 307 | 308 | 410:
+                raise PortalMovedError(account.serial, answer.call, f"{what}; {MOVED}")
             case 429:
                 retry = self._retry_after(headers.get("Retry-After"))
                 raise PortalBusyError(account.serial, answer.call, what, retry)
             case _ if status >= 500:  # noqa: PLR2004  HTTP's own classes
-                raise PortalUnreachableError(account.serial, answer.call, what)
+                raise PortalUnreachableError(account.serial, answer.call, what, answered=True)
         self._check_body_status(account, answer, status_of(answer.body, self._dialect))
         raise PortalRefusedError(account.serial, answer.call, what)
 
@@ -185,6 +204,10 @@ class PortalClient:
             what = f"{error} {_shown(answer.body)}"
             raise AnswerUnreadableError(account.serial, answer.call, what) from None
         self._check_body_status(account, answer, read_status(document, self._dialect))
+        echoed = read_client_request_id(document, self._dialect)
+        if echoed not in (None, answer.client_request_id):
+            what = f"the answer is to request {echoed[:60]}, not to {answer.client_request_id}"
+            raise AnswerUnreadableError(account.serial, answer.call, what)
         return document
 
     def _check_body_status(self, account: PortalAccount, answer: PortalAnswer, status: BodyStatus) -> None:
@@ -195,8 +218,18 @@ class PortalClient:
         if status.code in names.denied:
             raise AccessDeniedError(account.serial, answer.call, what)
         if status.code in names.busy:
-            raise PortalUnreachableError(account.serial, answer.call, what)
+            raise PortalUnreachableError(account.serial, answer.call, what, answered=True)
+        if status.code in names.ended:
+            raise PortalMovedError(account.serial, answer.call, f"{what}; {MOVED}")
         raise PortalRefusedError(account.serial, answer.call, what)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        parse_json(body)
+    except AnswerShapeError:
+        return False
+    return True
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:

@@ -8,10 +8,11 @@ import msgspec
 from metering_common.postgres.instants import instant_of, unix_ms_of
 from metering_common.postgres.pool import TimedPool
 from metering_common.service.sealed import Keyring
-from metering_ecl_poller.adapters.postgres.poll_store import QUERIES, open_account, sealed_context
+from metering_ecl_poller.adapters.postgres.poll_store import QUERIES, open_account, sealed_context, trusted_spans
 from metering_ecl_poller.domain.mapping import ControllerMapping, MappingVersion
 from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.schedule import soon_due_ms
+from metering_ecl_poller.domain.trust import TrustedSpan
 
 
 class UnknownControllerError(Exception):
@@ -41,6 +42,19 @@ class ControllerStore:
         """Raises `UnknownControllerError`."""
         if await self._pool.fetchval(QUERIES.enable, serial, instant_of(self._due(serial, now_ms))) is None:
             raise UnknownControllerError(serial)
+
+    async def remove(self, serial: str) -> None:
+        """Raises `UnknownControllerError`. What was published stays."""
+        if await self._pool.fetchval(QUERIES.remove_controller, serial) is None:
+            raise UnknownControllerError(serial)
+
+    async def held(self, serial: str | None = None) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.held_channels, serial)
+        return rows
+
+    async def trusted_spans(self, serial: str) -> dict[str, tuple[TrustedSpan, ...]]:
+        async with self._pool.acquire() as connection:
+            return await trusted_spans(connection, serial)
 
     async def disable(self, serial: str) -> None:
         """Raises `UnknownControllerError`."""
@@ -88,15 +102,14 @@ class ControllerStore:
     async def apply_mapping(self, mappings: Sequence[ControllerMapping], now_ms: int) -> int:
         """One version for all of them, or none of them. Raises `UnknownControllerError`.
 
-        What a controller was asked before its first mapping is asked once more, so that nothing of it is passed over.
+        The controllers are polled soon: what was held and is taken now is read again.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             version = int(await connection.fetchval(QUERIES.next_mapping_version))
             for mapping in mappings:
                 document = msgspec.json.encode(mapping).decode()
-                if await connection.fetchrow(QUERIES.mapping, mapping.serial) is None:
-                    due = instant_of(self._due(mapping.serial, now_ms))
-                    await connection.execute(QUERIES.begin_again, mapping.serial, due)
+                due = instant_of(self._due(mapping.serial, now_ms))
+                await connection.execute(QUERIES.make_due, mapping.serial, due)
                 try:
                     await connection.execute(
                         QUERIES.apply_mapping, mapping.serial, version, instant_of(now_ms), document

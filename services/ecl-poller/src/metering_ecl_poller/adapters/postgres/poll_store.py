@@ -1,5 +1,6 @@
 """The poller's database as polling needs it: leases, cursors, problems and gaps."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from metering_common.postgres.instants import instant_of, unix_ms_of
 from metering_common.postgres.pool import TimedPool
 from metering_common.postgres.queries import load_queries
 from metering_common.service.sealed import Keyring
+from metering_ecl_poller.domain.gaps import Gap, GapReason
+from metering_ecl_poller.domain.holds import ChannelHold, Holds
 from metering_ecl_poller.domain.job import (
     ControllerLeaseLostError,
     DeviceProgress,
+    DeviceState,
     PollJob,
     PollResult,
     RecordedProgress,
@@ -20,9 +24,13 @@ from metering_ecl_poller.domain.job import (
 from metering_ecl_poller.domain.mapping import ControllerMapping
 from metering_ecl_poller.domain.portal.account import PortalAccount
 from metering_ecl_poller.domain.portal.models import MasterData
+from metering_ecl_poller.domain.trust import TrustedSpan
 from metering_ecl_poller.domain.window import Cursor
 
 QUERIES = load_queries("metering_ecl_poller.sql")
+
+OPEN_GAP_MS = 11 * 86_400_000
+"""Longer than any log remembers: which gaps are read again is the domain's decision."""
 
 
 class PostgresPollStore:
@@ -37,20 +45,16 @@ class PostgresPollStore:
         lease = (self._holder, self.lease_seconds)
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(QUERIES.claim, *lease, instant_of(now_ms), most, list(except_portals))
-            return [await self._job(connection, row) for row in rows]
+            return [await self._job(connection, row, now_ms) for row in rows]
 
-    async def claim_one(self, serial: str) -> PollJob | None:
+    async def claim_one(self, serial: str, now_ms: int) -> PollJob | None:
         """The one controller; None when someone else holds it or there is none."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(QUERIES.claim_one, self._holder, self.lease_seconds, serial)
-            return None if row is None else await self._job(connection, row)
+            return None if row is None else await self._job(connection, row, now_ms)
 
-    async def _job(self, connection: Any, row: asyncpg.Record) -> PollJob:
+    async def _job(self, connection: Any, row: asyncpg.Record, now_ms: int) -> PollJob:
         mapping = await connection.fetchrow(QUERIES.mapping, row["serial"])
-        cursors: dict[str, dict[str, Cursor]] = {}
-        for cursor in await connection.fetch(QUERIES.cursors, row["serial"]):
-            reached = Cursor(unix_ms_of(cursor["received_at"]), unix_ms_of(cursor["stamp"]))
-            cursors.setdefault(cursor["device"], {})[cursor["channel"]] = reached
         return PollJob(
             account=open_account(self._keyring, row["serial"], row),
             lease=row["lease"],
@@ -60,7 +64,7 @@ class PostgresPollStore:
             clock_offset_ms=row["clock_offset_ms"],
             mapping=mapping and msgspec.json.decode(mapping["document"], type=ControllerMapping),
             mapping_version=mapping["version"] if mapping else 0,
-            cursors=cursors,
+            devices=await _device_states(connection, row["serial"], now_ms),
         )
 
     async def renew(self) -> None:
@@ -107,6 +111,8 @@ class PostgresPollStore:
         async with self._pool.acquire() as connection, connection.transaction():
             await self._hold(connection, job)
             await connection.executemany(QUERIES.move_cursor, moved)
+            await _replace_holds(connection, key, progress.holds)
+            await _replace_trusted(connection, key, progress)
             changed = await connection.fetchval(QUERIES.note_problem, *key, progress.problem)
             new_gaps = await self._reconcile_gaps(connection, key, progress, now_ms)
         return RecordedProgress(gaps=new_gaps, problem_is_new=changed is not None)
@@ -114,13 +120,14 @@ class PostgresPollStore:
     async def _reconcile_gaps(
         self, connection: Any, key: tuple[str, str], progress: DeviceProgress, now_ms: int
     ) -> list[str]:
-        if progress.window is None:
+        if progress.window is None and not progress.gaps:
             return []
         channels = [gap.channel for gap in progress.gaps]
         starts = [instant_of(gap.from_ms) for gap in progress.gaps]
         ends = [instant_of(gap.to_ms) for gap in progress.gaps]
-        window = (instant_of(progress.window[0]), instant_of(progress.window[1]))
-        await connection.execute(QUERIES.forget_gaps, *key, *window, channels, starts, ends)
+        if progress.window is not None:
+            window = (instant_of(progress.window[0]), instant_of(progress.window[1]))
+            await connection.execute(QUERIES.forget_gaps, *key, *window, channels, starts, ends)
         found = []
         for gap, start, end in zip(progress.gaps, starts, ends, strict=True):
             noticed = (gap.channel, start, end, gap.reason, instant_of(now_ms))
@@ -144,9 +151,63 @@ class PostgresPollStore:
         rows: list[asyncpg.Record] = await self._pool.fetch(QUERIES.counts, instant_of(now_ms))
         return rows
 
+    async def count_held(self) -> int:
+        return int(await self._pool.fetchval(QUERIES.count_held))
+
     async def _hold(self, connection: Any, job: PollJob) -> None:
         if await connection.fetchrow(QUERIES.hold, job.serial, job.lease) is None:
             raise ControllerLeaseLostError(f"controller {job.serial} is held by another replica by now")
+
+
+async def _device_states(connection: Any, serial: str, now_ms: int) -> dict[str, DeviceState]:
+    """Returns what is remembered of the controller's devices. Gaps that no log can fill any more are left out."""
+    states: defaultdict[str, DeviceState] = defaultdict(DeviceState)
+    for row in await connection.fetch(QUERIES.cursors, serial):
+        reached = Cursor(unix_ms_of(row["received_at"]), unix_ms_of(row["stamp"]))
+        states[row["device"]].cursors[row["channel"]] = reached
+    for row in await connection.fetch(QUERIES.holds, serial):
+        resume = None if row["resume"] is None else unix_ms_of(row["resume"])
+        hold = ChannelHold(row["reason"], unix_ms_of(row["since"]), resume)
+        state = states[row["device"]]
+        state.holds = {**state.holds, row["channel"]: hold}
+    for row in await connection.fetch(QUERIES.open_gaps, serial, instant_of(now_ms - OPEN_GAP_MS)):
+        gap = Gap(row["channel"], unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]), GapReason(row["reason"]))
+        states[row["device"]].open_gaps += (gap,)
+    for device, spans in (await trusted_spans(connection, serial)).items():
+        states[device].trusted = spans
+    return dict(states)
+
+
+async def trusted_spans(connection: Any, serial: str) -> dict[str, tuple[TrustedSpan, ...]]:
+    """Returns the spans of each device of the controller, in order."""
+    spans: dict[str, tuple[TrustedSpan, ...]] = {}
+    for row in await connection.fetch(QUERIES.trusted_spans, serial):
+        span = TrustedSpan(unix_ms_of(row["from_at"]), unix_ms_of(row["to_at"]))
+        spans[row["device"]] = (*spans.get(row["device"], ()), span)
+    return spans
+
+
+async def _replace_holds(connection: Any, key: tuple[str, str], held: Holds) -> None:
+    await connection.execute(QUERIES.release_holds, *key, list(held))
+    rows = [
+        (
+            *key,
+            channel,
+            hold.reason,
+            instant_of(hold.since_ms),
+            (None if hold.resume_ms is None else instant_of(hold.resume_ms)),
+        )
+        for channel, hold in held.items()
+    ]
+    await connection.executemany(QUERIES.hold_channel, rows)
+
+
+async def _replace_trusted(connection: Any, key: tuple[str, str], progress: DeviceProgress) -> None:
+    """Only where a read brought samples: the spans cannot have changed otherwise."""
+    if progress.window is not None:
+        await connection.execute(QUERIES.forget_trusted_spans, *key)
+        rows = [(*key, instant_of(span.from_ms), instant_of(span.to_ms)) for span in progress.trusted]
+        await connection.executemany(QUERIES.trust_span, rows)
 
 
 def open_account(keyring: Keyring, serial: str, row: asyncpg.Record) -> PortalAccount:

@@ -23,7 +23,10 @@ class PortalAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageRequest(NamedTuple):
-    """Which page of which readings: `from_ms` inclusive, in the direction of time unless `backward`."""
+    """Which page of which readings: `from_ms` inclusive, in the direction of time unless `backward`.
+
+    `number` is the page's number or its offset, as the dialect pages.
+    """
 
     device: str
     from_ms: int
@@ -31,6 +34,9 @@ class PageRequest(NamedTuple):
     read_id: str
     backward: bool = False
     size: int | None = None
+    until_ms: int | None = None
+    channels: tuple[str, ...] = ()
+    """Sent where the dialect asks for channels by name."""
 
 
 class ArchivedAnswer(msgspec.Struct, frozen=True):

@@ -16,9 +16,14 @@ class PortalError(Exception):
 
 
 class PortalUnreachableError(PortalError):
-    """No whole answer came: connection refused or broken, time-out, 5xx. Worth another try."""
+    """No usable answer came: connection refused or broken, time-out, 5xx, a firewall's page. Worth another try."""
 
     kind = "unreachable"
+
+    def __init__(self, serial: str, call: Call, what: str, *, answered: bool = False) -> None:
+        super().__init__(serial, call, what)
+        self.answered = answered
+        """Somebody answered: the portal is not away, this request fails."""
 
 
 class PortalBusyError(PortalError):
@@ -41,6 +46,12 @@ class PortalRefusedError(PortalError):
     """The portal refuses the request with a status that means nothing else to us, kept verbatim."""
 
     kind = "refused"
+
+
+class PortalMovedError(PortalRefusedError):
+    """The portal says gone or moved: its API's version or address has changed, and the dialect must follow."""
+
+    kind = "moved"
 
 
 class AnswerUnreadableError(PortalError):

@@ -27,6 +27,35 @@ class PortalChannel(msgspec.Struct, frozen=True, kw_only=True):
     scale: Decimal = Decimal(1)
 
 
+class InputSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a configurable input is set up on the portal (guide, section 8.2.2)."""
+
+    low: Decimal | None = None
+    """The real value at 0 V and, as `high`, at 10 V: analog inputs only."""
+    high: Decimal | None = None
+    opened: str | None = None
+    """The texts of the two states: digital inputs and flow switches only."""
+    closed: str | None = None
+    full_scale: Decimal = Decimal(10)
+    """The raw value at `high`."""
+
+    @property
+    def is_analog(self) -> bool:
+        return self.low is not None and self.high is not None
+
+    @property
+    def gain(self) -> Decimal:
+        """What one unit of the raw value is worth."""
+        return Decimal(1) if self.low is None or self.high is None else (self.high - self.low) / self.full_scale
+
+    @property
+    def states(self) -> dict[str, Decimal]:
+        """The values of the state texts, casefolded: closed is 1, open is 0."""
+        known = {"true": Decimal(1), "false": Decimal(0)} if self.opened or self.closed else {}
+        texts = ((self.closed, Decimal(1)), (self.opened, Decimal(0)))
+        return known | {text.strip().casefold(): value for text, value in texts if text}
+
+
 class PortalDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A log, a configurable input or an M-Bus meter of a controller. Fields of no use to us stay in `more`."""
 
@@ -35,8 +64,14 @@ class PortalDevice(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     active: bool
     last_read_ms: int | None
+    created_ms: int | None = None
+    input: InputSettings = InputSettings()
     channels: tuple[PortalChannel, ...]
     more: dict[str, object]
+
+    @property
+    def channel_ids(self) -> tuple[str, ...]:
+        return tuple(channel.id for channel in self.channels)
 
 
 class MasterData(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from metering_ecl_poller.domain.portal.dialect import ChannelNames, DeviceNames, Dialect, Names
 from metering_ecl_poller.domain.portal.models import (
     DeviceType,
+    InputSettings,
     MasterData,
     PortalChannel,
     PortalDevice,
@@ -53,9 +54,16 @@ def field(node: Any, names: Names, default: Any = None) -> Any:
 
 
 def read_status(document: Any, dialect: Dialect) -> BodyStatus:
-    code = field(document, dialect.status.code)
-    message = field(document, dialect.status.message)
+    """Returns the status, whether its fields stand in the body or in an object of it."""
+    names = dialect.status
+    code, message = field(document, names.code), field(document, names.message)
+    if isinstance(code, dict):
+        code, message = field(code, (*names.code, "code")), field(code, (*names.message, "message", "text"))
     return BodyStatus(_text_of(code), _text_of(message))
+
+
+def read_client_request_id(document: Any, dialect: Dialect) -> str | None:
+    return _text_of(field(document, dialect.trace.client_request_id))
 
 
 def status_of(body: bytes, dialect: Dialect) -> BodyStatus:
@@ -111,8 +119,21 @@ def _device(node: dict[str, Any], dialect: Dialect) -> PortalDevice:
         name=_text_of(field(node, names.name)) or "",
         active=_truth(field(node, names.active, default=True)),
         last_read_ms=_moment_or_none(field(node, names.last_read)),
+        created_ms=_moment_or_none(field(node, names.created)),
+        input=_input(node, names),
         channels=tuple(_channels(channels, dialect.channel)),
         more=_beyond(node, (names.id, names.type, names.name, names.active, names.last_read, names.channels)),
+    )
+
+
+def _input(node: dict[str, Any], names: DeviceNames) -> InputSettings:
+    low, high = (number_or_raw(field(node, name)) for name in (names.input_min, names.input_max))
+    return InputSettings(
+        low=low if isinstance(low, Decimal) else None,
+        high=high if isinstance(high, Decimal) else None,
+        opened=_text_of(field(node, names.input_open_text)),
+        closed=_text_of(field(node, names.input_close_text)),
+        full_scale=names.input_full_scale,
     )
 
 
@@ -175,10 +196,15 @@ class _SampleWalk:
         self.samples: list[Sample] = []
         self.unreadable: list[str] = []
         self.empty_groups = 0
+        names = self._names
+        lists = (names.container, names.nested, names.device, names.channel, names.timestamp, names.received_time)
+        self._known = {name.casefold() for one in (*lists, names.values, names.value) for name in one}
 
     def visit(self, node: Any, context: _Context, depth: int) -> None:
         if depth > MAX_DEPTH:
             self.unreadable.append("nested too deeply")
+        elif isinstance(node, list) and self._is_row(node):
+            self._visit_object(dict(zip(self._names.columns, node, strict=False)), context, depth)
         elif isinstance(node, list):
             self.empty_groups += not node
             for item in node:
@@ -188,11 +214,26 @@ class _SampleWalk:
         elif node is not None:
             self.unreadable.append(f"{type(node).__name__} where a sample was expected")
 
+    def _is_row(self, node: list[Any]) -> bool:
+        """A row without names: scalars in the order of the dialect's columns."""
+        scalars = not any(isinstance(one, dict | list) for one in node)
+        return bool(node) and scalars and 0 < len(self._names.columns) <= len(node)
+
+    def _visit_keyed(self, node: dict[str, Any], context: _Context, depth: int) -> None:
+        """An object whose keys are the device or its channels instead of names of fields."""
+        for key, value in node.items():
+            if isinstance(value, dict | list):
+                inner = context if key == context.device else context._replace(channel=key)
+                self.visit(value, inner, depth + 1)
+
     def _visit_object(self, node: dict[str, Any], context: _Context, depth: int) -> None:
         names, inner = self._names, self._deeper(node, context)
         folded = {key.casefold() for key in node}
         if not node:
             self.empty_groups += 1
+        if not folded & self._known:
+            self._visit_keyed(node, context, depth)
+            return
         if any(name.casefold() in folded for name in names.value):
             self._sample(inner, field(node, names.value))
         values = field(node, names.values)

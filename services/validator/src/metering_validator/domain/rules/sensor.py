@@ -17,7 +17,7 @@ from metering_validator.domain.rule_table import Effect, Named, Phase, asked_onc
 )
 def sensor_unknown(named: Named, _context: Context) -> bool:
     """Names are compared after Unicode NFC and trimming, otherwise exactly; an alias is as good as the name."""
-    return named.name is not None and named.sensor is None
+    return named.has_name and named.sensor is None
 
 
 @rule(
@@ -48,4 +48,4 @@ def sensor_not_on_list(named: Named, context: Context) -> bool:
 )
 def entry_malformed(named: Named, _context: Context) -> bool:
     """ingest-api looks no further than the list; what is inside is validated here, each entry by itself."""
-    return named.name is None
+    return not named.has_name

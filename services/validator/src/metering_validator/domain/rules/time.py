@@ -4,7 +4,8 @@ At most one of RV-06 to RV-09 applies to a measure. RV-10, RV-11 and RV-17 are i
 by another way.
 """
 
-from metering_validator.domain.context import MILLISECONDS_FROM, Context
+from metering_common.contract.limits import MILLISECONDS_FROM
+from metering_validator.domain.context import Context
 from metering_validator.domain.examples import Example
 from metering_validator.domain.rule_table import Effect, Moment, Phase, not_in_columns, rule
 

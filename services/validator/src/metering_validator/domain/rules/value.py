@@ -17,7 +17,7 @@ from metering_validator.domain.rule_table import Named, Phase, not_in_columns, r
 )
 def value_not_a_number(named: Named, number: float | None, _later: float | None, _context: Context) -> bool:
     """contracts/openapi/input.yaml: these are refusals by rule, not errors of the request."""
-    return named.name is not None and number is None
+    return named.has_name and number is None
 
 
 @rule(

@@ -90,13 +90,14 @@ def _meter(
 ) -> _Meter:
     """An announced reading takes the place of one at the same time."""
     at, value = readings.at, readings.value
-    opened, closed = opening is not None and opening[1] is not None, closing is not None and closing[1] is not None
-    if closing is not None and closed:
+    last = None if closing is None else closing[1]
+    first = None if opening is None else opening[1]
+    if closing is not None and last is not None:
         kept = at < closing[0]
-        at, value = np.append(at[kept], closing[0]), np.append(value[kept], closing[1])
-    if opening is not None and opened:
-        at, value = np.insert(at, 0, opening[0]), np.insert(value, 0, opening[1])
-    return _Meter(Readings(at.astype(np.int64), value.astype(np.float64)), opened, closed)
+        at, value = np.append(at[kept], closing[0]), np.append(value[kept], last)
+    if opening is not None and first is not None:
+        at, value = np.insert(at, 0, opening[0]), np.insert(value, 0, first)
+    return _Meter(Readings(at.astype(np.int64), value.astype(np.float64)), first is not None, last is not None)
 
 
 class _Points(NamedTuple):
