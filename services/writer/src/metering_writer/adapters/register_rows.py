@@ -146,7 +146,8 @@ async def delete_and_insert(session: Session, kept: Sequence[Kept]) -> int:
             [one.revision.shift for one in moved],
         )
         rows = [_row(one, event) for one in changed for event in one.revision.events]
-        await session.copy_records_to_table("register_event", records=rows, columns=_COLUMNS)
+        if rows:
+            await session.copy_records_to_table("register_event", records=rows, columns=_COLUMNS)
     await _keep_extents(session, kept)
     return len(changed)
 
