@@ -196,8 +196,8 @@ def _properties(files: KafkaFiles, security: KafkaSecurity | None) -> str:
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
-        "message.max.bytes": 5 * 1024 * 1024,
-        "replica.fetch.max.bytes": 5 * 1024 * 1024,
+        "message.max.bytes": 11 * 1024 * 1024,
+        "replica.fetch.max.bytes": 11 * 1024 * 1024,
         "log.segment.bytes": 64 * 1024 * 1024,
         "log.index.size.max.bytes": 1024 * 1024,  # 10 MB are set aside per segment otherwise
         "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
