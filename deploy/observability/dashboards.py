@@ -1,4 +1,4 @@
-"""Makes the dashboards, what one sees of a measure's way: `make dashboards` writes dashboards/*.json.
+"""Makes the dashboards of the data path: `make dashboards` writes dashboards/*.json.
 
 A dashboard is a list of panels in boards/*.yaml; the layout, the data sources and all that Grafana wants to know beside
 the queries follow from here, so that no two panels differ by accident. A fast test holds the JSON equal.

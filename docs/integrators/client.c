@@ -173,17 +173,17 @@ static void deliver(Measure **part, size_t count) { /* until the platform has th
         long status = post("/measurements", body.bytes, access_token, &answer);
         free(body.bytes);
         found(answer.bytes, "code", code, sizeof code);
-        int blamed = status == 400 || status == 413 || status == 422;
+        int at_fault = status == 400 || status == 413 || status == 422;
         if (status == 201) { failures = 0; break; }
         if (status == 401) { *access_token = 0; continue; }
         if (!strcmp(code, "devices_unknown")) {
             for (char *at = answer.bytes; (at = strstr(at, "\"pointer\"")) && (at = strchr(at, '/')) && unknown_count < 64;)
                 snprintf(unknown[unknown_count++], NAME, "%s", devices[atol(at + 1)]);
             count = take_out_unknown(part, count);
-        } else if (blamed && count > 1) {
+        } else if (at_fault && count > 1) {
             deliver(part, count / 2);
             part += count / 2, count -= count / 2;
-        } else if (blamed) {
+        } else if (at_fault) {
             set_aside("refused.txt", part[0], answer.bytes);
             break;
         } else pause_a_while();

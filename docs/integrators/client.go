@@ -118,7 +118,7 @@ func deliver(measures []measure) {
 	for len(measures) > 0 {
 		elements := group(measures)
 		got := post(elements)
-		blamed := got.status == 400 || got.status == 413 || got.status == 422
+		atFault := got.status == 400 || got.status == 413 || got.status == 422
 		switch {
 		case got.status == 201:
 			failures = 0
@@ -132,10 +132,10 @@ func deliver(measures []measure) {
 				unknown[elements[index].Device] = true
 			}
 			measures = takeOutUnknown(measures)
-		case blamed && len(measures) > 1:
+		case atFault && len(measures) > 1:
 			deliver(measures[:len(measures)/2])
 			measures = measures[len(measures)/2:]
-		case blamed:
+		case atFault:
 			setAside("refused.jsonl", measures[0], got.text)
 			return
 		default:

@@ -1,4 +1,4 @@
-"""`make demo`: two days of a real house through the whole way of a measure, accounted for from outside.
+"""`make demo`: two days of a real house through the whole data path, accounted for from outside.
 
 Uses nothing but what users have: the command-line tools, HTTP through the load balancer, and read-only SQL.
 """

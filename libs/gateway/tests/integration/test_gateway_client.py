@@ -1,4 +1,4 @@
-"""The client against a platform that behaves as published and fails on command: nothing is lost, nothing is blamed."""
+"""The client against a platform that behaves as published and fails on command: nothing is lost, nothing is refused."""
 
 import asyncio
 import time

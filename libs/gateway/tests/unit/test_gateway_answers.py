@@ -1,4 +1,4 @@
-"""Answers: only 201 delivers, only 400, 413 and 422 blame a measure, nothing else loses one."""
+"""Answers: only 201 delivers, only 400, 413 and 422 are about a measure, nothing else loses one."""
 
 import json
 

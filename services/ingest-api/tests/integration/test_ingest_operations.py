@@ -98,7 +98,7 @@ async def test_a_refused_client_is_not_told_to_send_its_body(ingest_api: IngestA
 async def test_an_answer_suits_the_clients_connection(
     ingest_api: IngestApiUnderTest, request_line: str, field: str, told: str | None, *, stays: bool
 ) -> None:
-    """Whatever a client asks of the connection: the same fields, the length of the body, and the connection's fate."""
+    """Whatever a client asks of the connection: the same fields, the length of the body, and whether it stays."""
     head = f"{request_line.format('/api/v1/spec')}\r\nHost: x\r\n{field}\r\n\r\n".encode()
     async with asyncio.timeout(20), connection(ingest_api) as (reader, writer):
         for _ in range(2 if stays else 1):

@@ -1,4 +1,4 @@
-"""The pure parts: columns, keys, versions, offsets, blame, and the writing with a store of the test's own."""
+"""The pure parts: columns, keys, versions, offsets, classified errors, and writing with a store of our own."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -327,7 +327,7 @@ async def test_the_records_at_fault_die_and_the_others_keep_their_order() -> Non
     assert [one.offset for one in store.kept if one.fault] == [one.offset for one in letters.sent] == [3, 4, 9]
 
 
-async def test_a_database_that_refuses_the_harmless_row_too_convicts_nobody() -> None:
+async def test_a_database_that_refuses_the_harmless_row_too_marks_nothing_dead() -> None:
     store, letters, notes = FakeStore(poisoned=(1,)), FakeLetters(), SilentNotes()
     store.healthy = False
     await writing(store, letters, notes).write(some_records(3))

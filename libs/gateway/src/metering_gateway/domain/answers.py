@@ -91,7 +91,7 @@ Decision = Delivered | Halve | Refuse | TakeOut | Smaller | Renew | Later
 def decide(answer: Answer, measure_count: int, devices: Sequence[str]) -> Decision:
     """`devices` are those of the request's elements, in order.
 
-    Only 400, 413 and 422 blame a measure. Everything else that is no 201 (a redirect, 404, a captive portal's 200)
+    Only 400, 413 and 422 are about a measure. Everything else that is no 201 (a redirect, 404, a captive portal's 200)
     says nothing about the measures, so they are kept and sent again.
     """
     if answer.status == HTTPStatus.CREATED:

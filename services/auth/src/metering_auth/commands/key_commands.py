@@ -38,7 +38,7 @@ def _line(key: dict[str, Any]) -> dict[str, Any]:
     """A key as a line of a table: since when it is in its state, and until when ingest-api trusts it."""
     since = key["createdAt"] if key["state"] == KeyState.PUBLISHED else key[f"{key['state']}At"]
     until = key["acceptUntil"] and datetime.fromtimestamp(key["acceptUntil"], UTC)
-    shown = {"kid": key["kid"], "state": key["state"], "since": since, "believedUntil": until}
+    shown = {"kid": key["kid"], "state": key["state"], "since": since, "acceptedUntil": until}
     return shown | {"masterKey": key["masterKeyId"]}
 
 

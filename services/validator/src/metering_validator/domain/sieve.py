@@ -9,7 +9,7 @@ from metering_validator.domain.received import Cells
 from metering_validator.domain.refusals import MomentCame, Refusals, Refused
 
 
-class Fate(NamedTuple):
+class ColumnPlan(NamedTuple):
     """What becomes of the values under one name, as far as name, device and time decide."""
 
     column: NameColumn
@@ -20,9 +20,9 @@ class Fate(NamedTuple):
 
 
 class Order(NamedTuple):
-    """The fates of a measure's values, for all measures with the same names."""
+    """The plans of a measure's values, for all measures with the same names."""
 
-    fates: tuple[Fate, ...]
+    plans: tuple[ColumnPlan, ...]
     kept: tuple[int, ...]
     """Places of the values that go on if they are finite numbers."""
     columns: tuple[NameColumn, ...]
@@ -56,7 +56,7 @@ class Sieve:
         self._refusals = refusals
         self._not_taken = not_taken
         self._context = context
-        self._fates: dict[NameColumn, Fate] = {}
+        self._plans: dict[NameColumn, ColumnPlan] = {}
         self._orders: dict[tuple[str | None, ...], Order] = {}
 
     def sift(self, cells: Cells, moment: MomentCame) -> Sifted:
@@ -81,26 +81,26 @@ class Sieve:
         """The same where some values are no numbers."""
         numbers = cells.numbers
         hits = [
-            fate.other if number is None else fate.number for number, fate in zip(numbers, order.fates, strict=True)
+            plan.other if number is None else plan.number for number, plan in zip(numbers, order.plans, strict=True)
         ]
         self._refusals.add_all(hits, moment, cells)
         kept = tuple([place for place in order.kept if numbers[place] is not None])
         left = [number for place in kept if (number := numbers[place]) is not None]
-        return Sifted(tuple([order.fates[place].column for place in kept]), left, kept)
+        return Sifted(tuple([order.plans[place].column for place in kept]), left, kept)
 
     def _sift_each(self, order: Order, cells: Cells, moment: MomentCame) -> Sifted:
         """The same where a rule is to be asked about single numbers."""
         hits, kept = [], []
-        for place, (number, fate) in enumerate(zip(cells.numbers, order.fates, strict=True)):
-            hit = fate.other if number is None else fate.number
-            if number is not None and fate.column.rules and not fate.column.not_taken:
-                hit = self._ask(fate.column, number, hit)
+        for place, (number, plan) in enumerate(zip(cells.numbers, order.plans, strict=True)):
+            hit = plan.other if number is None else plan.number
+            if number is not None and plan.column.rules and not plan.column.not_taken:
+                hit = self._ask(plan.column, number, hit)
             hits.append(hit)
-            if number is not None and hit is None and fate.other is not None:
+            if number is not None and hit is None and plan.other is not None:
                 kept.append(place)
         self._refusals.add_all(hits, moment, cells)
         left = [number for place in kept if (number := cells.numbers[place]) is not None]
-        return Sifted(tuple([order.fates[place].column for place in kept]), left, tuple(kept))
+        return Sifted(tuple([order.plans[place].column for place in kept]), left, tuple(kept))
 
     def _ask(self, column: NameColumn, number: float, refused: Refused | None) -> Refused | None:
         named, context = column.named, self._context
@@ -108,27 +108,27 @@ class Sieve:
         return self._refused(column, self._everywhere + column.refused_by + found) if found else refused
 
     def _make_order(self, names: tuple[str | None, ...]) -> Order:
-        columns, known = self._names.columns(names), self._fates
-        fates = tuple([known.get(column) or self._make_fate(column) for column in columns])
-        kept = tuple([place for place, fate in enumerate(fates) if fate.number is None and fate.other is not None])
+        columns, known = self._names.columns(names), self._plans
+        plans = tuple([known.get(column) or self._make_plan(column) for column in columns])
+        kept = tuple([place for place, plan in enumerate(plans) if plan.number is None and plan.other is not None])
         return Order(
-            fates,
+            plans,
             kept,
             tuple([columns[place] for place in kept]),
-            tuple([fate.number for fate in fates]) if any(fate.number for fate in fates) else (),
+            tuple([plan.number for plan in plans]) if any(plan.number for plan in plans) else (),
             tuple([column.sensor.id for column in columns if column.not_taken]),
             is_plain=len(kept) == len(names),
             is_asked=any(column.rules for column in set(columns)),
         )
 
-    def _make_fate(self, column: NameColumn) -> Fate:
+    def _make_plan(self, column: NameColumn) -> ColumnPlan:
         if column.not_taken:
-            fate = Fate(column, None, None)
+            plan = ColumnPlan(column, None, None)
         else:
             number = self._refused(column, self._everywhere + column.refused_by)
-            fate = Fate(column, number, self._refused(column, self._everywhere + column.refused_without_number))
-        self._fates[column] = fate
-        return fate
+            plan = ColumnPlan(column, number, self._refused(column, self._everywhere + column.refused_without_number))
+        self._plans[column] = plan
+        return plan
 
     def _refused(self, column: NameColumn, rule_ids: RuleIds) -> Refused | None:
         return self._refusals.under(column, rule_ids) if rule_ids else None
