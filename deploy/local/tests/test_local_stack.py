@@ -17,7 +17,8 @@ from metering_local import supervisor
 from metering_local.testing_stack import LocalStack, local_stack
 
 PROCESSES = {
-    "postgres", "kafka", "auth", "ingest-api-1", "ingest-api-2", "validator", "writer", "registers", "ecl-poller", "caddy",
+    "postgres", "kafka", "auth", "ingest-api-1", "ingest-api-2", "validator", "writer", "registers", "ecl-poller",
+    "caddy",
 }  # fmt: skip
 
 

@@ -103,6 +103,11 @@ def _dictionary(random: Random) -> tuple[Sensor, ...]:
 
 wide_dictionaries = [_dictionary(Random(seed)) for seed in range(60)]
 wide_sensors = st.sampled_from(wide_dictionaries)
+WOUNDED_DEVICES = [
+    Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4, 5), active=False),
+    Device(id=29, provider=9, number="29", sensors=(1,)),
+    None,
+]
 wide_contexts = st.fixed_dictionaries(
     {
         "device": st.sampled_from(
@@ -110,9 +115,7 @@ wide_contexts = st.fixed_dictionaries(
             + [
                 Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4, 5)),
                 Device(id=29, provider=1, number="29", sensors=(5,)),
-                Device(id=29, provider=1, number="29", sensors=(1, 2, 3, 4, 5), active=False),
-                Device(id=29, provider=9, number="29", sensors=(1,)),
-                None,
+                *WOUNDED_DEVICES,
             ]
         ),
         "limits": st.sampled_from([Limits()] * 4 + [Limits(max_measures=2), Limits(max_values=6)]),
