@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ from metering_local.demo_house import (
     mapping,
     today_at_the_house,
 )
+
+KNOWN_SECONDS = 60
 
 
 class ToolError(Exception):
@@ -65,9 +68,25 @@ def register_site(folder: Path, environment: dict[str, str], step: Callable[[str
     token = admin("gateway", "issue-token", str(gateway))
     site = Site(provider, name, devices, folder, environment)
     run_tool(site.gateway("token", "import"), environment, json.dumps(token))
+    step("waiting until the platform knows the meters")
+    _await_known(site)
     (folder / "mapping.json").write_text(mapping())
     (folder / "house.csv").write_text(disturbed())
     return site
+
+
+def _await_known(site: Site) -> None:
+    """A meter is published after it is registered: a gateway that sends sooner would keep its measures for an hour."""
+    give_up_at = monotonic() + KNOWN_SECONDS
+    for number in site.devices:
+        while True:
+            try:
+                run_tool(site.gateway("device", number), site.environment)
+                break
+            except ToolError:
+                if monotonic() > give_up_at:
+                    raise
+                sleep(0.5)
 
 
 def store_bad_measures(site: Site, step: Callable[[str], None]) -> None:
