@@ -280,13 +280,6 @@ SELECT old_quality, new_quality, count(*) AS count FROM (
     FROM measurement WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
 ) AS today WHERE old_quality <> new_quality GROUP BY 1, 2 ORDER BY 1, 2;
 
--- name: lock_requalified
--- First of all, so that a writer which corrects one of them meanwhile waits and runs its own transaction again. An
--- update that changes nothing: rows of a compressed chunk take no FOR UPDATE.
-UPDATE measurement SET quality = quality
-WHERE device_id = $1 AND sensor_id = $2 AND ts >= $3 AND ts < $4
-    AND quality <> quality_today($1::integer, $2::smallint, value, quality, rev);
-
 -- name: keep_requalified
 -- What they were goes to the history, before it is changed; value and rev stay.
 INSERT INTO measurement_correction (ts, old_value, old_rev, new_value, new_rev, batch_id, device_id, sensor_id,
