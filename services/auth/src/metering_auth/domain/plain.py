@@ -21,5 +21,5 @@ def as_camel(name: str) -> str:
 def as_plain(document: msgspec.Struct) -> dict[str, Any]:
     """A document with every field, defaults too, under its published name: for lists and the audit."""
     values = {published: getattr(document, name) for name, published in _names(type(document))}
-    plain: dict[str, Any] = msgspec.to_builtins(values)
+    plain: dict[str, Any] = msgspec.to_builtins(values, str_keys=True)
     return plain
