@@ -114,7 +114,7 @@ async def test_what_stood_before_a_correction_can_be_read_again(hypertables: Hyp
 
 async def test_a_record_delivered_twice_and_a_dead_one(hypertables: Hypertables) -> None:
     one = version(1.0)
-    await hypertables.takes(one, one, dead(one.envelope, 0, "cannot be read"))
+    await hypertables.takes(one, one, dead(version(2.0).envelope, 0, "cannot be read"))
     assert hypertables.values() == [1.0]
     assert [hypertables.count(f"ingest_batch WHERE status = '{status}'") for status in ("validated", "dead")] == [1, 1]
     assert hypertables.count("consumer_offset WHERE next_offset = 3") == 1
