@@ -1,7 +1,9 @@
 """A gateway in a few lines, for tests that must control every byte of a request."""
 
+import asyncio
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -62,6 +64,16 @@ async def post(platform: Platform, token: str, body: Any, **headers: str) -> tup
         session.post(url, json=body) as response,
     ):
         return response.status, await response.json()
+
+
+async def post_until_answered(platform: Platform, token: str, body: Any) -> tuple[int, dict[str, Any]]:
+    """Sends it again, as a gateway does, while the answer is a 503: a new device may not be published yet."""
+    for _ in range(60):
+        status, answer = await post(platform, token, body)
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            break
+        await asyncio.sleep(1)
+    return status, answer
 
 
 def element(number: str, measures: dict[Any, list[tuple[str, Any]]]) -> dict[str, Any]:

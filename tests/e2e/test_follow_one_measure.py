@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.gateway import element, post, register
+from tests.e2e.gateway import element, post, post_until_answered, register
 from tests.e2e.platform import TOOLS, Platform, eventually
 
 
@@ -22,7 +22,7 @@ async def test_one_measure_all_the_way(platform: Platform) -> None:
     status, problem = await post(platform, "no token", body)
     assert (status, problem["code"]) == (401, "token_invalid")
     # 4. ingest-api splits it per device
-    status, problem = await post(platform, site.token, [*body, element("30", {at: []})])
+    status, problem = await post_until_answered(platform, site.token, [*body, element("30", {at: []})])
     assert (status, problem["errors"][0]["pointer"]) == (422, "/1/deviceNumber")
     # 5. ingest-api makes a promise
     status, answer, location = await post_and_locate(platform, site.token, body)

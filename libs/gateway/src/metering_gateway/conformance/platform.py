@@ -25,6 +25,10 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+MeasureKey = tuple[str, int, tuple[str, ...]]
+"""Device, timestamp and the sensors of a measure."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request as the platform saw it; `began` and `ended` in seconds of a steady clock.
@@ -36,7 +40,7 @@ class Call:
     began: float
     content_type: str = ""
     fault: Fault = Fault.NONE
-    keys: tuple[tuple[str, int], ...] = ()
+    keys: tuple[MeasureKey, ...] = ()
     status: int = 0
     code: str = ""
     ended: float = 0.0
@@ -251,10 +255,14 @@ async def running(platform: Platform, port: int = 0) -> AsyncIterator[Platform]:
         await runner.cleanup()
 
 
-def _keys(body: bytes) -> tuple[tuple[str, int], ...]:
-    """(device, timestamp) of each measure; none of what is not the published JSON."""
+def _keys(body: bytes) -> tuple[MeasureKey, ...]:
+    """(device, timestamp, sensors) of each measure; none of what is not the published JSON."""
     try:
-        return tuple((e["deviceNumber"], m["timestamp"]) for e in json.loads(body) for m in e["measures"])
+        return tuple(
+            (element["deviceNumber"], measure["timestamp"], tuple(one["sensorName"] for one in measure["sensorValues"]))
+            for element in json.loads(body)
+            for measure in element["measures"]
+        )
     except (ValueError, KeyError, TypeError):
         return ()
 
